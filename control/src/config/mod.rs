@@ -1,0 +1,1 @@
+//! The configuration language: text to syntax tree to checked configuration to data plane policy.

@@ -1,0 +1,241 @@
+//! What control asks of a worker, over a bounded ring. A worker serves one request at a time, a
+//! slice of it each poll, so that no request ever holds up packets.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::snapshot::WorkerId;
+
+/// An address with a port, ICMP identifier, or 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// TCP or UDP port, or ICMP query identifier; 0 where there is none.
+    pub port: u16,
+}
+
+/// Where a TCP connection stands (RFC 7857 section 2, RFC 6146 section 3.5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TcpState {
+    /// SYN from one side only.
+    Syn,
+    /// Both sides have sent SYN.
+    Established,
+    /// FIN from one side.
+    FinOneWay,
+    /// FIN from both sides: `finrst-timeout` runs and nothing prolongs it.
+    Closed,
+    /// RST: `finrst-timeout` runs until the inside host shows that the connection lives.
+    Reset,
+}
+
+/// A dynamic entry as `show ip nat translations` needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionView {
+    /// IP protocol; 0 for an address entry (NAT without overload).
+    pub protocol: u8,
+    /// Inside local: the inside host as it knows itself.
+    pub inside_local: Endpoint,
+    /// Inside global: the inside host as the outside knows it.
+    pub inside_global: Endpoint,
+    /// Outside local: the outside host as the inside knows it; `None` for an address entry.
+    pub outside_local: Option<Endpoint>,
+    /// Outside global: the outside host as it knows itself; `None` for an address entry.
+    pub outside_global: Option<Endpoint>,
+    /// Milliseconds since it was made.
+    pub age_ms: u64,
+    /// Milliseconds since its last packet.
+    pub idle_ms: u64,
+    /// Its present timer in milliseconds; `None` means never.
+    pub timeout_ms: Option<u64>,
+    /// State of its TCP connection.
+    pub tcp: Option<TcpState>,
+    /// The rule that made it.
+    pub rule: u16,
+    /// Its number, unique in its worker while it lives.
+    pub id: u32,
+    /// The worker that owns it.
+    pub worker: WorkerId,
+}
+
+/// Which dynamic entries a request means. An empty filter means all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only this protocol.
+    pub protocol: Option<u8>,
+    /// Only this inside local address, and port where given.
+    pub inside_local: Option<(Ipv4Addr, Option<u16>)>,
+    /// Only this inside global address, and port where given.
+    pub inside_global: Option<(Ipv4Addr, Option<u16>)>,
+    /// Only this outside global address, and port where given.
+    pub outside_global: Option<(Ipv4Addr, Option<u16>)>,
+}
+
+impl SessionFilter {
+    /// Whether the entry is meant.
+    #[must_use]
+    pub fn matches(&self, session: &SessionView) -> bool {
+        let side = |wanted: Option<(Ipv4Addr, Option<u16>)>, have: Option<Endpoint>| match wanted {
+            None => true,
+            Some((address, port)) => {
+                have.is_some_and(|h| h.address == address && port.is_none_or(|port| port == h.port))
+            }
+        };
+        self.protocol.is_none_or(|p| p == session.protocol)
+            && side(self.inside_local, Some(session.inside_local))
+            && side(self.inside_global, Some(session.inside_global))
+            && side(self.outside_global, session.outside_global)
+    }
+}
+
+/// The bounded way back from a worker: filled as far as there is room, the rest in later polls.
+#[derive(Debug)]
+pub struct Reply<T> {
+    items: ArrayQueue<T>,
+    done: AtomicBool,
+    abandoned: AtomicBool,
+}
+
+impl<T> Reply<T> {
+    /// A way back with room for `capacity` items.
+    #[must_use]
+    pub fn new(capacity: usize) -> Arc<Reply<T>> {
+        Arc::new(Reply {
+            items: ArrayQueue::new(capacity.max(1)),
+            done: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        })
+    }
+
+    /// Worker: whether there is room for one more item.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.items.is_full()
+    }
+
+    /// Worker: gives an item; the item comes back where there is no room.
+    ///
+    /// # Errors
+    /// The item, if the queue is full.
+    pub fn give(&self, item: T) -> Result<(), T> {
+        self.items.push(item)
+    }
+
+    /// Worker: nothing more will come.
+    pub fn finish(&self) {
+        self.done.store(true, Ordering::Release);
+    }
+
+    /// Worker: whether nobody waits for this any more.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Control: the next item, if one is there.
+    #[must_use]
+    pub fn take(&self) -> Option<T> {
+        self.items.pop()
+    }
+
+    /// Control: whether all has been given and taken.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        // In this order: `done` seen set means that every item was pushed before.
+        self.done.load(Ordering::Acquire) && self.items.is_empty()
+    }
+
+    /// Control: stop the worker's work on this.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a worker measures with histograms. Control sends an empty one, the worker swaps it in and
+/// gives the full one back: nothing is allocated or locked on the worker's side.
+#[derive(Debug)]
+pub struct Histograms {
+    /// Nanoseconds from receiving a burst to having sent it.
+    pub burst_ns: Histogram<u64>,
+    /// Packets a non-empty burst.
+    pub burst_packets: Histogram<u64>,
+}
+
+impl Histograms {
+    /// Longest burst that is told apart, in nanoseconds; longer ones count as this.
+    pub const MAX_BURST_NS: u64 = 1_000_000_000;
+
+    /// Empty histograms, all their memory allocated.
+    ///
+    /// # Errors
+    /// Never for these bounds; the histogram's own constructor is fallible.
+    pub fn new() -> Result<Histograms, hdrhistogram::CreationError> {
+        Ok(Histograms {
+            burst_ns: Histogram::new_with_bounds(1, Histograms::MAX_BURST_NS, 2)?,
+            burst_packets: Histogram::new_with_bounds(1, 1024, 2)?,
+        })
+    }
+}
+
+/// A request to one worker.
+#[derive(Debug)]
+pub enum Request {
+    /// Copy out the entries that match.
+    Sessions(SessionFilter, Arc<Reply<SessionView>>),
+    /// Remove the entries that match; the reply is how many there were.
+    Clear(SessionFilter, Arc<Reply<u64>>),
+    /// Remove the entries that the present snapshot would not make; the reply is how many.
+    Reconcile(Arc<Reply<u64>>),
+    /// Swap histograms; the reply is the ones used so far.
+    Histograms(Box<Histograms>, Arc<Reply<Box<Histograms>>>),
+}
+
+/// A request to find out a neighbour's MAC address, from a worker to control.
+pub type ResolveQueue = Arc<ArrayQueue<crate::fib::NextHop>>;
+
+/// What the workers and control share about the number of entries. Written when an entry is made
+/// or removed, never on a hit.
+#[derive(Debug, Default)]
+pub struct Occupancy {
+    active: AtomicU64,
+    peak: AtomicU64,
+    peak_at_ms: AtomicU64,
+}
+
+impl Occupancy {
+    /// An entry was made at `now_ms`.
+    pub fn made(&self, now_ms: u64) {
+        let active = self.active.fetch_add(1, Ordering::Relaxed) + 1;
+        if active > self.peak.load(Ordering::Relaxed) {
+            self.peak.fetch_max(active, Ordering::Relaxed);
+            self.peak_at_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// An entry was removed.
+    pub fn removed(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Dynamic entries now.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Most dynamic entries at once, and when that was.
+    #[must_use]
+    pub fn peak(&self) -> (u64, crate::time::Millis) {
+        (
+            self.peak.load(Ordering::Relaxed),
+            crate::time::Millis(self.peak_at_ms.load(Ordering::Relaxed)),
+        )
+    }
+}

@@ -1,0 +1,1 @@
+//! ESP through port translation: halves, pairing, held packets (RFC 4303).

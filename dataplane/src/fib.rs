@@ -1,0 +1,116 @@
+//! Routes and neighbours: longest prefix match to a next hop, next hop to a MAC address.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use prefix_trie::PrefixMap;
+
+use crate::snapshot::PortId;
+
+/// Where packets of a prefix go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Out of `port`: straight to the destination.
+    Connected {
+        /// The port that the prefix is on.
+        port: PortId,
+    },
+    /// Out of `port`, to the router `via`.
+    Via {
+        /// The port that the router is on.
+        port: PortId,
+        /// The router's address.
+        via: Ipv4Addr,
+    },
+    /// Discarded (`ip route PREFIX MASK Null0`, or the kernel's blackhole and unreachable routes).
+    Unreachable,
+}
+
+/// A next hop: the host whose MAC address the frame needs, and the port that it is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// The port to send from.
+    pub port: PortId,
+    /// The host on the port's link.
+    pub address: Ipv4Addr,
+}
+
+/// What is known of a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Neighbour {
+    /// Its MAC address.
+    Reachable([u8; 6]),
+    /// It was asked for and did not answer.
+    Failed,
+}
+
+/// The forwarding table: immutable once built.
+#[derive(Debug, Default)]
+pub struct Fib {
+    routes: PrefixMap<Ipv4Net, Route>,
+    neighbours: Vec<(NextHop, Neighbour)>,
+    by_next_hop: HashMap<NextHop, u32>,
+}
+
+impl Fib {
+    /// A table of these routes and neighbours. Of two routes to one prefix the later one counts.
+    #[must_use]
+    pub fn new(
+        routes: impl IntoIterator<Item = (Ipv4Net, Route)>,
+        neighbours: impl IntoIterator<Item = (NextHop, Neighbour)>,
+    ) -> Fib {
+        let neighbours: Vec<_> = neighbours.into_iter().collect();
+        let by_next_hop = neighbours
+            .iter()
+            .enumerate()
+            .map(|(i, (hop, _))| (*hop, i as u32))
+            .collect();
+        Fib {
+            routes: routes.into_iter().collect(),
+            neighbours,
+            by_next_hop,
+        }
+    }
+
+    /// The next hop of the longest prefix that holds `destination`; `None` where there is none or
+    /// it is unreachable.
+    #[must_use]
+    pub fn lookup(&self, destination: Ipv4Addr) -> Option<NextHop> {
+        match self.routes.get_lpm(&Ipv4Net::from(destination))?.1 {
+            Route::Connected { port } => Some(NextHop {
+                port: *port,
+                address: destination,
+            }),
+            Route::Via { port, via } => Some(NextHop {
+                port: *port,
+                address: *via,
+            }),
+            Route::Unreachable => None,
+        }
+    }
+
+    /// The place of a neighbour in this table (good for this table only) and what is known of it.
+    #[must_use]
+    pub fn neighbour(&self, hop: NextHop) -> Option<(u32, Neighbour)> {
+        self.by_next_hop
+            .get(&hop)
+            .map(|at| (*at, self.neighbours[*at as usize].1))
+    }
+
+    /// The neighbour at a place that [`Fib::neighbour`] gave.
+    #[must_use]
+    pub fn neighbour_at(&self, at: u32) -> Option<(NextHop, Neighbour)> {
+        self.neighbours.get(at as usize).copied()
+    }
+
+    /// All routes, in the order of their prefixes.
+    pub fn routes(&self) -> impl Iterator<Item = (Ipv4Net, Route)> + '_ {
+        self.routes.iter().map(|(prefix, route)| (prefix, *route))
+    }
+
+    /// All neighbours.
+    pub fn neighbours(&self) -> impl Iterator<Item = (NextHop, Neighbour)> + '_ {
+        self.neighbours.iter().copied()
+    }
+}

@@ -1,0 +1,1 @@
+//! Views over headers: bounds checked once, offsets kept.

@@ -1,0 +1,2 @@
+//! Spillway: one binary, daemon and client.
+fn main() {}
