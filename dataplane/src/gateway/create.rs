@@ -1,0 +1,330 @@
+//! New entries: which rule, which outside address, which port.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::inside::{may_begin, untranslatable};
+use super::forward::rewrite_addresses;
+use super::Gateway;
+use crate::acl::{Action, Subject};
+use crate::nat::{Global, GlobalAddress, Nat, OneToOnePool, PortSpace, Rule, Target};
+use crate::packet::Packet;
+use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, port_timer, reverse};
+use crate::snapshot::Snapshot;
+use crate::stats::{Counter, DropReason};
+use crate::time::Millis;
+use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tcp_flags};
+
+/// Ports tried at random once every port of an address has an entry: each may still be free for
+/// this destination.
+const SHARED_PORT_TRIES: u32 = 512;
+/// Blocks looked at again where a free port turns out to be a static's.
+const RESERVED_RETRIES: u32 = 64;
+
+/// The packet for which an entry is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) ip: &'a Ipv4,
+    pub(super) key: Key,
+    pub(super) hairpin: bool,
+}
+
+/// An outside address and port for a new entry.
+struct Place {
+    address: u32,
+    port: u16,
+    /// What `GlobalAddress::take` said.
+    mark: bool,
+}
+
+impl<P: Packet> Gateway<P> {
+    /// Makes the entry that the policy wants and returns what it does to the packet; `Ok(None)`
+    /// where no rule wants one.
+    pub(super) fn create(
+        &mut self,
+        now: Millis,
+        snapshot: &Snapshot,
+        wanted: Wanted,
+    ) -> Result<Option<Rewrite>, DropReason> {
+        let nat = &snapshot.nat;
+        let subject = subject(wanted.ip, wanted.key);
+        let Some(rule) = nat.rules.iter().find(|r| r.list.check(&subject) == Action::Permit) else {
+            return Ok(None);
+        };
+        let limit = u64::from(nat.max_entries);
+        if limit != 0 && self.occupancy.active() >= limit {
+            return Err(DropReason::MaxEntries);
+        }
+        let change = match &rule.target {
+            Target::Overload(addresses) => self.create_extended(now, snapshot, wanted, rule, addresses)?,
+            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool)?,
+        };
+        self.occupancy.made(now.0);
+        self.stats.sessions.add(1);
+        Ok(Some(change))
+    }
+
+    fn create_extended(
+        &mut self,
+        now: Millis,
+        snapshot: &Snapshot,
+        wanted: Wanted,
+        rule: &Rule,
+        addresses: &Arc<[Arc<GlobalAddress>]>,
+    ) -> Result<Rewrite, DropReason> {
+        let Wanted { ip, key, hairpin } = wanted;
+        if let Some(reason) = untranslatable(ip) {
+            return Err(reason);
+        }
+        if !may_begin(ip) {
+            return Err(DropReason::NoTranslation);
+        }
+        let Some(space) = port_space(ip.protocol) else {
+            return Err(DropReason::ProtocolNotTranslatable);
+        };
+        let place = self.place(&snapshot.nat, space, ip.protocol, key, addresses)?;
+        let to = Key { src: place.address, sport: place.port, ..key };
+        let to = if ip.protocol == PROTO_ICMP { Key { dport: place.port, ..to } } else { to };
+        let mut session = Session {
+            port_timer: port_timer(&snapshot.nat.timers, ip.protocol, key),
+            flags: if place.mark { flag::PORT_MARK } else { 0 } | if hairpin { flag::HAIRPIN } else { 0 },
+            addresses: Delta::of_u32(key.src, to.src) + Delta::of_u32(key.dst, to.dst),
+            ports: Delta::of_u16(key.sport, to.sport),
+            ..blank(now, rule, ip.protocol, key, reverse(to))
+        };
+        if let L4::Tcp { flags, .. } = ip.l4 {
+            if flags & tcp_flags::SYN == 0 {
+                session.flags |= flag::PICKED_UP;
+            }
+            session.follow_tcp(Direction::Out, flags);
+        }
+        let rewrite = session.rewrite(Direction::Out);
+        if self.table.insert(session, now.tick(), &snapshot.nat.timers).is_none() {
+            self.give_back(&snapshot.nat, &session);
+            return Err(DropReason::SessionTableFull);
+        }
+        self.stats.count(match ip.protocol {
+            PROTO_TCP => Counter::CreatedTcp,
+            PROTO_UDP => Counter::CreatedUdp,
+            _ => Counter::CreatedIcmp,
+        });
+        Ok(rewrite)
+    }
+
+    fn create_address(
+        &mut self,
+        now: Millis,
+        snapshot: &Snapshot,
+        wanted: Wanted,
+        rule: &Rule,
+        pool: &OneToOnePool,
+    ) -> Result<Rewrite, DropReason> {
+        let ip = wanted.ip;
+        let index = self.free_address(&snapshot.nat, pool)?;
+        let global = pool.address(index).to_bits();
+        let outbound = Session::address_key(Direction::Out, ip.src);
+        let inbound = Session::address_key(Direction::In, global);
+        let session = blank(now, rule, 0, outbound, inbound);
+        if self.table.insert(session, now.tick(), &snapshot.nat.timers).is_none() {
+            pool.release(self.options.me, index);
+            return Err(DropReason::SessionTableFull);
+        }
+        self.stats.count(Counter::CreatedSimple);
+        Ok(rewrite_addresses(ip, global, ip.dst))
+    }
+
+    /// A pool address that no host and no static has.
+    fn free_address(&self, nat: &Nat, pool: &OneToOnePool) -> Result<u32, DropReason> {
+        let me = self.options.me;
+        pool.take_if(me, |address| !nat.has_static_global(address)).ok_or(DropReason::PoolExhausted)
+    }
+
+    /// An outside address and port that no other entry with this destination has: the packet's
+    /// own port where it is free, else another of the same range.
+    fn place(
+        &mut self,
+        nat: &Nat,
+        space: PortSpace,
+        protocol: u8,
+        key: Key,
+        addresses: &[Arc<GlobalAddress>],
+    ) -> Result<Place, DropReason> {
+        // A client keeps its address as long as that has ports (RFC 4787 REQ-2, "paired"): every
+        // worker begins its search at the same one for the same client.
+        let first = pairing(key.src, addresses.len());
+        let (before, from) = addresses.split_at(first);
+        for global in from.iter().chain(before) {
+            if let Some(place) = self.place_at(nat, space, protocol, key, global) {
+                return Ok(place);
+            }
+        }
+        Err(DropReason::PortsExhausted)
+    }
+
+    fn place_at(
+        &mut self,
+        nat: &Nat,
+        space: PortSpace,
+        protocol: u8,
+        key: Key,
+        global: &GlobalAddress,
+    ) -> Option<Place> {
+        let me = self.options.me;
+        let fits = |gateway: &Self, port: u16| {
+            !nat.is_reserved(global.address, protocol, port)
+                && gateway.table.look_up(Direction::In, protocol, answer(global, protocol, key, port)).is_none()
+        };
+        let taken = |port: u16| Place {
+            address: global.address.to_bits(),
+            port,
+            mark: global.take(space, port),
+        };
+        if global.claim(me, key.sport) {
+            if fits(self, key.sport) {
+                return Some(taken(key.sport));
+            }
+            global.abandon(me, key.sport);
+        }
+        let (low, high) = port_range(space, key.sport);
+        let width = u32::from(high - low) + 1;
+        for _ in 0..RESERVED_RETRIES {
+            let start = low + (self.random() as u32 % width) as u16;
+            let Some(port) = global.free_port(me, space, low, high, start) else { break };
+            if fits(self, port) {
+                return Some(taken(port));
+            }
+            global.abandon(me, port);
+        }
+        for _ in 0..SHARED_PORT_TRIES {
+            let port = low + (self.random() as u32 % width) as u16;
+            if global.owner(port) == Some(me) && fits(self, port) {
+                return Some(taken(port));
+            }
+        }
+        None
+    }
+
+    /// Removes an entry and gives back what it held.
+    pub(super) fn remove_entry(&mut self, snapshot: &Snapshot, at: u32) {
+        let session = self.table.remove(at);
+        self.give_back(&snapshot.nat, &session);
+        self.occupancy.removed();
+        self.stats.sessions.sub(1);
+    }
+
+    fn give_back(&self, nat: &Nat, session: &Session) {
+        let me = self.options.me;
+        let global = session.inside_global();
+        match nat.globals.get(&global.address) {
+            Some(Global::Overload(address)) => {
+                if let Some(space) = session.port_space() {
+                    address.release(me, space, global.port, session.flags & flag::PORT_MARK != 0);
+                }
+            }
+            Some(Global::OneToOne(pool, index)) => pool.release(me, *index),
+            // The address has left the configuration, and what it kept count of with it.
+            Some(Global::Static) | None => {}
+        }
+    }
+}
+
+fn blank(now: Millis, rule: &Rule, protocol: u8, outbound: Key, inbound: Key) -> Session {
+    Session {
+        keys: [outbound, inbound],
+        protocol,
+        tcp: 0,
+        port_timer: 0,
+        flags: 0,
+        used: now.tick(),
+        created: now.tick(),
+        next: crate::session::NIL,
+        previous: crate::session::NIL,
+        hop: [HOP_UNKNOWN; 2],
+        generation: 0,
+        addresses: Delta::NONE,
+        ports: Delta::NONE,
+        id: 0,
+        rule: rule.id,
+        wheel_slot: 0,
+    }
+}
+
+/// What the answer to a packet looks like if the packet leaves from `port` of `global`.
+fn answer(global: &GlobalAddress, protocol: u8, key: Key, port: u16) -> Key {
+    let sport = if protocol == PROTO_ICMP { port } else { key.dport };
+    Key { src: key.dst, dst: global.address.to_bits(), sport, dport: port }
+}
+
+/// The ports among which a substitute is chosen: a well-known port is never replaced by an
+/// unprivileged one and the other way round, and the lowest keep among themselves as in IOS.
+fn port_range(space: PortSpace, port: u16) -> (u16, u16) {
+    match (space, port) {
+        (PortSpace::Icmp, _) => (0, u16::MAX),
+        (_, 0..=511) => (1, 511),
+        (_, 512..=1023) => (512, 1023),
+        (_, 1024..) => (1024, u16::MAX),
+    }
+}
+
+/// Where in a list of `count` addresses a client's search begins.
+fn pairing(client: u32, count: usize) -> usize {
+    if count <= 1 {
+        return 0;
+    }
+    (u64::from(client).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % count
+}
+
+/// A packet as access lists look at it.
+pub(super) fn subject(ip: &Ipv4, key: Key) -> Subject {
+    let icmp = match ip.l4 {
+        L4::IcmpQuery { icmp_type, code, .. }
+        | L4::IcmpError { icmp_type, code }
+        | L4::IcmpOther { icmp_type, code } => Some((icmp_type, code)),
+        _ => None,
+    };
+    let has_ports = matches!(ip.protocol, PROTO_TCP | PROTO_UDP);
+    Subject {
+        protocol: ip.protocol,
+        source: ip.src,
+        destination: ip.dst,
+        ports: has_ports.then_some((key.sport, key.dport)),
+        icmp,
+        established: matches!(ip.l4, L4::Tcp { flags, .. } if flags & (tcp_flags::ACK | tcp_flags::RST) != 0),
+        later_fragment: ip.is_later_fragment(),
+    }
+}
+
+/// The rule that would make an entry again, as it stands: for entries that outlive a change of
+/// configuration.
+pub(super) fn rule_of<'a>(nat: &'a Nat, session: &Session) -> Option<&'a Rule> {
+    if session.is_address_entry() {
+        let source = session.inside_local().address.to_bits();
+        return nat.rules.iter().find(|r| r.list.permits_source(source));
+    }
+    let (from, to) = (session.inside_local(), session.outside_local());
+    let has_ports = matches!(session.protocol, PROTO_TCP | PROTO_UDP);
+    let subject = Subject {
+        protocol: session.protocol,
+        source: from.address.to_bits(),
+        destination: to.address.to_bits(),
+        ports: has_ports.then_some((from.port, to.port)),
+        icmp: (session.protocol == PROTO_ICMP).then_some((crate::wire::icmp_type::ECHO, 0)),
+        established: false,
+        later_fragment: false,
+    };
+    nat.rules.iter().find(|r| r.list.decide(&subject) == Action::Permit)
+}
+
+/// Whether a rule still translates to the address that an entry has.
+pub(super) fn has_address(nat: &Nat, rule: &Rule, session: &Session) -> bool {
+    let address: Ipv4Addr = session.inside_global().address;
+    match &rule.target {
+        Target::Overload(addresses) => {
+            !session.is_address_entry() && addresses.iter().any(|global| global.address == address)
+        }
+        Target::OneToOne(pool) => {
+            session.is_address_entry()
+                && matches!(nat.globals.get(&address), Some(Global::OneToOne(of, _)) if Arc::ptr_eq(of, pool))
+        }
+    }
+}

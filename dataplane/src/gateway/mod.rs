@@ -1,0 +1,349 @@
+//! The decision about each packet: translate, route, punt, hand to another worker, hold or drop.
+//!
+//! One burst makes one pass: every packet is parsed and its entry asked of memory before the first
+//! one is decided, so that the misses of a burst overlap.
+
+mod create;
+mod forward;
+mod fragments;
+mod icmp;
+mod inside;
+mod limit;
+mod outside;
+mod requests;
+mod steer;
+mod waiting;
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::command::Occupancy;
+use crate::fib::NextHop;
+use crate::fragment::FragmentStore;
+use crate::packet::{BURST, Packet, PacketPool};
+use crate::session::{Direction, Key};
+use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
+use crate::stats::{Counter, DropReason, WorkerStats};
+use crate::table::Table;
+use crate::time::Millis;
+use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
+
+use limit::Limiter;
+use requests::Work;
+use waiting::Waiting;
+
+/// A packet and what is known of it beyond its octets.
+#[derive(Debug)]
+pub struct Item<P> {
+    /// The packet.
+    pub packet: P,
+    /// What is known of it.
+    pub meta: Meta,
+}
+
+/// What a packet carries from stage to stage and from worker to worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// The port that it arrived on.
+    pub port: PortId,
+    /// Of a fragment: the ports of its datagram, once they are known.
+    pub ports: Option<(u16, u16)>,
+    /// How many workers have handed it on.
+    pub handoffs: u8,
+    /// It came from inside, has been translated as if it left, and now comes in again.
+    pub hairpin: bool,
+}
+
+impl Meta {
+    /// Of a packet that has just arrived on `port`.
+    #[must_use]
+    pub fn arrived(port: PortId) -> Meta {
+        Meta { port, ports: None, handoffs: 0, hairpin: false }
+    }
+}
+
+/// Where the gateway's packets go, and where it takes new ones from.
+pub trait Output<P: Packet>: PacketPool<Packet = P> {
+    /// A finished frame leaves on a port.
+    fn transmit(&mut self, port: PortId, packet: P);
+    /// A frame goes to the kernel twin of the port it arrived on.
+    fn punt(&mut self, port: PortId, packet: P);
+    /// Another worker decides about this packet.
+    fn hand_off(&mut self, to: WorkerId, item: Item<P>);
+    /// The MAC address of this next hop is wanted.
+    fn resolve(&mut self, hop: NextHop);
+}
+
+/// The worker's number and how much it may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// This worker.
+    pub me: WorkerId,
+    /// Workers in all.
+    pub workers: u8,
+    /// Most entries in this worker's table.
+    pub sessions: u32,
+    /// Unpredictable from outside; the same number in all workers.
+    pub seed: u64,
+}
+
+/// ICMP errors that one worker may send: a second, and at once (RFC 1812 section 4.3.2.8).
+const ICMP_ERRORS_PER_SECOND: u64 = 1000;
+const ICMP_ERRORS_AT_ONCE: u64 = 200;
+/// Requests for the MAC address of a next hop that failed before: a second, and at once.
+const RETRIES_PER_SECOND: u64 = 100;
+const RETRIES_AT_ONCE: u64 = 10;
+/// Entries and wheel slots that one call of [`Gateway::age`] looks at.
+const AGE_BUDGET: u32 = 32;
+/// A packet changes workers at most this often: to the fragment's worker, to the entry's owner,
+/// and both again for a hairpin.
+const MAX_HANDOFFS: u8 = 5;
+
+/// One worker's share of the translation.
+#[derive(Debug)]
+pub struct Gateway<P> {
+    options: Options,
+    table: Table,
+    fragments: FragmentStore<Item<P>>,
+    waiting: Waiting<(PortId, P)>,
+    icmp_limit: Limiter,
+    retry_limit: Limiter,
+    stats: Arc<WorkerStats>,
+    occupancy: Arc<Occupancy>,
+    random: u64,
+    work: Option<Work>,
+}
+
+/// A parsed IPv4 packet with the key to look for.
+struct Prepared<P> {
+    item: Item<P>,
+    ip: Ipv4,
+    lookup: Lookup,
+}
+
+/// What a packet asks of the table.
+#[derive(Clone, Copy)]
+enum Lookup {
+    /// Nothing: it comes from an interface without NAT, or is for all hosts.
+    None,
+    /// The entry of this key.
+    Flow { direction: Direction, key: Key, hash: u64 },
+    /// The entry of the packet that this ICMP error quotes.
+    Quoted(Direction),
+}
+
+impl<P: Packet> Gateway<P> {
+    /// A gateway without entries. All its memory is allocated here.
+    #[must_use]
+    pub fn new(options: Options, stats: Arc<WorkerStats>, occupancy: Arc<Occupancy>) -> Gateway<P> {
+        Gateway {
+            options,
+            table: Table::new(options.sessions, options.seed),
+            fragments: FragmentStore::new(),
+            waiting: Waiting::new(),
+            icmp_limit: Limiter::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_AT_ONCE),
+            retry_limit: Limiter::new(RETRIES_PER_SECOND, RETRIES_AT_ONCE),
+            stats,
+            occupancy,
+            random: (options.seed ^ (u64::from(options.me.0) << 56)) | 1,
+            work: None,
+        }
+    }
+
+    /// This worker's counters.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<WorkerStats> {
+        &self.stats
+    }
+
+    /// This worker's table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Decides about a burst.
+    pub fn process(
+        &mut self,
+        now: Millis,
+        snapshot: &Snapshot,
+        items: ArrayVec<Item<P>, BURST>,
+        out: &mut impl Output<P>,
+    ) {
+        let mut prepared = ArrayVec::<Prepared<P>, BURST>::new();
+        for item in items {
+            if let Some(ready) = self.prepare(now, snapshot, item, out) {
+                if let Lookup::Flow { hash, .. } = ready.lookup {
+                    self.table.prefetch_index(hash);
+                }
+                prepared.push(ready);
+            }
+        }
+        for ready in &prepared {
+            if let Lookup::Flow { hash, .. } = ready.lookup {
+                self.table.prefetch_entry(hash);
+            }
+        }
+        for ready in prepared {
+            self.decide(now, snapshot, ready, out);
+        }
+        self.release_fragments(now, snapshot, out);
+    }
+
+    /// One packet outside of a burst: a released fragment, or one that comes in again.
+    fn process_one(&mut self, now: Millis, snapshot: &Snapshot, item: Item<P>, out: &mut impl Output<P>) {
+        if let Some(ready) = self.prepare(now, snapshot, item, out) {
+            self.decide(now, snapshot, ready, out);
+        }
+    }
+
+    /// Parses a packet and finds out what to look up for it; `None` where it is already disposed of.
+    fn prepare(
+        &mut self,
+        now: Millis,
+        snapshot: &Snapshot,
+        item: Item<P>,
+        out: &mut impl Output<P>,
+    ) -> Option<Prepared<P>> {
+        let Some(interface) = snapshot.interface(item.meta.port).filter(|i| i.up) else {
+            self.drop(DropReason::PortDown, item.meta);
+            return None;
+        };
+        let frame = item.packet.data();
+        let parsed = match wire::parse(frame, !item.packet.ip_checksum_verified()) {
+            Ok(parsed) => parsed,
+            Err(reason) => {
+                self.drop(reason, item.meta);
+                return None;
+            }
+        };
+        let is_group = Ethernet::new(frame).is_some_and(Ethernet::is_group);
+        let is_ours = is_group || Ethernet::new(frame).is_some_and(|e| e.dst() == interface.mac);
+        if !is_ours && item.meta.handoffs == 0 && !item.meta.hairpin {
+            self.drop(DropReason::NotOurMac, item.meta);
+            return None;
+        }
+        let punt = match parsed {
+            Parsed::Ipv4(_) if is_group => Counter::PuntedLocal,
+            Parsed::Ipv4(ip) if ip.dst >= MULTICAST || ip.src == 0 => Counter::PuntedLocal,
+            Parsed::Ipv4(ip) => return self.prepare_ipv4(now, snapshot, interface.side, item, ip, out),
+            Parsed::Arp => Counter::PuntedArp,
+            Parsed::Ipv6 => Counter::PuntedIpv6,
+            Parsed::Other(_) => Counter::PuntedOther,
+        };
+        self.punt(punt, item, out);
+        None
+    }
+
+    fn prepare_ipv4(
+        &mut self,
+        now: Millis,
+        snapshot: &Snapshot,
+        side: Side,
+        item: Item<P>,
+        ip: Ipv4,
+        out: &mut impl Output<P>,
+    ) -> Option<Prepared<P>> {
+        let direction = match side {
+            Side::None => return Some(Prepared { item, ip, lookup: Lookup::None }),
+            _ if item.meta.hairpin => Direction::In,
+            Side::Inside => Direction::Out,
+            Side::Outside => Direction::In,
+        };
+        let item = if ip.fragment.is_some() && item.meta.ports.is_none() {
+            self.follow_fragment(now, snapshot, item, &ip, out)?
+        } else {
+            item
+        };
+        let lookup = match ip.l4 {
+            L4::IcmpError { .. } => Lookup::Quoted(direction),
+            _ => {
+                let key = key_of(&ip, item.meta);
+                Lookup::Flow { direction, key, hash: self.table.hash(direction, ip.protocol, key) }
+            }
+        };
+        if self.options.workers > 1 {
+            let owner = self.owner(snapshot, &item, &ip, lookup);
+            if owner != self.options.me {
+                self.hand_off(owner, item, out);
+                return None;
+            }
+        }
+        Some(Prepared { item, ip, lookup })
+    }
+
+    fn decide(&mut self, now: Millis, snapshot: &Snapshot, ready: Prepared<P>, out: &mut impl Output<P>) {
+        let Prepared { item, ip, lookup } = ready;
+        match lookup {
+            Lookup::None => self.route(now, snapshot, item, &ip, out),
+            Lookup::Quoted(direction) => self.translate_error(now, snapshot, item, &ip, direction, out),
+            Lookup::Flow { direction, key, hash } => {
+                match self.table.find(hash, direction, ip.protocol, key) {
+                    Some(at) => self.hit(now, snapshot, item, &ip, direction, at, out),
+                    None if direction == Direction::Out => self.inside(now, snapshot, item, &ip, key, out),
+                    None => self.outside(now, snapshot, item, &ip, key, out),
+                }
+            }
+        }
+    }
+
+    /// Removes what is over, sends what no longer waits: a bounded step. Returns whether there
+    /// was anything to do.
+    pub fn age(&mut self, now: Millis, snapshot: &Snapshot, out: &mut impl Output<P>) -> bool {
+        let released = self.release_waiting(now, snapshot, out);
+        let fragments = self.expire_fragments(now);
+        let timers = &snapshot.nat.timers;
+        let mut budget = AGE_BUDGET;
+        let mut expired = false;
+        while let Some(at) = self.table.next_expired(now.tick(), timers, &mut budget) {
+            self.remove_entry(snapshot, at);
+            self.stats.count(Counter::Expired);
+            expired = true;
+        }
+        released || fragments || expired
+    }
+
+    fn punt(&mut self, counter: Counter, item: Item<P>, out: &mut impl Output<P>) {
+        self.stats.count(counter);
+        out.punt(item.meta.port, item.packet);
+    }
+
+    fn hand_off(&mut self, to: WorkerId, mut item: Item<P>, out: &mut impl Output<P>) {
+        item.meta.handoffs += 1;
+        if item.meta.handoffs > MAX_HANDOFFS {
+            self.drop(DropReason::Loop, item.meta);
+        } else {
+            out.hand_off(to, item);
+        }
+    }
+
+    /// Counts a dropped packet; the caller lets it go.
+    fn drop(&self, reason: DropReason, meta: Meta) {
+        self.stats.drop(reason);
+        if let Some(port) = self.stats.port(meta.port) {
+            port.rx_dropped.add(1);
+        }
+    }
+
+    /// A pseudo-random number (xorshift64*), for choices that outsiders should not foresee.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// The first multicast address; everything from here on is for the kernel twin.
+const MULTICAST: u32 = 0xe000_0000;
+
+/// The key of a packet. What has no ports has zeros there.
+fn key_of(ip: &Ipv4, meta: Meta) -> Key {
+    let (sport, dport) = match ip.l4 {
+        L4::IcmpQuery { id, .. } => (id, id),
+        L4::LaterFragment => meta.ports.unwrap_or((0, 0)),
+        _ => ip.ports().unwrap_or((0, 0)),
+    };
+    Key { src: ip.src, dst: ip.dst, sport, dport }
+}

@@ -1,0 +1,159 @@
+//! What control asks of a worker, done a slice a poll.
+
+use std::sync::Arc;
+
+use super::Gateway;
+use super::create::{has_address, rule_of};
+use crate::command::{Reply, Request, SessionFilter, SessionView};
+use crate::nat::Nat;
+use crate::packet::Packet;
+use crate::session::{Session, port_space, port_timer};
+use crate::snapshot::{Snapshot, WorkerId};
+use crate::stats::Counter;
+use crate::time::{Millis, Tick};
+
+/// Places of the table looked at in one poll.
+const SLICE: u32 = 64;
+
+/// A request in progress: how far it is, and what it is.
+#[derive(Debug)]
+pub(super) struct Work {
+    cursor: u32,
+    count: u64,
+    task: Task,
+}
+
+#[derive(Debug)]
+enum Task {
+    Sessions(SessionFilter, Arc<Reply<SessionView>>),
+    Clear(SessionFilter, Arc<Reply<u64>>),
+    Reconcile(Arc<Reply<u64>>),
+}
+
+impl<P: Packet> Gateway<P> {
+    /// Whether a request is in progress: the next one must wait.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// Begins a request. Histograms are the worker's own; such a request changes nothing here.
+    pub fn begin(&mut self, request: Request) {
+        let task = match request {
+            Request::Sessions(filter, reply) => Task::Sessions(filter, reply),
+            Request::Clear(filter, reply) => Task::Clear(filter, reply),
+            Request::Reconcile(reply) => Task::Reconcile(reply),
+            Request::Histograms(..) => return,
+        };
+        self.work = Some(Work { cursor: 0, count: 0, task });
+    }
+
+    /// Goes on with the request in progress, if there is one.
+    pub fn serve(&mut self, now: Millis, snapshot: &Snapshot) {
+        let Some(mut work) = self.work.take() else { return };
+        let end = work.cursor.saturating_add(SLICE).min(self.table.capacity() as u32);
+        while work.cursor < end {
+            let at = work.cursor;
+            match &work.task {
+                Task::Sessions(_, reply) if reply.is_abandoned() => return,
+                Task::Sessions(filter, reply) => {
+                    if !reply.has_room() {
+                        break;
+                    }
+                    self.copy_out(now, snapshot, at, filter, reply);
+                }
+                Task::Clear(filter, _) => work.count += u64::from(self.clear(now, snapshot, at, filter)),
+                Task::Reconcile(_) => work.count += u64::from(self.reconcile(now, snapshot, at)),
+            }
+            work.cursor += 1;
+        }
+        if (work.cursor as usize) < self.table.capacity() {
+            self.work = Some(work);
+            return;
+        }
+        match work.task {
+            Task::Sessions(_, reply) => reply.finish(),
+            Task::Clear(_, reply) | Task::Reconcile(reply) => {
+                // The requester made room for this one answer.
+                let _ = reply.give(work.count);
+                reply.finish();
+            }
+        }
+    }
+
+    fn copy_out(
+        &self,
+        now: Millis,
+        snapshot: &Snapshot,
+        at: u32,
+        filter: &SessionFilter,
+        reply: &Reply<SessionView>,
+    ) {
+        if let Some(session) = self.table.at(at) {
+            let view = view(session, now, snapshot, self.options.me);
+            if filter.matches(&view) {
+                // There is room: this worker alone fills the queue, and it was asked before.
+                let _ = reply.give(view);
+            }
+        }
+    }
+
+    fn clear(&mut self, now: Millis, snapshot: &Snapshot, at: u32, filter: &SessionFilter) -> bool {
+        let Some(session) = self.table.at(at) else { return false };
+        let meant = filter.matches(&view(session, now, snapshot, self.options.me));
+        if meant {
+            self.remove_entry(snapshot, at);
+            self.stats.count(Counter::Cleared);
+        }
+        meant
+    }
+
+    /// Removes an entry that the present policy would not make; otherwise sets its timer anew,
+    /// since timers may have changed too.
+    fn reconcile(&mut self, now: Millis, snapshot: &Snapshot, at: u32) -> bool {
+        let Some(session) = self.table.at(at) else { return false };
+        let nat = &snapshot.nat;
+        let Some(rule) = rule_that_keeps(nat, session) else {
+            self.remove_entry(snapshot, at);
+            self.stats.count(Counter::Withdrawn);
+            return true;
+        };
+        let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
+        let session = self.table.session_mut(at);
+        (session.rule, session.port_timer) = (rule, timer);
+        self.table.rearm(at, now.tick(), &nat.timers);
+        false
+    }
+}
+
+/// The number of the rule under which an entry may stay.
+fn rule_that_keeps(nat: &Nat, session: &Session) -> Option<u16> {
+    let (local, global) = (session.inside_local(), session.inside_global());
+    let port = |port: u16| port_space(session.protocol).map(|_| port);
+    let outranked = nat.static_from_inside(local.address, session.protocol, port(local.port)).is_some()
+        || nat.static_to_global(global.address, session.protocol, port(global.port)).is_some();
+    if outranked {
+        return None;
+    }
+    rule_of(nat, session).filter(|rule| has_address(nat, rule, session)).map(|rule| rule.id)
+}
+
+fn view(session: &Session, now: Millis, snapshot: &Snapshot, worker: WorkerId) -> SessionView {
+    let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
+    let has_outside = !session.is_address_entry();
+    let timeout = session.timeout(&snapshot.nat.timers);
+    SessionView {
+        protocol: session.protocol,
+        inside_local: session.inside_local(),
+        inside_global: session.inside_global(),
+        outside_local: has_outside.then(|| session.outside_local()),
+        outside_global: has_outside.then(|| session.outside_global()),
+        age_ms: ms(now.tick().since(session.created)),
+        idle_ms: ms(now.tick().since(session.used)),
+        timeout_ms: (timeout != u32::MAX).then(|| ms(timeout)),
+        tcp: session.tcp_state(),
+        rule: session.rule,
+        id: session.id,
+        worker,
+    }
+}

@@ -1,0 +1,278 @@
+//! One dynamic entry: 64 octets that say everything about a flow in both directions.
+
+use std::net::Ipv4Addr;
+
+use crate::command::{Endpoint, TcpState};
+use crate::nat::{PortSpace, Timer, Timers};
+use crate::time::Tick;
+use crate::wire::{Delta, Endpoints, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite};
+
+/// Which way a packet goes through the translation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// From inside to outside.
+    Out = 0,
+    /// From outside to inside.
+    In = 1,
+}
+
+impl Direction {
+    /// The other way.
+    #[must_use]
+    pub fn reverse(self) -> Direction {
+        match self {
+            Direction::Out => Direction::In,
+            Direction::In => Direction::Out,
+        }
+    }
+}
+
+/// What packets of one direction look like: addresses and ports as they arrive. An ICMP query has
+/// its identifier in both ports.
+pub type Key = Endpoints;
+
+/// The key of packets that answer packets of `key`.
+#[must_use]
+pub fn reverse(key: Key) -> Key {
+    Key { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport }
+}
+
+/// Bits of [`Session::flags`].
+pub mod flag {
+    /// The entry holds the mark of its outside port (see `GlobalAddress::take`).
+    pub const PORT_MARK: u8 = 1;
+    /// The first packet was in mid-connection: no SYN was seen.
+    pub const PICKED_UP: u8 = 2;
+    /// The entry goes from inside to inside through a global address.
+    pub const HAIRPIN: u8 = 4;
+}
+
+/// Bits of [`Session::tcp`].
+mod tcp_bit {
+    pub(super) const SYN: [u8; 2] = [1, 2];
+    pub(super) const FIN: [u8; 2] = [4, 8];
+    pub(super) const RST: u8 = 16;
+}
+
+/// [`Session::hop`]: not looked up in the present snapshot.
+pub const HOP_UNKNOWN: u16 = u16::MAX;
+/// No place, in wheel links.
+pub const NIL: u32 = u32::MAX;
+
+/// A dynamic entry. Its two keys are what its packets look like as they arrive from either side;
+/// a hit in one direction turns the packet into the reverse of the other direction's key.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Session {
+    /// By [`Direction`]: `Out` is inside local to outside local, `In` outside global to inside
+    /// global. An address entry has zero ports and zero outside addresses.
+    pub keys: [Key; 2],
+    /// IP protocol; 0 for an address entry.
+    pub protocol: u8,
+    /// What has been seen of a TCP connection.
+    pub tcp: u8,
+    /// Place in `Timers::ports` plus one, if a `port-timeout` governs the entry; else 0.
+    pub port_timer: u8,
+    /// See [`flag`].
+    pub flags: u8,
+    /// Last packet.
+    pub used: Tick,
+    /// When it was made.
+    pub created: Tick,
+    /// Timer wheel: next and previous entry in the same slot.
+    pub next: u32,
+    /// See `next`.
+    pub previous: u32,
+    /// By [`Direction`]: the neighbour's place in the forwarding table of `generation`.
+    pub hop: [u16; 2],
+    /// The snapshot that `hop` is about.
+    pub generation: u32,
+    /// The checksum difference that the change of addresses makes outbound; inbound it is the
+    /// negative.
+    pub addresses: Delta,
+    /// The same for ports.
+    pub ports: Delta,
+    /// Its number.
+    pub id: u32,
+    /// The rule that made it.
+    pub rule: u16,
+    /// Timer wheel: the slot that it is in.
+    pub wheel_slot: u16,
+}
+
+impl Session {
+    /// The key of an address entry in a direction: only the inside host's address counts.
+    #[must_use]
+    pub fn address_key(direction: Direction, address: u32) -> Key {
+        let (src, dst) = match direction {
+            Direction::Out => (address, 0),
+            Direction::In => (0, address),
+        };
+        Key { src, dst, sport: 0, dport: 0 }
+    }
+
+    /// What a hit makes of a packet that goes `direction`; not for address entries, whose other
+    /// addresses and ports stay as they are.
+    #[inline]
+    #[must_use]
+    pub fn rewrite(&self, direction: Direction) -> Rewrite {
+        let to = reverse(self.keys[direction.reverse() as usize]);
+        match direction {
+            Direction::Out => Rewrite::from_parts(to, self.addresses, self.ports),
+            Direction::In => Rewrite::from_parts(to, -self.addresses, -self.ports),
+        }
+    }
+
+    /// Inside local.
+    #[must_use]
+    pub fn inside_local(&self) -> Endpoint {
+        source(self.keys[Direction::Out as usize])
+    }
+
+    /// Outside local.
+    #[must_use]
+    pub fn outside_local(&self) -> Endpoint {
+        destination(self.keys[Direction::Out as usize])
+    }
+
+    /// Inside global.
+    #[must_use]
+    pub fn inside_global(&self) -> Endpoint {
+        destination(self.keys[Direction::In as usize])
+    }
+
+    /// Outside global.
+    #[must_use]
+    pub fn outside_global(&self) -> Endpoint {
+        source(self.keys[Direction::In as usize])
+    }
+
+    /// Whether this is an address entry (NAT without overload).
+    #[must_use]
+    pub fn is_address_entry(&self) -> bool {
+        self.protocol == 0
+    }
+
+    /// Where its ports come from.
+    #[must_use]
+    pub fn port_space(&self) -> Option<PortSpace> {
+        port_space(self.protocol)
+    }
+
+    /// Follows the TCP flags of a packet that goes `direction`. Returns whether the entry's timer
+    /// became shorter, so that it must be set anew.
+    ///
+    /// RFC 6146 section 3.5.2 without its sequence numbers: a connection is established when both
+    /// sides have sent SYN, closing when both have sent FIN. After RST it counts as closing until
+    /// the inside host sends anything but RST: an outsider's forged RST can't end it.
+    pub fn follow_tcp(&mut self, direction: Direction, flags: u8) -> bool {
+        use crate::wire::tcp_flags::{FIN, RST, SYN};
+        let way = direction as usize;
+        let before = self.tcp_state();
+        if flags & RST != 0 {
+            self.tcp |= tcp_bit::RST;
+        } else if flags & SYN != 0 {
+            let finished = matches!(before, Some(TcpState::Closed | TcpState::Reset));
+            if finished && direction == Direction::Out {
+                self.tcp = 0; // the same ports again: a new connection
+                self.flags &= !flag::PICKED_UP;
+            }
+            self.tcp |= tcp_bit::SYN[way];
+        } else {
+            if self.flags & flag::PICKED_UP != 0 {
+                self.tcp |= tcp_bit::SYN[way];
+            }
+            if direction == Direction::Out {
+                self.tcp &= !tcp_bit::RST;
+            }
+        }
+        if flags & FIN != 0 {
+            self.tcp |= tcp_bit::FIN[way];
+        }
+        let after = self.tcp_state();
+        before != after && matches!(after, Some(TcpState::Closed | TcpState::Reset | TcpState::Syn))
+    }
+
+    /// Where its TCP connection stands; `None` for other protocols.
+    #[must_use]
+    pub fn tcp_state(&self) -> Option<TcpState> {
+        if self.protocol != PROTO_TCP {
+            return None;
+        }
+        let both = |bits: [u8; 2]| self.tcp & (bits[0] | bits[1]) == bits[0] | bits[1];
+        Some(if self.tcp & tcp_bit::RST != 0 {
+            TcpState::Reset
+        } else if both(tcp_bit::FIN) {
+            TcpState::Closed
+        } else if self.tcp & (tcp_bit::FIN[0] | tcp_bit::FIN[1]) != 0 {
+            TcpState::FinOneWay
+        } else if both(tcp_bit::SYN) {
+            TcpState::Established
+        } else {
+            TcpState::Syn
+        })
+    }
+
+    /// Whether packets keep the entry alive: not once its connection is over.
+    #[must_use]
+    pub fn is_prolonged_by_packets(&self) -> bool {
+        !matches!(self.tcp_state(), Some(TcpState::Closed | TcpState::Reset))
+    }
+
+    /// Ticks without a packet after which the entry goes; `u32::MAX` means never.
+    #[must_use]
+    pub fn timeout(&self, timers: &Timers) -> u32 {
+        let by_port = self.port_timer.checked_sub(1).and_then(|at| timers.ports.get(usize::from(at)));
+        let long = match by_port {
+            Some(timer) => timer.seconds.map_or(u32::MAX, Tick::from_seconds),
+            None => timers.ticks(self.timer()),
+        };
+        match self.tcp_state() {
+            None | Some(TcpState::Established | TcpState::FinOneWay) => long,
+            Some(TcpState::Syn) => long.min(timers.ticks(Timer::Syn)),
+            Some(TcpState::Closed | TcpState::Reset) => long.min(timers.ticks(Timer::FinRst)),
+        }
+    }
+
+    fn timer(&self) -> Timer {
+        const DNS: u16 = 53;
+        match self.protocol {
+            PROTO_TCP => Timer::Tcp,
+            PROTO_UDP if self.outside_global().port == DNS => Timer::Dns,
+            PROTO_UDP => Timer::Udp,
+            PROTO_ICMP => Timer::Icmp,
+            _ => Timer::Simple,
+        }
+    }
+}
+
+/// Where the ports of a protocol come from; `None` for protocols without ports.
+#[must_use]
+pub fn port_space(protocol: u8) -> Option<PortSpace> {
+    match protocol {
+        PROTO_TCP => Some(PortSpace::Tcp),
+        PROTO_UDP => Some(PortSpace::Udp),
+        PROTO_ICMP => Some(PortSpace::Icmp),
+        _ => None,
+    }
+}
+
+/// The `port-timeout` that governs a flow, as [`Session::port_timer`] wants it: the first line
+/// for either of its ports.
+#[must_use]
+pub fn port_timer(timers: &Timers, protocol: u8, key: Key) -> u8 {
+    let governs = |t: &crate::nat::PortTimer| {
+        t.protocol == protocol && (t.port == key.dport || t.port == key.sport)
+    };
+    let at = timers.ports.iter().take(usize::from(u8::MAX) - 1).position(governs);
+    at.map_or(0, |at| at as u8 + 1)
+}
+
+fn source(key: Key) -> Endpoint {
+    Endpoint { address: Ipv4Addr::from_bits(key.src), port: key.sport }
+}
+
+fn destination(key: Key) -> Endpoint {
+    Endpoint { address: Ipv4Addr::from_bits(key.dst), port: key.dport }
+}

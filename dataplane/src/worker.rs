@@ -1,0 +1,408 @@
+//! The poll loop of one worker: receive, process, send, age, serve control; and again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use arrayvec::ArrayVec;
+use crossbeam::queue::ArrayQueue;
+
+use crate::command::{Histograms, Request, ResolveQueue};
+use crate::fib::NextHop;
+use crate::gateway::{Gateway, Item, Meta, Output};
+use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue};
+use crate::snapshot::{PortId, Snapshot, WorkerId};
+use crate::stats::{Counter, DropReason, WorkerStats};
+use crate::time::Millis;
+
+/// What one worker gives another.
+#[derive(Debug)]
+pub enum Passed<P> {
+    /// A packet that the other worker owns: it decides about it.
+    Process(Item<P>),
+    /// A finished packet for a port whose transmit queue the other worker has.
+    Transmit(PortId, P),
+}
+
+/// The bounded ring into a worker, written by all others.
+pub type PassedRing<P> = Arc<ArrayQueue<Passed<P>>>;
+
+/// A port's queues, on their way to or from the worker that polls them.
+pub struct Queues<R, T> {
+    /// The port.
+    pub port: PortId,
+    /// Its receive queue for this worker, if this worker has one.
+    pub rx: Option<R>,
+    /// Its transmit queue for this worker, if this worker has one.
+    pub tx: Option<T>,
+}
+
+/// Attaching and detaching ports while the worker runs.
+pub enum PortChange<R, T> {
+    /// Poll these queues from now on.
+    Attach(Queues<R, T>),
+    /// Stop using this port; its queues are dropped.
+    Detach(PortId),
+}
+
+/// What a worker does when nothing comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Poll on.
+    Spin,
+    /// Nap for a short while, once a number of rounds in a row brought nothing.
+    Sleep,
+}
+
+/// Rounds without work before a worker naps.
+const ROUNDS_BEFORE_NAP: u32 = 256;
+/// How long a nap lasts; the system's timer slack comes on top.
+const NAP: Duration = Duration::from_micros(20);
+/// Items taken from each ring in one round.
+const RING_BUDGET: usize = BURST;
+
+/// The clock as a worker reads it, once a round.
+pub trait Clock {
+    /// CPU cycles, from any start.
+    fn cycles(&self) -> u64;
+    /// Cycles a second.
+    fn cycles_per_second(&self) -> u64;
+}
+
+/// Everything around a worker that others hold the other end of.
+pub struct Links<P, R, T> {
+    /// The published configuration.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Requests of control.
+    pub requests: Arc<ArrayQueue<Request>>,
+    /// Ports that come and go.
+    pub ports: Arc<ArrayQueue<PortChange<R, T>>>,
+    /// Frames of kernel twins, to be sent as they are.
+    pub inject: Arc<ArrayQueue<(PortId, P)>>,
+    /// Frames for kernel twins.
+    pub punt: Arc<ArrayQueue<(PortId, P)>>,
+    /// Next hops to resolve.
+    pub resolve: ResolveQueue,
+    /// The ring into each worker, this one included, by [`WorkerId`].
+    pub rings: Vec<PassedRing<P>>,
+    /// Which worker has the transmit queue that this worker uses for each port: itself, or the
+    /// one that it passes packets to. By [`PortId`].
+    pub transmitter: Vec<WorkerId>,
+    /// Set when the worker must end.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// One worker.
+pub struct Worker<P: Packet, R, T, A, C> {
+    me: WorkerId,
+    gateway: Gateway<P>,
+    rx: Vec<(PortId, R)>,
+    egress: Egress<P, T, A>,
+    snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    requests: Arc<ArrayQueue<Request>>,
+    ports: Arc<ArrayQueue<PortChange<R, T>>>,
+    inject: Arc<ArrayQueue<(PortId, P)>>,
+    ring: PassedRing<P>,
+    stop: Arc<AtomicBool>,
+    clock: C,
+    start_cycles: u64,
+    histograms: Box<Histograms>,
+    idle: Idle,
+}
+
+impl<P, R, T, A, C> Worker<P, R, T, A, C>
+where
+    P: Packet,
+    R: RxQueue<Packet = P>,
+    T: TxQueue<Packet = P>,
+    A: PacketPool<Packet = P>,
+    C: Clock,
+{
+    /// A worker that decides with `gateway`, takes new packets from `pool` and is linked to the
+    /// rest by `links`. Its ports come through `links.ports`. `start_cycles` is the clock's
+    /// reading at the start of time, the same for all workers.
+    pub fn new(
+        me: WorkerId,
+        gateway: Gateway<P>,
+        pool: A,
+        links: Links<P, R, T>,
+        clock: C,
+        start_cycles: u64,
+        histograms: Box<Histograms>,
+        idle: Idle,
+    ) -> Worker<P, R, T, A, C> {
+        let ports = links.transmitter.len();
+        let stats = Arc::clone(gateway.stats());
+        let ring = Arc::clone(&links.rings[me.index()]);
+        Worker {
+            me,
+            gateway,
+            rx: Vec::with_capacity(ports),
+            egress: Egress {
+                me,
+                queues: (0..ports).map(|_| Lane { queue: None, burst: Burst::new() }).collect(),
+                transmitter: links.transmitter,
+                rings: links.rings,
+                punt: links.punt,
+                resolve: links.resolve,
+                pool,
+                stats,
+            },
+            snapshot: Cache::new(links.snapshot),
+            requests: links.requests,
+            ports: links.ports,
+            inject: links.inject,
+            ring,
+            stop: links.stop,
+            clock,
+            start_cycles,
+            histograms,
+            idle,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub fn run(&mut self) {
+        let mut quiet = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.round() {
+                quiet = 0;
+                continue;
+            }
+            quiet += 1;
+            if self.idle == Idle::Sleep && quiet > ROUNDS_BEFORE_NAP {
+                self.egress.stats.count(Counter::Naps);
+                std::thread::sleep(NAP);
+            }
+        }
+        self.egress.flush();
+    }
+
+    /// One round; whether it moved any packet.
+    pub fn round(&mut self) -> bool {
+        let begin = self.clock.cycles();
+        let now = self.millis(begin);
+        let mut moved = 0;
+        self.change_ports();
+        let snapshot = Arc::clone(self.snapshot.load());
+        for at in 0..self.rx.len() {
+            moved += self.receive(now, &snapshot, at);
+        }
+        moved += self.take_over(now, &snapshot);
+        moved += self.take_injected();
+        let aged = self.gateway.age(now, &snapshot, &mut self.egress);
+        self.serve(now, &snapshot);
+        self.egress.flush();
+        self.account(begin, moved);
+        moved > 0 || aged
+    }
+
+    fn millis(&self, cycles: u64) -> Millis {
+        let per_ms = (self.clock.cycles_per_second() / 1000).max(1);
+        Millis(cycles.saturating_sub(self.start_cycles) / per_ms)
+    }
+
+    fn receive(&mut self, now: Millis, snapshot: &Snapshot, at: usize) -> usize {
+        let (port, queue) = &mut self.rx[at];
+        let port = *port;
+        let mut burst = Burst::new();
+        let received = queue.receive(&mut burst);
+        let unusable = queue.take_not_linear();
+        let stats = &self.egress.stats;
+        if unusable > 0 {
+            stats.drop_many(DropReason::NotLinear, unusable);
+        }
+        if received == 0 {
+            return 0;
+        }
+        if let Some(counters) = stats.port(port) {
+            counters.rx_packets.add(received as u64 + unusable);
+            counters.rx_octets.add(burst.iter().map(|p| p.data().len() as u64).sum());
+            counters.rx_dropped.add(unusable);
+        }
+        let items: ArrayVec<Item<P>, BURST> =
+            burst.into_iter().map(|packet| Item { packet, meta: Meta::arrived(port) }).collect();
+        self.gateway.process(now, snapshot, items, &mut self.egress);
+        received
+    }
+
+    /// Packets that other workers gave us.
+    fn take_over(&mut self, now: Millis, snapshot: &Snapshot) -> usize {
+        let mut items = ArrayVec::<Item<P>, BURST>::new();
+        let mut taken = 0;
+        while taken < RING_BUDGET {
+            let Some(passed) = self.ring.pop() else { break };
+            taken += 1;
+            match passed {
+                Passed::Process(item) => items.push(item),
+                Passed::Transmit(port, packet) => self.egress.send_own(port, packet),
+            }
+        }
+        self.egress.stats.add(Counter::HandoffIn, items.len() as u64);
+        self.gateway.process(now, snapshot, items, &mut self.egress);
+        taken
+    }
+
+    fn take_injected(&mut self) -> usize {
+        let mut taken = 0;
+        while taken < RING_BUDGET {
+            let Some((port, packet)) = self.inject.pop() else { break };
+            taken += 1;
+            self.egress.stats.count(Counter::Injected);
+            self.egress.transmit(port, packet);
+        }
+        taken
+    }
+
+    fn serve(&mut self, now: Millis, snapshot: &Snapshot) {
+        if !self.gateway.is_serving()
+            && let Some(request) = self.requests.pop()
+        {
+            match request {
+                Request::Histograms(mut empty, reply) => {
+                    std::mem::swap(&mut self.histograms, &mut empty);
+                    // The requester made room for this one answer.
+                    let _ = reply.give(empty);
+                    reply.finish();
+                }
+                request => self.gateway.begin(request),
+            }
+        }
+        self.gateway.serve(now, snapshot);
+    }
+
+    fn change_ports(&mut self) {
+        while let Some(change) = self.ports.pop() {
+            match change {
+                PortChange::Attach(Queues { port, rx, tx }) => {
+                    self.rx.extend(rx.map(|rx| (port, rx)));
+                    if let Some(lane) = self.egress.queues.get_mut(port.index()) {
+                        lane.queue = tx;
+                    }
+                }
+                PortChange::Detach(port) => {
+                    self.rx.retain(|(have, _)| *have != port);
+                    if let Some(lane) = self.egress.queues.get_mut(port.index()) {
+                        lane.queue = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn account(&mut self, begin: u64, moved: usize) {
+        let stats = &self.egress.stats;
+        stats.count(Counter::Polls);
+        if moved == 0 {
+            return;
+        }
+        let cycles = self.clock.cycles().saturating_sub(begin);
+        stats.count(Counter::BusyPolls);
+        stats.add(Counter::BusyCycles, cycles);
+        stats.add(Counter::BusyPackets, moved as u64);
+        let ns = u128::from(cycles) * 1_000_000_000 / u128::from(self.clock.cycles_per_second().max(1));
+        self.histograms.burst_ns.saturating_record(ns as u64);
+        self.histograms.burst_packets.saturating_record(moved as u64);
+    }
+
+    /// This worker's number.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.me
+    }
+}
+
+/// A port's transmit queue, if this worker has it, and what waits to be sent there.
+struct Lane<P, T> {
+    queue: Option<T>,
+    burst: Burst<P>,
+}
+
+/// Where packets leave a worker.
+struct Egress<P: Packet, T, A> {
+    me: WorkerId,
+    queues: Vec<Lane<P, T>>,
+    transmitter: Vec<WorkerId>,
+    rings: Vec<PassedRing<P>>,
+    punt: Arc<ArrayQueue<(PortId, P)>>,
+    resolve: ResolveQueue,
+    pool: A,
+    stats: Arc<WorkerStats>,
+}
+
+impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
+    /// Sends from a queue of this worker.
+    fn send_own(&mut self, port: PortId, packet: P) {
+        let Some(lane) = self.queues.get_mut(port.index()) else {
+            self.stats.drop(DropReason::PortDown);
+            return;
+        };
+        lane.burst.push(packet);
+        if lane.burst.is_full() {
+            flush(&self.stats, port, lane);
+        }
+    }
+
+    fn flush(&mut self) {
+        for (at, lane) in self.queues.iter_mut().enumerate() {
+            if !lane.burst.is_empty() {
+                flush(&self.stats, PortId(at as u8), lane);
+            }
+        }
+    }
+}
+
+fn flush<P: Packet, T: TxQueue<Packet = P>>(stats: &WorkerStats, port: PortId, lane: &mut Lane<P, T>) {
+    let packets = lane.burst.len() as u64;
+    let octets = lane.burst.iter().map(|p| p.data().len() as u64).sum::<u64>();
+    let (sent, reason) = match &mut lane.queue {
+        Some(queue) => (queue.transmit(&mut lane.burst) as u64, DropReason::TransmitFull),
+        None => (0, DropReason::PortDown),
+    };
+    lane.burst.clear();
+    stats.drop_many(reason, packets - sent);
+    if let Some(counters) = stats.port(port) {
+        counters.tx_packets.add(sent);
+        // A full queue is rare: its octets are taken as average ones.
+        counters.tx_octets.add(octets * sent / packets.max(1));
+        counters.tx_dropped.add(packets - sent);
+    }
+}
+
+impl<P: Packet, T: Send, A: PacketPool<Packet = P>> PacketPool for Egress<P, T, A> {
+    type Packet = P;
+
+    fn alloc(&mut self) -> Option<P> {
+        self.pool.alloc()
+    }
+}
+
+impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for Egress<P, T, A> {
+    fn transmit(&mut self, port: PortId, packet: P) {
+        let via = self.transmitter.get(port.index()).copied().unwrap_or(self.me);
+        if via == self.me {
+            self.send_own(port, packet);
+        } else if self.rings[via.index()].push(Passed::Transmit(port, packet)).is_err() {
+            self.stats.drop(DropReason::HandoffFull);
+        }
+    }
+
+    fn punt(&mut self, port: PortId, packet: P) {
+        if self.punt.push((port, packet)).is_err() {
+            self.stats.drop(DropReason::PuntFull);
+        }
+    }
+
+    fn hand_off(&mut self, to: WorkerId, item: Item<P>) {
+        match self.rings.get(to.index()) {
+            Some(ring) if ring.push(Passed::Process(item)).is_ok() => self.stats.count(Counter::HandoffOut),
+            _ => self.stats.drop(DropReason::HandoffFull),
+        }
+    }
+
+    fn resolve(&mut self, hop: NextHop) {
+        // A full queue loses nothing: the next packet for the same next hop asks again.
+        let _ = self.resolve.push(hop);
+    }
+}
