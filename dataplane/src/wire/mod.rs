@@ -10,6 +10,7 @@ pub mod icmp_build;
 pub mod icmp_error;
 pub mod ipv4;
 pub mod rewrite;
+pub mod split;
 
 pub use checksum::Delta;
 pub use ipv4::{Fragment, Ipv4, L4};
