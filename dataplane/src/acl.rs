@@ -199,6 +199,22 @@ impl AccessList {
         }
     }
 
+    /// What [`AccessList::check`] would say, without counting.
+    #[must_use]
+    pub fn decide(&self, packet: &Subject) -> Action {
+        self.entries
+            .iter()
+            .find(|e| e.matches(packet))
+            .map_or(Action::Deny, |e| e.action)
+    }
+
+    /// Whether the first line about `source`, whatever else it asks for, permits.
+    #[must_use]
+    pub fn permits_source(&self, source: u32) -> bool {
+        let line = self.entries.iter().find(|e| e.source.matches(source));
+        line.is_some_and(|e| e.action == Action::Permit)
+    }
+
     /// Matches of the line at `index` so far.
     #[must_use]
     pub fn hits(&self, index: usize) -> u64 {

@@ -23,7 +23,12 @@ struct Bucket {
     guests: u8,
 }
 
-const EMPTY: Bucket = Bucket { tags: [0; SLOTS], references: [0; SLOTS], away: 0, guests: 0 };
+const EMPTY: Bucket = Bucket {
+    tags: [0; SLOTS],
+    references: [0; SLOTS],
+    away: 0,
+    guests: 0,
+};
 
 impl Bucket {
     /// A bit for each place with this tag.
@@ -63,7 +68,10 @@ impl Index {
     pub(crate) fn new(references: usize) -> Index {
         let wanted = (references * 100 / LOAD_PERCENT).div_ceil(SLOTS);
         let count = wanted.next_power_of_two().max(2);
-        Index { buckets: vec![EMPTY; count].into_boxed_slice(), mask: count - 1 }
+        Index {
+            buckets: vec![EMPTY; count].into_boxed_slice(),
+            mask: count - 1,
+        }
     }
 
     /// Octets of memory that the index takes.
@@ -126,7 +134,9 @@ impl Index {
     /// Moves one reference of a full bucket to its other bucket, if any of them has room there.
     fn make_room(&mut self, full: usize) -> Option<usize> {
         for at in 0..SLOTS {
-            let Bucket { tags, references, .. } = self.buckets[full];
+            let Bucket {
+                tags, references, ..
+            } = self.buckets[full];
             let (tag, reference) = (tags[at], references[at]);
             let guest = self.buckets[full].is_guest(at);
             let other = self.other(full, tag);
@@ -210,7 +220,11 @@ mod tests {
     #[test]
     fn takes_what_it_was_made_for() {
         let mut index = Index::new(100_000);
-        let hash = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let hash = |n: u32| {
+            u64::from(n)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+        };
         for n in 0..100_000 {
             assert!(index.insert(hash(n), n), "refused entry {n}");
         }

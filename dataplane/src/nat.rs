@@ -252,6 +252,12 @@ impl Nat {
         find_static(&self.static_by_global, global, protocol, port)
     }
 
+    /// Whether a static has an address for itself, whatever the port.
+    #[must_use]
+    pub fn has_static_address(&self, global: Ipv4Addr) -> bool {
+        self.static_by_global.contains_key(&(global, None))
+    }
+
     /// Whether a port of a global address belongs to a static, so that no entry may take it.
     #[must_use]
     pub fn is_reserved(&self, global: Ipv4Addr, protocol: u8, port: u16) -> bool {
@@ -273,6 +279,16 @@ fn find_static(
     }
     port.and_then(|port| map.get(&(address, Some((protocol, port)))))
         .or_else(|| map.get(&(address, None)))
+}
+
+impl Static {
+    /// Notes a use at `now`. Any worker may call this: the last one wins, and a use that is
+    /// noted already costs no write.
+    pub fn used(&self, now: Tick) {
+        if self.last_used.load(Ordering::Relaxed) != now.0 {
+            self.last_used.store(now.0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl GlobalAddress {
@@ -318,6 +334,16 @@ impl GlobalAddress {
         let bits = word.load(Ordering::Relaxed);
         word.store(bits | bit_of(port), Ordering::Relaxed);
         bits & bit_of(port) == 0
+    }
+
+    /// Gives up a block that was claimed for a port which then was not taken.
+    pub fn abandon(&self, me: WorkerId, port: u16) {
+        let block = block_of(port);
+        if owner_of(&self.owner[block]) == Some(me)
+            && self.entries[block].load(Ordering::Relaxed) == 0
+        {
+            self.owner[block].store(0, Ordering::Release);
+        }
     }
 
     /// Takes back what [`GlobalAddress::take`] gave; `owns_mark` is what it returned. A block
@@ -413,16 +439,18 @@ impl OneToOnePool {
         self.owner.get(index as usize).and_then(owner_of)
     }
 
-    /// Takes the first free address for `me`.
+    /// Takes the first free address that is `usable` for `me`.
     #[must_use]
-    pub fn take(&self, me: WorkerId) -> Option<u32> {
-        let free = |cell: &AtomicU8| {
-            cell.load(Ordering::Relaxed) == 0
+    pub fn take(&self, me: WorkerId, usable: impl Fn(Ipv4Addr) -> bool) -> Option<u32> {
+        let free = |(at, cell): (usize, &AtomicU8)| {
+            let taken = cell.load(Ordering::Relaxed) == 0
+                && usable(self.address(at as u32))
                 && cell
                     .compare_exchange(0, me.0 + 1, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
+                    .is_ok();
+            taken.then_some(at as u32)
         };
-        self.owner.iter().position(free).map(|at| at as u32)
+        self.owner.iter().enumerate().find_map(free)
     }
 
     /// Gives an address back.

@@ -35,7 +35,12 @@ pub type Key = Endpoints;
 /// The key of packets that answer packets of `key`.
 #[must_use]
 pub fn reverse(key: Key) -> Key {
-    Key { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport }
+    Key {
+        src: key.dst,
+        dst: key.src,
+        sport: key.dport,
+        dport: key.sport,
+    }
 }
 
 /// Bits of [`Session::flags`].
@@ -109,7 +114,12 @@ impl Session {
             Direction::Out => (address, 0),
             Direction::In => (0, address),
         };
-        Key { src, dst, sport: 0, dport: 0 }
+        Key {
+            src,
+            dst,
+            sport: 0,
+            dport: 0,
+        }
     }
 
     /// What a hit makes of a packet that goes `direction`; not for address entries, whose other
@@ -191,7 +201,11 @@ impl Session {
             self.tcp |= tcp_bit::FIN[way];
         }
         let after = self.tcp_state();
-        before != after && matches!(after, Some(TcpState::Closed | TcpState::Reset | TcpState::Syn))
+        before != after
+            && matches!(
+                after,
+                Some(TcpState::Closed | TcpState::Reset | TcpState::Syn)
+            )
     }
 
     /// Where its TCP connection stands; `None` for other protocols.
@@ -223,7 +237,10 @@ impl Session {
     /// Ticks without a packet after which the entry goes; `u32::MAX` means never.
     #[must_use]
     pub fn timeout(&self, timers: &Timers) -> u32 {
-        let by_port = self.port_timer.checked_sub(1).and_then(|at| timers.ports.get(usize::from(at)));
+        let by_port = self
+            .port_timer
+            .checked_sub(1)
+            .and_then(|at| timers.ports.get(usize::from(at)));
         let long = match by_port {
             Some(timer) => timer.seconds.map_or(u32::MAX, Tick::from_seconds),
             None => timers.ticks(self.timer()),
@@ -265,14 +282,24 @@ pub fn port_timer(timers: &Timers, protocol: u8, key: Key) -> u8 {
     let governs = |t: &crate::nat::PortTimer| {
         t.protocol == protocol && (t.port == key.dport || t.port == key.sport)
     };
-    let at = timers.ports.iter().take(usize::from(u8::MAX) - 1).position(governs);
+    let at = timers
+        .ports
+        .iter()
+        .take(usize::from(u8::MAX) - 1)
+        .position(governs);
     at.map_or(0, |at| at as u8 + 1)
 }
 
 fn source(key: Key) -> Endpoint {
-    Endpoint { address: Ipv4Addr::from_bits(key.src), port: key.sport }
+    Endpoint {
+        address: Ipv4Addr::from_bits(key.src),
+        port: key.sport,
+    }
 }
 
 fn destination(key: Key) -> Endpoint {
-    Endpoint { address: Ipv4Addr::from_bits(key.dst), port: key.dport }
+    Endpoint {
+        address: Ipv4Addr::from_bits(key.dst),
+        port: key.dport,
+    }
 }

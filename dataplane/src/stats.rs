@@ -127,6 +127,15 @@ impl Cell {
         );
     }
 
+    /// Takes `n` off. Only the owning worker may call this.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_sub(n),
+            Ordering::Relaxed,
+        );
+    }
+
     /// The present value.
     #[must_use]
     pub fn value(&self) -> u64 {
@@ -189,13 +198,13 @@ impl WorkerStats {
 
     /// Counts one dropped packet.
     #[inline]
-    pub fn drop(&self, reason: DropReason) {
+    pub fn dropped(&self, reason: DropReason) {
         self.drops[reason as usize].add(1);
     }
 
     /// Counts `n` dropped packets.
     #[inline]
-    pub fn drop_many(&self, reason: DropReason, n: u64) {
+    pub fn dropped_many(&self, reason: DropReason, n: u64) {
         self.drops[reason as usize].add(n);
     }
 

@@ -30,9 +30,13 @@ pub struct Table {
     next_id: u32,
 }
 
-
 const VACANT: Session = Session {
-    keys: [Key { src: 0, dst: 0, sport: 0, dport: 0 }; 2],
+    keys: [Key {
+        src: 0,
+        dst: 0,
+        sport: 0,
+        dport: 0,
+    }; 2],
     protocol: 0,
     tcp: 0,
     port_timer: 0,
@@ -59,7 +63,13 @@ impl Table {
     pub fn new(capacity: u32, seed: u64) -> Table {
         let capacity = capacity.clamp(1, 1 << 30);
         let link = |at: u32| if at + 1 < capacity { at + 1 } else { NIL };
-        let slab = (0..capacity).map(|at| Session { next: link(at), previous: VACANT_MARK, ..VACANT }).collect();
+        let slab = (0..capacity)
+            .map(|at| Session {
+                next: link(at),
+                previous: VACANT_MARK,
+                ..VACANT
+            })
+            .collect();
         Table {
             slab,
             free: 0,
@@ -67,7 +77,10 @@ impl Table {
             index: Index::new(capacity as usize * 2),
             wheel: Box::new([NIL; WHEEL_SLOTS]),
             cursor: 0,
-            seed: [seed ^ 0x243f_6a88_85a3_08d3, seed.rotate_left(32) ^ 0x1319_8a2e_0370_7344],
+            seed: [
+                seed ^ 0x243f_6a88_85a3_08d3,
+                seed.rotate_left(32) ^ 0x1319_8a2e_0370_7344,
+            ],
             next_id: 1,
         }
     }
@@ -118,7 +131,11 @@ impl Table {
     /// Asks the memory for the entry that [`Table::find`] will most likely read.
     #[inline]
     pub fn prefetch_entry(&self, hash: u64) {
-        if let Some(entry) = self.index.guess(hash).and_then(|r| self.slab.get(place(r) as usize)) {
+        if let Some(entry) = self
+            .index
+            .guess(hash)
+            .and_then(|r| self.slab.get(place(r) as usize))
+        {
             prefetch_read(entry);
         }
     }
@@ -139,7 +156,12 @@ impl Table {
     /// [`Table::find`] for a key that was not hashed before.
     #[must_use]
     pub fn look_up(&self, direction: Direction, protocol: u8, key: Key) -> Option<u32> {
-        self.find(self.hash(direction, protocol, key), direction, protocol, key)
+        self.find(
+            self.hash(direction, protocol, key),
+            direction,
+            protocol,
+            key,
+        )
     }
 
     /// The entry at a place.
@@ -172,8 +194,13 @@ impl Table {
             return None;
         }
         self.free = self.slab[at as usize].next;
-        self.slab[at as usize] =
-            Session { id: self.next_id, next: NIL, previous: NIL, wheel_slot: NO_SLOT, ..session };
+        self.slab[at as usize] = Session {
+            id: self.next_id,
+            next: NIL,
+            previous: NIL,
+            wheel_slot: NO_SLOT,
+            ..session
+        };
         self.next_id = self.next_id.wrapping_add(1).max(1);
         self.live += 1;
         self.arm(at, now, timers);
@@ -189,8 +216,16 @@ impl Table {
             self.index.remove(hashes[0], reference(at, Direction::Out)),
             self.index.remove(hashes[1], reference(at, Direction::In)),
         ];
-        debug_assert_eq!(removed, [true, true], "an entry is in the index under both keys");
-        self.slab[at as usize] = Session { next: self.free, previous: VACANT_MARK, ..VACANT };
+        debug_assert_eq!(
+            removed,
+            [true, true],
+            "an entry is in the index under both keys"
+        );
+        self.slab[at as usize] = Session {
+            next: self.free,
+            previous: VACANT_MARK,
+            ..VACANT
+        };
         self.free = at;
         self.live -= 1;
         session
@@ -199,7 +234,9 @@ impl Table {
     /// The entry at a place, or `None` where the place is vacant or beyond the table.
     #[must_use]
     pub fn at(&self, at: u32) -> Option<&Session> {
-        self.slab.get(at as usize).filter(|s| s.previous != VACANT_MARK)
+        self.slab
+            .get(at as usize)
+            .filter(|s| s.previous != VACANT_MARK)
     }
 
     /// Sets an entry's timer anew from its state.
@@ -229,7 +266,8 @@ impl Table {
     }
 
     fn hashes(&self, session: &Session) -> [u64; 2] {
-        [Direction::Out, Direction::In].map(|d| self.hash(d, session.protocol, session.keys[d as usize]))
+        [Direction::Out, Direction::In]
+            .map(|d| self.hash(d, session.protocol, session.keys[d as usize]))
     }
 
     /// Puts an entry into the slot in which its timer ends, or the farthest one if that is nearer.
@@ -253,7 +291,12 @@ impl Table {
     }
 
     fn disarm(&mut self, at: u32) {
-        let Session { next, previous, wheel_slot, .. } = self.slab[at as usize];
+        let Session {
+            next,
+            previous,
+            wheel_slot,
+            ..
+        } = self.slab[at as usize];
         if wheel_slot == NO_SLOT {
             return;
         }

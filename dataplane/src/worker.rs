@@ -10,7 +10,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
-use crate::gateway::{Gateway, Item, Meta, Output};
+use crate::gateway::{Gateway, Item, Meta, Output, Pass};
 use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue};
 use crate::snapshot::{PortId, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
@@ -64,7 +64,7 @@ const RING_BUDGET: usize = BURST;
 
 /// The clock as a worker reads it, once a round.
 pub trait Clock {
-    /// CPU cycles, from any start.
+    /// CPU cycles since the start of time, which is the same for all workers.
     fn cycles(&self) -> u64;
     /// Cycles a second.
     fn cycles_per_second(&self) -> u64;
@@ -95,18 +95,22 @@ pub struct Links<P, R, T> {
 
 /// One worker.
 pub struct Worker<P: Packet, R, T, A, C> {
-    me: WorkerId,
+    /// Apart from the rest, so that a round can borrow the configuration while it changes the rest.
+    snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    parts: Parts<P, R, T, A, C>,
+}
+
+/// What a worker works with.
+struct Parts<P: Packet, R, T, A, C> {
     gateway: Gateway<P>,
     rx: Vec<(PortId, R)>,
     egress: Egress<P, T, A>,
-    snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
     requests: Arc<ArrayQueue<Request>>,
     ports: Arc<ArrayQueue<PortChange<R, T>>>,
     inject: Arc<ArrayQueue<(PortId, P)>>,
     ring: PassedRing<P>,
     stop: Arc<AtomicBool>,
     clock: C,
-    start_cycles: u64,
     histograms: Box<Histograms>,
     idle: Idle,
 }
@@ -120,28 +124,30 @@ where
     C: Clock,
 {
     /// A worker that decides with `gateway`, takes new packets from `pool` and is linked to the
-    /// rest by `links`. Its ports come through `links.ports`. `start_cycles` is the clock's
-    /// reading at the start of time, the same for all workers.
+    /// rest by `links`. Its ports come through `links.ports`.
     pub fn new(
         me: WorkerId,
         gateway: Gateway<P>,
         pool: A,
         links: Links<P, R, T>,
         clock: C,
-        start_cycles: u64,
         histograms: Box<Histograms>,
         idle: Idle,
     ) -> Worker<P, R, T, A, C> {
         let ports = links.transmitter.len();
         let stats = Arc::clone(gateway.stats());
         let ring = Arc::clone(&links.rings[me.index()]);
-        Worker {
-            me,
+        let parts = Parts {
             gateway,
             rx: Vec::with_capacity(ports),
             egress: Egress {
                 me,
-                queues: (0..ports).map(|_| Lane { queue: None, burst: Burst::new() }).collect(),
+                queues: (0..ports)
+                    .map(|_| Lane {
+                        queue: None,
+                        burst: Burst::new(),
+                    })
+                    .collect(),
                 transmitter: links.transmitter,
                 rings: links.rings,
                 punt: links.punt,
@@ -149,58 +155,75 @@ where
                 pool,
                 stats,
             },
-            snapshot: Cache::new(links.snapshot),
             requests: links.requests,
             ports: links.ports,
             inject: links.inject,
             ring,
             stop: links.stop,
             clock,
-            start_cycles,
             histograms,
             idle,
+        };
+        Worker {
+            snapshot: Cache::new(links.snapshot),
+            parts,
         }
     }
 
     /// Runs until told to stop.
     pub fn run(&mut self) {
         let mut quiet = 0;
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.parts.stop.load(Ordering::Relaxed) {
             if self.round() {
                 quiet = 0;
                 continue;
             }
             quiet += 1;
-            if self.idle == Idle::Sleep && quiet > ROUNDS_BEFORE_NAP {
-                self.egress.stats.count(Counter::Naps);
+            if self.parts.idle == Idle::Sleep && quiet > ROUNDS_BEFORE_NAP {
+                self.parts.egress.stats.count(Counter::Naps);
                 std::thread::sleep(NAP);
             }
         }
-        self.egress.flush();
     }
 
-    /// One round; whether it moved any packet.
+    /// One round; whether there was anything to do.
     pub fn round(&mut self) -> bool {
+        self.parts.round(self.snapshot.load())
+    }
+}
+
+impl<P, R, T, A, C> Parts<P, R, T, A, C>
+where
+    P: Packet,
+    R: RxQueue<Packet = P>,
+    T: TxQueue<Packet = P>,
+    A: PacketPool<Packet = P>,
+    C: Clock,
+{
+    fn round(&mut self, snapshot: &Snapshot) -> bool {
         let begin = self.clock.cycles();
         let now = self.millis(begin);
         let mut moved = 0;
         self.change_ports();
-        let snapshot = Arc::clone(self.snapshot.load());
         for at in 0..self.rx.len() {
-            moved += self.receive(now, &snapshot, at);
+            moved += self.receive(now, snapshot, at);
         }
-        moved += self.take_over(now, &snapshot);
+        moved += self.take_over(now, snapshot);
         moved += self.take_injected();
-        let aged = self.gateway.age(now, &snapshot, &mut self.egress);
-        self.serve(now, &snapshot);
+        let aged = self.gateway.age(&mut Pass {
+            now,
+            snapshot,
+            out: &mut self.egress,
+        });
+        let served = self.serve(now, snapshot);
         self.egress.flush();
         self.account(begin, moved);
-        moved > 0 || aged
+        moved > 0 || aged || served
     }
 
     fn millis(&self, cycles: u64) -> Millis {
         let per_ms = (self.clock.cycles_per_second() / 1000).max(1);
-        Millis(cycles.saturating_sub(self.start_cycles) / per_ms)
+        Millis(cycles / per_ms)
     }
 
     fn receive(&mut self, now: Millis, snapshot: &Snapshot, at: usize) -> usize {
@@ -211,20 +234,36 @@ where
         let unusable = queue.take_not_linear();
         let stats = &self.egress.stats;
         if unusable > 0 {
-            stats.drop_many(DropReason::NotLinear, unusable);
+            stats.dropped_many(DropReason::NotLinear, unusable);
         }
         if received == 0 {
             return 0;
         }
         if let Some(counters) = stats.port(port) {
             counters.rx_packets.add(received as u64 + unusable);
-            counters.rx_octets.add(burst.iter().map(|p| p.data().len() as u64).sum());
+            counters
+                .rx_octets
+                .add(burst.iter().map(|p| p.data().len() as u64).sum());
             counters.rx_dropped.add(unusable);
         }
-        let items: ArrayVec<Item<P>, BURST> =
-            burst.into_iter().map(|packet| Item { packet, meta: Meta::arrived(port) }).collect();
-        self.gateway.process(now, snapshot, items, &mut self.egress);
+        let items: ArrayVec<Item<P>, BURST> = burst
+            .into_iter()
+            .map(|packet| Item {
+                packet,
+                meta: Meta::arrived(port),
+            })
+            .collect();
+        self.process(now, snapshot, items);
         received
+    }
+
+    fn process(&mut self, now: Millis, snapshot: &Snapshot, items: ArrayVec<Item<P>, BURST>) {
+        let mut pass = Pass {
+            now,
+            snapshot,
+            out: &mut self.egress,
+        };
+        self.gateway.process(&mut pass, items);
     }
 
     /// Packets that other workers gave us.
@@ -239,15 +278,19 @@ where
                 Passed::Transmit(port, packet) => self.egress.send_own(port, packet),
             }
         }
-        self.egress.stats.add(Counter::HandoffIn, items.len() as u64);
-        self.gateway.process(now, snapshot, items, &mut self.egress);
+        self.egress
+            .stats
+            .add(Counter::HandoffIn, items.len() as u64);
+        self.process(now, snapshot, items);
         taken
     }
 
     fn take_injected(&mut self) -> usize {
         let mut taken = 0;
         while taken < RING_BUDGET {
-            let Some((port, packet)) = self.inject.pop() else { break };
+            let Some((port, packet)) = self.inject.pop() else {
+                break;
+            };
             taken += 1;
             self.egress.stats.count(Counter::Injected);
             self.egress.transmit(port, packet);
@@ -255,7 +298,8 @@ where
         taken
     }
 
-    fn serve(&mut self, now: Millis, snapshot: &Snapshot) {
+    /// Goes on with what control asks; whether there was anything to do.
+    fn serve(&mut self, now: Millis, snapshot: &Snapshot) -> bool {
         if !self.gateway.is_serving()
             && let Some(request) = self.requests.pop()
         {
@@ -269,7 +313,9 @@ where
                 request => self.gateway.begin(request),
             }
         }
+        let serving = self.gateway.is_serving();
         self.gateway.serve(now, snapshot);
+        serving
     }
 
     fn change_ports(&mut self) {
@@ -301,15 +347,12 @@ where
         stats.count(Counter::BusyPolls);
         stats.add(Counter::BusyCycles, cycles);
         stats.add(Counter::BusyPackets, moved as u64);
-        let ns = u128::from(cycles) * 1_000_000_000 / u128::from(self.clock.cycles_per_second().max(1));
+        let ns =
+            u128::from(cycles) * 1_000_000_000 / u128::from(self.clock.cycles_per_second().max(1));
         self.histograms.burst_ns.saturating_record(ns as u64);
-        self.histograms.burst_packets.saturating_record(moved as u64);
-    }
-
-    /// This worker's number.
-    #[must_use]
-    pub fn id(&self) -> WorkerId {
-        self.me
+        self.histograms
+            .burst_packets
+            .saturating_record(moved as u64);
     }
 }
 
@@ -335,7 +378,7 @@ impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
     /// Sends from a queue of this worker.
     fn send_own(&mut self, port: PortId, packet: P) {
         let Some(lane) = self.queues.get_mut(port.index()) else {
-            self.stats.drop(DropReason::PortDown);
+            self.stats.dropped(DropReason::PortDown);
             return;
         };
         lane.burst.push(packet);
@@ -353,15 +396,26 @@ impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
     }
 }
 
-fn flush<P: Packet, T: TxQueue<Packet = P>>(stats: &WorkerStats, port: PortId, lane: &mut Lane<P, T>) {
+fn flush<P: Packet, T: TxQueue<Packet = P>>(
+    stats: &WorkerStats,
+    port: PortId,
+    lane: &mut Lane<P, T>,
+) {
     let packets = lane.burst.len() as u64;
-    let octets = lane.burst.iter().map(|p| p.data().len() as u64).sum::<u64>();
+    let octets = lane
+        .burst
+        .iter()
+        .map(|p| p.data().len() as u64)
+        .sum::<u64>();
     let (sent, reason) = match &mut lane.queue {
-        Some(queue) => (queue.transmit(&mut lane.burst) as u64, DropReason::TransmitFull),
+        Some(queue) => (
+            queue.transmit(&mut lane.burst) as u64,
+            DropReason::TransmitFull,
+        ),
         None => (0, DropReason::PortDown),
     };
     lane.burst.clear();
-    stats.drop_many(reason, packets - sent);
+    stats.dropped_many(reason, packets - sent);
     if let Some(counters) = stats.port(port) {
         counters.tx_packets.add(sent);
         // A full queue is rare: its octets are taken as average ones.
@@ -380,24 +434,33 @@ impl<P: Packet, T: Send, A: PacketPool<Packet = P>> PacketPool for Egress<P, T, 
 
 impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for Egress<P, T, A> {
     fn transmit(&mut self, port: PortId, packet: P) {
-        let via = self.transmitter.get(port.index()).copied().unwrap_or(self.me);
+        let via = self
+            .transmitter
+            .get(port.index())
+            .copied()
+            .unwrap_or(self.me);
         if via == self.me {
             self.send_own(port, packet);
-        } else if self.rings[via.index()].push(Passed::Transmit(port, packet)).is_err() {
-            self.stats.drop(DropReason::HandoffFull);
+        } else if self.rings[via.index()]
+            .push(Passed::Transmit(port, packet))
+            .is_err()
+        {
+            self.stats.dropped(DropReason::HandoffFull);
         }
     }
 
     fn punt(&mut self, port: PortId, packet: P) {
         if self.punt.push((port, packet)).is_err() {
-            self.stats.drop(DropReason::PuntFull);
+            self.stats.dropped(DropReason::PuntFull);
         }
     }
 
     fn hand_off(&mut self, to: WorkerId, item: Item<P>) {
         match self.rings.get(to.index()) {
-            Some(ring) if ring.push(Passed::Process(item)).is_ok() => self.stats.count(Counter::HandoffOut),
-            _ => self.stats.drop(DropReason::HandoffFull),
+            Some(ring) if ring.push(Passed::Process(item)).is_ok() => {
+                self.stats.count(Counter::HandoffOut)
+            }
+            _ => self.stats.dropped(DropReason::HandoffFull),
         }
     }
 

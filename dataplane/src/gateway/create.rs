@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::inside::{may_begin, untranslatable};
-use super::forward::rewrite_addresses;
 use super::Gateway;
+use super::forward::rewrite_addresses;
+use super::inside::{may_begin, untranslatable};
 use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
@@ -48,7 +48,11 @@ impl<P: Packet> Gateway<P> {
     ) -> Result<Option<Rewrite>, DropReason> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
-        let Some(rule) = nat.rules.iter().find(|r| r.list.check(&subject) == Action::Permit) else {
+        let Some(rule) = nat
+            .rules
+            .iter()
+            .find(|r| r.list.check(&subject) == Action::Permit)
+        else {
             return Ok(None);
         };
         let limit = u64::from(nat.max_entries);
@@ -56,7 +60,9 @@ impl<P: Packet> Gateway<P> {
             return Err(DropReason::MaxEntries);
         }
         let change = match &rule.target {
-            Target::Overload(addresses) => self.create_extended(now, snapshot, wanted, rule, addresses)?,
+            Target::Overload(addresses) => {
+                self.create_extended(now, snapshot, wanted, rule, addresses)?
+            }
             Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool)?,
         };
         self.occupancy.made(now.0);
@@ -83,11 +89,23 @@ impl<P: Packet> Gateway<P> {
             return Err(DropReason::ProtocolNotTranslatable);
         };
         let place = self.place(&snapshot.nat, space, ip.protocol, key, addresses)?;
-        let to = Key { src: place.address, sport: place.port, ..key };
-        let to = if ip.protocol == PROTO_ICMP { Key { dport: place.port, ..to } } else { to };
+        let to = Key {
+            src: place.address,
+            sport: place.port,
+            ..key
+        };
+        let to = if ip.protocol == PROTO_ICMP {
+            Key {
+                dport: place.port,
+                ..to
+            }
+        } else {
+            to
+        };
         let mut session = Session {
             port_timer: port_timer(&snapshot.nat.timers, ip.protocol, key),
-            flags: if place.mark { flag::PORT_MARK } else { 0 } | if hairpin { flag::HAIRPIN } else { 0 },
+            flags: if place.mark { flag::PORT_MARK } else { 0 }
+                | if hairpin { flag::HAIRPIN } else { 0 },
             addresses: Delta::of_u32(key.src, to.src) + Delta::of_u32(key.dst, to.dst),
             ports: Delta::of_u16(key.sport, to.sport),
             ..blank(now, rule, ip.protocol, key, reverse(to))
@@ -99,7 +117,11 @@ impl<P: Packet> Gateway<P> {
             session.follow_tcp(Direction::Out, flags);
         }
         let rewrite = session.rewrite(Direction::Out);
-        if self.table.insert(session, now.tick(), &snapshot.nat.timers).is_none() {
+        if self
+            .table
+            .insert(session, now.tick(), &snapshot.nat.timers)
+            .is_none()
+        {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::SessionTableFull);
         }
@@ -125,7 +147,11 @@ impl<P: Packet> Gateway<P> {
         let outbound = Session::address_key(Direction::Out, ip.src);
         let inbound = Session::address_key(Direction::In, global);
         let session = blank(now, rule, 0, outbound, inbound);
-        if self.table.insert(session, now.tick(), &snapshot.nat.timers).is_none() {
+        if self
+            .table
+            .insert(session, now.tick(), &snapshot.nat.timers)
+            .is_none()
+        {
             pool.release(self.options.me, index);
             return Err(DropReason::SessionTableFull);
         }
@@ -136,7 +162,8 @@ impl<P: Packet> Gateway<P> {
     /// A pool address that no host and no static has.
     fn free_address(&self, nat: &Nat, pool: &OneToOnePool) -> Result<u32, DropReason> {
         let me = self.options.me;
-        pool.take_if(me, |address| !nat.has_static_global(address)).ok_or(DropReason::PoolExhausted)
+        pool.take(me, |address| !nat.has_static_address(address))
+            .ok_or(DropReason::PoolExhausted)
     }
 
     /// An outside address and port that no other entry with this destination has: the packet's
@@ -172,7 +199,10 @@ impl<P: Packet> Gateway<P> {
         let me = self.options.me;
         let fits = |gateway: &Self, port: u16| {
             !nat.is_reserved(global.address, protocol, port)
-                && gateway.table.look_up(Direction::In, protocol, answer(global, protocol, key, port)).is_none()
+                && gateway
+                    .table
+                    .look_up(Direction::In, protocol, answer(global, protocol, key, port))
+                    .is_none()
         };
         let taken = |port: u16| Place {
             address: global.address.to_bits(),
@@ -189,7 +219,9 @@ impl<P: Packet> Gateway<P> {
         let width = u32::from(high - low) + 1;
         for _ in 0..RESERVED_RETRIES {
             let start = low + (self.random() as u32 % width) as u16;
-            let Some(port) = global.free_port(me, space, low, high, start) else { break };
+            let Some(port) = global.free_port(me, space, low, high, start) else {
+                break;
+            };
             if fits(self, port) {
                 return Some(taken(port));
             }
@@ -251,8 +283,17 @@ fn blank(now: Millis, rule: &Rule, protocol: u8, outbound: Key, inbound: Key) ->
 
 /// What the answer to a packet looks like if the packet leaves from `port` of `global`.
 fn answer(global: &GlobalAddress, protocol: u8, key: Key, port: u16) -> Key {
-    let sport = if protocol == PROTO_ICMP { port } else { key.dport };
-    Key { src: key.dst, dst: global.address.to_bits(), sport, dport: port }
+    let sport = if protocol == PROTO_ICMP {
+        port
+    } else {
+        key.dport
+    };
+    Key {
+        src: key.dst,
+        dst: global.address.to_bits(),
+        sport,
+        dport: port,
+    }
 }
 
 /// The ports among which a substitute is chosen: a well-known port is never replaced by an
@@ -277,7 +318,9 @@ fn pairing(client: u32, count: usize) -> usize {
 /// A packet as access lists look at it.
 pub(super) fn subject(ip: &Ipv4, key: Key) -> Subject {
     let icmp = match ip.l4 {
-        L4::IcmpQuery { icmp_type, code, .. }
+        L4::IcmpQuery {
+            icmp_type, code, ..
+        }
         | L4::IcmpError { icmp_type, code }
         | L4::IcmpOther { icmp_type, code } => Some((icmp_type, code)),
         _ => None,
@@ -312,7 +355,9 @@ pub(super) fn rule_of<'a>(nat: &'a Nat, session: &Session) -> Option<&'a Rule> {
         established: false,
         later_fragment: false,
     };
-    nat.rules.iter().find(|r| r.list.decide(&subject) == Action::Permit)
+    nat.rules
+        .iter()
+        .find(|r| r.list.decide(&subject) == Action::Permit)
 }
 
 /// Whether a rule still translates to the address that an entry has.

@@ -3,14 +3,14 @@
 use std::net::Ipv4Addr;
 
 use super::waiting::Outcome;
-use super::{Gateway, Item, Meta, Output};
+use super::{Gateway, Item, Meta, Output, Pass};
 use crate::fib::{Neighbour, NextHop};
 use crate::packet::Packet;
 use crate::session::{Direction, HOP_UNKNOWN, flag};
 use crate::snapshot::{PortId, Side, Snapshot};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
-use crate::wire::icmp_error::Kind;
+use crate::wire::icmp_build::{ErrorKind, unreachable};
 use crate::wire::{Endpoints, Ipv4, L4, Rewrite, rewrite, split};
 
 /// A next hop, with its MAC address where that is known.
@@ -27,35 +27,40 @@ impl<P: Packet> Gateway<P> {
     #[inline]
     pub(super) fn hit(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         direction: Direction,
         at: u32,
-        out: &mut impl Output<P>,
     ) {
         self.stats.count(Counter::Hits);
-        self.touch(now, snapshot, ip, direction, at);
+        self.touch(pass.now, pass.snapshot, ip, direction, at);
         let session = self.table.session(at);
         let change = if session.is_address_entry() {
             address_rewrite(ip, direction, session.keys[direction.reverse() as usize])
         } else {
             session.rewrite(direction)
         };
-        if session.flags & flag::HAIRPIN != 0 && direction == Direction::Out {
-            self.hairpin(now, snapshot, item, ip, change, out);
+        if direction == Direction::Out && session.flags & flag::HAIRPIN != 0 {
+            self.hairpin(pass, item, ip, change);
             return;
         }
-        match self.session_hop(snapshot, at, direction, change.to().dst) {
-            Some(hop) => self.forward(now, snapshot, item, ip, hop, Some(change), out),
-            None => self.no_route(now, snapshot, item, ip, out),
+        match self.session_hop(pass.snapshot, at, direction, change.to().dst) {
+            Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
+            None => self.no_route(pass, item, ip),
         }
     }
 
     /// Notes that an entry was used, and follows its TCP connection.
     #[inline]
-    pub(super) fn touch(&mut self, now: Millis, snapshot: &Snapshot, ip: &Ipv4, direction: Direction, at: u32) {
+    pub(super) fn touch(
+        &mut self,
+        now: Millis,
+        snapshot: &Snapshot,
+        ip: &Ipv4,
+        direction: Direction,
+        at: u32,
+    ) {
         let tick = now.tick();
         let session = self.table.session_mut(at);
         if let L4::Tcp { flags, .. } = ip.l4
@@ -70,7 +75,13 @@ impl<P: Packet> Gateway<P> {
 
     /// The next hop of an entry's packets, looked up once a snapshot.
     #[inline]
-    fn session_hop(&mut self, snapshot: &Snapshot, at: u32, direction: Direction, to: u32) -> Option<Hop> {
+    fn session_hop(
+        &mut self,
+        snapshot: &Snapshot,
+        at: u32,
+        direction: Direction,
+        to: u32,
+    ) -> Option<Hop> {
         let session = self.table.session_mut(at);
         if session.generation != snapshot.generation {
             session.generation = snapshot.generation;
@@ -81,7 +92,11 @@ impl<P: Packet> Gateway<P> {
         if place != HOP_UNKNOWN
             && let Some((to, neighbour)) = snapshot.fib.neighbour_at(u32::from(place))
         {
-            return Some(Hop { to, neighbour: Some(neighbour), place: None });
+            return Some(Hop {
+                to,
+                neighbour: Some(neighbour),
+                place: None,
+            });
         }
         let hop = next_hop(snapshot, to)?;
         let one_destination = direction == Direction::In || !session.is_address_entry();
@@ -95,67 +110,80 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Forwards a packet as it is.
-    pub(super) fn route(
-        &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
-        item: Item<P>,
-        ip: &Ipv4,
-        out: &mut impl Output<P>,
-    ) {
-        if snapshot.local(Ipv4Addr::from_bits(ip.dst)).is_some() {
-            self.punt(Counter::PuntedLocal, item, out);
+    pub(super) fn route(&mut self, pass: &mut Pass<'_, impl Output<P>>, item: Item<P>, ip: &Ipv4) {
+        if pass.snapshot.local(Ipv4Addr::from_bits(ip.dst)).is_some() {
+            self.punt(pass, Counter::PuntedLocal, item);
             return;
         }
-        match next_hop(snapshot, ip.dst) {
+        match next_hop(pass.snapshot, ip.dst) {
             Some(hop) => {
                 self.stats.count(Counter::Routed);
-                self.forward(now, snapshot, item, ip, hop, None, out);
+                self.forward(pass, item, ip, hop, None);
             }
-            None => self.no_route(now, snapshot, item, ip, out),
+            None => self.no_route(pass, item, ip),
         }
     }
 
     pub(super) fn no_route(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
-        out: &mut impl Output<P>,
     ) {
-        self.refuse(now, snapshot, item, ip, DropReason::NoRoute, Kind::NET_UNREACHABLE, out);
+        self.refuse(
+            pass,
+            item,
+            ip,
+            DropReason::NoRoute,
+            ErrorKind::Unreachable(unreachable::NETWORK),
+        );
     }
 
     /// Sends a packet to a next hop, changed by `change`. ICMP errors quote it as it came.
     pub(super) fn forward(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         mut item: Item<P>,
         ip: &Ipv4,
         hop: Hop,
         change: Option<Rewrite>,
-        out: &mut impl Output<P>,
     ) {
-        let Some(egress) = snapshot.interface(hop.to.port).filter(|i| i.up) else {
-            self.refuse(now, snapshot, item, ip, DropReason::PortDown, Kind::NET_UNREACHABLE, out);
+        let Some(egress) = pass.snapshot.interface(hop.to.port).filter(|i| i.up) else {
+            self.refuse(
+                pass,
+                item,
+                ip,
+                DropReason::PortDown,
+                ErrorKind::Unreachable(unreachable::NETWORK),
+            );
             return;
         };
         if ip.ttl <= 1 {
-            self.refuse(now, snapshot, item, ip, DropReason::TtlExceeded, Kind::TIME_EXCEEDED, out);
+            self.refuse(
+                pass,
+                item,
+                ip,
+                DropReason::TtlExceeded,
+                ErrorKind::TimeExceeded,
+            );
             return;
         }
         if ip.total_len > egress.mtu && ip.dont_fragment {
-            let kind = Kind::FragmentationNeeded { mtu: egress.mtu };
-            self.refuse(now, snapshot, item, ip, DropReason::MtuExceeded, kind, out);
+            let kind = ErrorKind::FragmentationNeeded { mtu: egress.mtu };
+            self.refuse(pass, item, ip, DropReason::MtuExceeded, kind);
             return;
         }
         if let Some(Neighbour::Failed) = hop.neighbour {
-            if self.retry_limit.pass(now) {
-                out.resolve(hop.to);
+            if self.retry_limit.pass(pass.now) {
+                pass.out.resolve(hop.to);
             }
-            self.refuse(now, snapshot, item, ip, DropReason::NeighbourFailed, Kind::HOST_UNREACHABLE, out);
+            self.refuse(
+                pass,
+                item,
+                ip,
+                DropReason::NeighbourFailed,
+                ErrorKind::Unreachable(unreachable::HOST),
+            );
             return;
         }
         let frame = item.packet.data_mut();
@@ -169,82 +197,73 @@ impl<P: Packet> Gateway<P> {
         let Item { mut packet, meta } = item;
         packet.truncate(ip.end()); // Ethernet padding stays behind
         if ip.total_len > egress.mtu {
-            self.send_in_fragments(now, snapshot, packet, ip, egress.mtu, hop, meta, out);
+            self.send_in_fragments(pass, packet, ip, egress.mtu, hop, meta);
         } else {
-            self.send(now, snapshot, packet, hop.to, hop.neighbour, meta, out);
+            self.send(pass, packet, hop.to, hop.neighbour, meta);
         }
     }
 
     fn send_in_fragments(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         packet: P,
         ip: &Ipv4,
         mtu: u16,
         hop: Hop,
         meta: Meta,
-        out: &mut impl Output<P>,
     ) {
-        match split::split(&packet, ip, mtu, out) {
-            Ok(fragments) => {
-                self.stats.count(Counter::Fragmented);
-                for fragment in fragments {
-                    self.send(now, snapshot, fragment, hop.to, hop.neighbour, meta, out);
-                }
-            }
-            Err(reason) => self.drop(reason, meta),
+        let mut pieces = std::mem::take(&mut self.pieces);
+        match split::split(packet.data(), ip, mtu, pass.out, |piece| pieces.push(piece)) {
+            Ok(_) => self.stats.count(Counter::Fragmented),
+            Err(reason) => self.refused(reason, meta),
         }
+        for piece in pieces.drain(..) {
+            self.send(pass, piece, hop.to, hop.neighbour, meta);
+        }
+        self.pieces = pieces; // its memory is used again
     }
 
     /// Sends a finished packet, or lets it wait for its next hop's MAC address.
     fn send(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         mut packet: P,
         to: NextHop,
         neighbour: Option<Neighbour>,
         meta: Meta,
-        out: &mut impl Output<P>,
     ) {
         if let Some(Neighbour::Reachable(mac)) = neighbour {
-            if let Some(egress) = snapshot.interface(to.port) {
+            if let Some(egress) = pass.snapshot.interface(to.port) {
                 rewrite::set_macs(packet.data_mut(), mac, egress.mac);
-                out.transmit(to.port, packet);
+                pass.out.transmit(to.port, packet);
             }
             return;
         }
-        match self.waiting.hold(now, to, (meta.port, packet)) {
+        match self.waiting.hold(pass.now, to, (meta.port, packet)) {
             Ok(first) => {
                 self.stats.count(Counter::NeighbourHeld);
                 if first {
-                    out.resolve(to);
+                    pass.out.resolve(to);
                 }
             }
-            Err(_) => self.drop(DropReason::NeighbourQueueFull, meta),
+            Err(_) => self.refused(DropReason::NeighbourQueueFull, meta),
         }
     }
 
     /// Sends or drops the packets that no longer wait for a MAC address.
-    pub(super) fn release_waiting(
-        &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
-        out: &mut impl Output<P>,
-    ) -> bool {
+    pub(super) fn release_waiting(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
         if self.waiting.is_empty() {
             return false;
         }
         let mut any = false;
-        while let Some(outcome) = self.waiting.next(now, &snapshot.fib) {
+        while let Some(outcome) = self.waiting.next(pass.now, &pass.snapshot.fib) {
             any = true;
             match outcome {
                 Outcome::Send(to, mac, (arrived, packet)) => {
                     let known = Some(Neighbour::Reachable(mac));
-                    self.send(now, snapshot, packet, to, known, Meta::arrived(arrived), out);
+                    self.send(pass, packet, to, known, Meta::arrived(arrived));
                 }
-                Outcome::Drop(reason, (arrived, _)) => self.drop(reason, Meta::arrived(arrived)),
+                Outcome::Drop(reason, (arrived, _)) => self.refused(reason, Meta::arrived(arrived)),
             }
         }
         any
@@ -253,15 +272,19 @@ impl<P: Packet> Gateway<P> {
     /// From inside to a global address: changed as if it left, then taken as if it came in.
     pub(super) fn hairpin(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         mut item: Item<P>,
         ip: &Ipv4,
         change: Rewrite,
-        out: &mut impl Output<P>,
     ) {
         if item.meta.hairpin || ip.ttl <= 1 {
-            self.refuse(now, snapshot, item, ip, DropReason::TtlExceeded, Kind::TIME_EXCEEDED, out);
+            self.refuse(
+                pass,
+                item,
+                ip,
+                DropReason::TtlExceeded,
+                ErrorKind::TimeExceeded,
+            );
             return;
         }
         self.stats.count(Counter::Hairpinned);
@@ -270,7 +293,7 @@ impl<P: Packet> Gateway<P> {
         if item.meta.ports.is_some() {
             item.meta.ports = Some((change.to().sport, change.to().dport));
         }
-        self.process_one(now, snapshot, item, out);
+        self.process_one(pass, item);
     }
 }
 
@@ -278,12 +301,18 @@ impl<P: Packet> Gateway<P> {
 pub(super) fn next_hop(snapshot: &Snapshot, destination: u32) -> Option<Hop> {
     let to = snapshot.fib.lookup(Ipv4Addr::from_bits(destination))?;
     let known = snapshot.fib.neighbour(to);
-    Some(Hop { to, neighbour: known.map(|(_, n)| n), place: known.map(|(at, _)| at) })
+    Some(Hop {
+        to,
+        neighbour: known.map(|(_, n)| n),
+        place: known.map(|(at, _)| at),
+    })
 }
 
 /// Whether packets to this next hop leave the translated network.
 pub(super) fn leaves_outside(snapshot: &Snapshot, port: PortId) -> bool {
-    snapshot.interface(port).is_some_and(|i| i.side == Side::Outside)
+    snapshot
+        .interface(port)
+        .is_some_and(|i| i.side == Side::Outside)
 }
 
 /// What an address entry makes of a packet: its inside host's address is replaced, all else stays.
@@ -299,5 +328,13 @@ fn address_rewrite(ip: &Ipv4, direction: Direction, other: Endpoints) -> Rewrite
 /// The rewrite that gives a packet other addresses and keeps its ports.
 pub(super) fn rewrite_addresses(ip: &Ipv4, src: u32, dst: u32) -> Rewrite {
     let key = super::key_of(ip, Meta::arrived(PortId(0)));
-    Rewrite::new(ip.protocol, Endpoints { src: ip.src, dst: ip.dst, ..key }, Endpoints { src, dst, ..key })
+    Rewrite::new(
+        ip.protocol,
+        Endpoints {
+            src: ip.src,
+            dst: ip.dst,
+            ..key
+        },
+        Endpoints { src, dst, ..key },
+    )
 }

@@ -1,10 +1,9 @@
 //! Fragments learn their ports from the first one of their datagram, in whatever order they come
 //! (RFC 4787 REQ-14).
 
-use super::{Gateway, Item, Meta, Output, key_of};
+use super::{Gateway, Item, Meta, Output, Pass, key_of};
 use crate::fragment::{FragmentKey, Later};
 use crate::packet::Packet;
-use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::Ipv4;
@@ -16,27 +15,33 @@ impl<P: Packet> Gateway<P> {
     /// A fragment whose ports are not known yet: gives it back with its ports, or keeps it.
     pub(super) fn follow_fragment(
         &mut self,
-        now: Millis,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
-        out: &mut impl Output<P>,
     ) -> Option<Item<P>> {
         let worker = self.owner_of_datagram(ip);
         if self.options.workers > 1 && worker != self.options.me {
-            self.hand_off(worker, item, out);
+            self.hand_off(pass, worker, item);
             return None;
         }
-        let datagram = FragmentKey { src: ip.src, dst: ip.dst, id: ip.id, protocol: ip.protocol };
+        let datagram = FragmentKey {
+            src: ip.src,
+            dst: ip.dst,
+            id: ip.id,
+            protocol: ip.protocol,
+        };
         if ip.is_later_fragment() {
-            return self.later_fragment(now, item, datagram);
+            return self.later_fragment(pass.now, item, datagram);
         }
         let key = key_of(ip, item.meta);
         let ports = (key.sport, key.dport);
         let released = &mut self.released;
-        let known = self.fragments.first(now, datagram, ports, |mut held: Item<P>| {
-            held.meta.ports = Some(ports);
-            released.push(held);
-        });
+        let known = self
+            .fragments
+            .first(pass.now, datagram, ports, |mut held: Item<P>| {
+                held.meta.ports = Some(ports);
+                released.push(held);
+            });
         if let Err(reason) = known {
             // This one goes on all the same: only those that follow it are lost, each counted then.
             debug_assert_eq!(reason, DropReason::FragmentStoreFull);
@@ -44,7 +49,12 @@ impl<P: Packet> Gateway<P> {
         Some(with_ports(item, ports))
     }
 
-    fn later_fragment(&mut self, now: Millis, item: Item<P>, datagram: FragmentKey) -> Option<Item<P>> {
+    fn later_fragment(
+        &mut self,
+        now: Millis,
+        item: Item<P>,
+        datagram: FragmentKey,
+    ) -> Option<Item<P>> {
         match self.fragments.later(now, datagram, item) {
             Later::Known(ports, item) => Some(with_ports(item, ports)),
             Later::Held => {
@@ -52,20 +62,20 @@ impl<P: Packet> Gateway<P> {
                 None
             }
             Later::Refused(reason, item) => {
-                self.drop(reason, item.meta);
+                self.refused(reason, item.meta);
                 None
             }
         }
     }
 
     /// Goes on with the fragments that waited for one of this burst.
-    pub(super) fn release_fragments(&mut self, now: Millis, snapshot: &Snapshot, out: &mut impl Output<P>) {
+    pub(super) fn release_fragments(&mut self, pass: &mut Pass<'_, impl Output<P>>) {
         if self.released.is_empty() {
             return;
         }
         let mut released = std::mem::take(&mut self.released);
         for item in released.drain(..) {
-            self.process_one(now, snapshot, item, out);
+            self.process_one(pass, item);
         }
         self.released = released; // its memory is used again
     }
@@ -74,7 +84,7 @@ impl<P: Packet> Gateway<P> {
     pub(super) fn expire_fragments(&mut self, now: Millis) -> bool {
         let stats = &self.stats;
         let forgotten = self.fragments.expire(now, EXPIRE_BUDGET, |item: Item<P>| {
-            stats.drop(DropReason::FragmentTimeout);
+            stats.dropped(DropReason::FragmentTimeout);
             if let Some(port) = stats.port(item.meta.port) {
                 port.rx_dropped.add(1);
             }
@@ -84,5 +94,11 @@ impl<P: Packet> Gateway<P> {
 }
 
 fn with_ports<P>(item: Item<P>, ports: (u16, u16)) -> Item<P> {
-    Item { meta: Meta { ports: Some(ports), ..item.meta }, ..item }
+    Item {
+        meta: Meta {
+            ports: Some(ports),
+            ..item.meta
+        },
+        ..item
+    }
 }

@@ -4,14 +4,13 @@
 use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
-use super::{Gateway, Item, Output};
+use super::{Gateway, Item, Output, Pass};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
-use crate::time::Millis;
-use crate::wire::icmp_error::{self, Quoted, QuotedL4};
 use crate::wire::icmp_build::{self, ErrorKind};
+use crate::wire::icmp_error::{self, Quoted, QuotedL4};
 use crate::wire::{Ethernet, Ipv4, rewrite};
 
 /// What an ICMP error becomes: its own addresses, and those of the packet it quotes.
@@ -25,69 +24,67 @@ impl<P: Packet> Gateway<P> {
     /// An ICMP error from either side.
     pub(super) fn translate_error(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         direction: Direction,
-        out: &mut impl Output<P>,
     ) {
         let quoted = match icmp_error::read(item.packet.data(), ip) {
             Ok(quoted) => quoted,
-            Err(reason) => return self.drop(reason, item.meta),
+            Err(reason) => return self.refused(reason, item.meta),
         };
-        let Some(translated) = self.translation(snapshot, ip, &quoted, direction) else {
-            return self.error_without_entry(now, snapshot, item, ip, direction, out);
+        let Some(translated) = self.translation(pass.snapshot, ip, &quoted, direction) else {
+            return self.error_without_entry(pass, item, ip, direction);
         };
         let hairpin = direction == Direction::Out
-            && snapshot.nat.globals.contains_key(&Ipv4Addr::from_bits(translated.dst));
+            && pass
+                .snapshot
+                .nat
+                .globals
+                .contains_key(&Ipv4Addr::from_bits(translated.dst));
         if hairpin {
-            return self.hairpin_error(now, snapshot, item, ip, &quoted, &translated, out);
+            return self.hairpin_error(pass, item, ip, &quoted, &translated);
         }
-        let Some(hop) = next_hop(snapshot, translated.dst) else {
-            return self.no_route(now, snapshot, item, ip, out);
+        let Some(hop) = next_hop(pass.snapshot, translated.dst) else {
+            return self.no_route(pass, item, ip);
         };
-        if direction == Direction::Out && !leaves_outside(snapshot, hop.to.port) {
-            return self.route(now, snapshot, item, ip, out);
+        if direction == Direction::Out && !leaves_outside(pass.snapshot, hop.to.port) {
+            return self.route(pass, item, ip);
         }
-        self.forward_error(now, snapshot, item, ip, &quoted, &translated, hop, out);
+        self.forward_error(pass, item, ip, &quoted, &translated, hop);
     }
 
     fn forward_error(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         mut item: Item<P>,
         ip: &Ipv4,
         quoted: &Quoted,
         translated: &Translated,
         hop: Hop,
-        out: &mut impl Output<P>,
     ) {
         let Translated { src, dst, inner } = *translated;
         icmp_error::rewrite(item.packet.data_mut(), ip, quoted, src, dst, inner);
         self.stats.count(Counter::IcmpErrorsTranslated);
-        self.forward(now, snapshot, item, &Ipv4 { src, dst, ..*ip }, hop, None, out);
+        self.forward(pass, item, &Ipv4 { src, dst, ..*ip }, hop, None);
     }
 
     fn hairpin_error(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         mut item: Item<P>,
         ip: &Ipv4,
         quoted: &Quoted,
         translated: &Translated,
-        out: &mut impl Output<P>,
     ) {
         if item.meta.hairpin {
-            return self.drop(DropReason::IcmpErrorUnmatched, item.meta);
+            return self.refused(DropReason::IcmpErrorUnmatched, item.meta);
         }
         let Translated { src, dst, inner } = *translated;
         icmp_error::rewrite(item.packet.data_mut(), ip, quoted, src, dst, inner);
         self.stats.count(Counter::Hairpinned);
         item.meta.hairpin = true;
-        self.process_one(now, snapshot, item, out);
+        self.process_one(pass, item);
     }
 
     /// What the entry or static of the quoted packet makes of an error that goes `direction`.
@@ -100,8 +97,18 @@ impl<P: Packet> Gateway<P> {
     ) -> Option<Translated> {
         let (sport, dport) = quoted_ports(quoted);
         // The quoted packet went the other way: its key is the reverse of one of this direction.
-        let key = Key { src: quoted.dst, dst: quoted.src, sport: dport, dport: sport };
-        let went = Key { src: quoted.src, dst: quoted.dst, sport, dport };
+        let key = Key {
+            src: quoted.dst,
+            dst: quoted.src,
+            sport: dport,
+            dport: sport,
+        };
+        let went = Key {
+            src: quoted.src,
+            dst: quoted.dst,
+            sport,
+            dport,
+        };
         let port = port_space(quoted.protocol).filter(|_| quoted.l4 != QuotedL4::LaterFragment);
         if let Some(at) = self.table.look_up(direction, quoted.protocol, key) {
             let session = self.table.session(at);
@@ -120,8 +127,15 @@ impl<P: Packet> Gateway<P> {
                         ..went
                     },
                     None => {
-                        let at = self.table.look_up(direction, 0, Session::address_key(direction, quoted.src))?;
-                        Key { src: self.table.session(at).inside_local().address.to_bits(), ..went }
+                        let at = self.table.look_up(
+                            direction,
+                            0,
+                            Session::address_key(direction, quoted.src),
+                        )?;
+                        Key {
+                            src: self.table.session(at).inside_local().address.to_bits(),
+                            ..went
+                        }
                     }
                 }
             }
@@ -134,8 +148,15 @@ impl<P: Packet> Gateway<P> {
                         ..went
                     },
                     None => {
-                        let at = self.table.look_up(direction, 0, Session::address_key(direction, quoted.dst))?;
-                        Key { dst: self.table.session(at).inside_global().address.to_bits(), ..went }
+                        let at = self.table.look_up(
+                            direction,
+                            0,
+                            Session::address_key(direction, quoted.dst),
+                        )?;
+                        Key {
+                            dst: self.table.session(at).inside_global().address.to_bits(),
+                            ..went
+                        }
                     }
                 }
             }
@@ -145,60 +166,69 @@ impl<P: Packet> Gateway<P> {
 
     fn error_without_entry(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         direction: Direction,
-        out: &mut impl Output<P>,
     ) {
         let address = Ipv4Addr::from_bits(ip.dst);
-        if snapshot.local(address).is_some() {
-            self.punt(Counter::PuntedLocal, item, out);
-        } else if snapshot.nat.globals.contains_key(&address)
-            || direction == Direction::Out && self.would_be_translated(snapshot, ip)
+        if pass.snapshot.local(address).is_some() {
+            self.punt(pass, Counter::PuntedLocal, item);
+        } else if pass.snapshot.nat.globals.contains_key(&address)
+            || direction == Direction::Out && self.would_be_translated(pass.snapshot, ip)
         {
-            self.drop(DropReason::IcmpErrorUnmatched, item.meta);
+            self.refused(DropReason::IcmpErrorUnmatched, item.meta);
         } else {
-            self.route(now, snapshot, item, ip, out);
+            self.route(pass, item, ip);
         }
     }
 
     /// Whether a rule wants the packet translated on its way out, so that it can't leave as it is.
     fn would_be_translated(&self, snapshot: &Snapshot, ip: &Ipv4) -> bool {
-        let subject = super::create::subject(ip, super::key_of(ip, super::Meta::arrived(crate::snapshot::PortId(0))));
+        let subject = super::create::subject(
+            ip,
+            super::key_of(ip, super::Meta::arrived(crate::snapshot::PortId(0))),
+        );
         next_hop(snapshot, ip.dst).is_some_and(|hop| leaves_outside(snapshot, hop.to.port))
-            && snapshot.nat.rules.iter().any(|r| r.list.decide(&subject) == crate::acl::Action::Permit)
+            && snapshot
+                .nat
+                .rules
+                .iter()
+                .any(|r| r.list.decide(&subject) == crate::acl::Action::Permit)
     }
 
     /// Drops a packet and tells its sender why, unless the rate limit or RFC 1812 section 4.3.2.7
     /// forbids that. The packet must be as it arrived.
     pub(super) fn refuse(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         reason: DropReason,
         kind: ErrorKind,
-        out: &mut impl Output<P>,
     ) {
-        self.drop(reason, item.meta);
+        self.refused(reason, item.meta);
         let Item { mut packet, meta } = item;
-        let Some(interface) = snapshot.interface(meta.port) else { return };
-        let Some(source) = interface.address.map(|a| a.addr().to_bits()) else { return };
-        let Some(sender) = Ethernet::new(packet.data()).map(Ethernet::src) else { return };
+        let Some(interface) = pass.snapshot.interface(meta.port) else {
+            return;
+        };
+        let Some(source) = interface.address.map(|a| a.addr().to_bits()) else {
+            return;
+        };
+        let Some(sender) = Ethernet::new(packet.data()).map(Ethernet::src) else {
+            return;
+        };
         if meta.hairpin || !icmp_build::may_answer(packet.data(), ip) {
             return;
         }
-        if !self.icmp_limit.pass(now) {
+        if !self.icmp_limit.pass(pass.now) {
             self.stats.count(Counter::IcmpRateLimited);
             return;
         }
         let id = self.random() as u16;
         if let Err(reason) = icmp_build::build(&mut packet, ip, kind, source, id) {
             // The error, not the packet that it is about, which is counted already.
-            self.stats.drop(reason);
+            self.stats.dropped(reason);
             return;
         }
         rewrite::set_macs(packet.data_mut(), sender, interface.mac);
@@ -207,7 +237,7 @@ impl<P: Packet> Gateway<P> {
             ErrorKind::Unreachable(_) => Counter::IcmpUnreachableSent,
             ErrorKind::FragmentationNeeded { .. } => Counter::IcmpFragmentationNeededSent,
         });
-        out.transmit(meta.port, packet);
+        pass.out.transmit(meta.port, packet);
     }
 }
 
@@ -216,8 +246,16 @@ impl<P: Packet> Gateway<P> {
 /// (RFC 5508 REQ-5).
 fn translated(ip: &Ipv4, direction: Direction, quoted: &Quoted, inner: Key) -> Translated {
     let from_endpoint = ip.src == quoted.dst;
-    let src = if from_endpoint || direction == Direction::Out { inner.dst } else { ip.src };
-    Translated { src, dst: inner.src, inner }
+    let src = if from_endpoint || direction == Direction::Out {
+        inner.dst
+    } else {
+        ip.src
+    };
+    Translated {
+        src,
+        dst: inner.src,
+        inner,
+    }
 }
 
 /// The ports of a quoted packet as a key has them.

@@ -4,83 +4,78 @@ use std::net::Ipv4Addr;
 
 use super::create::Wanted;
 use super::forward::{leaves_outside, next_hop, rewrite_addresses};
-use super::{Gateway, Item, Output};
+use super::{Gateway, Item, Output, Pass};
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
-use crate::time::Millis;
 use crate::wire::{Ipv4, L4, Rewrite, tcp_flags};
 
 impl<P: Packet> Gateway<P> {
     /// Statics first, then address entries, then the rules; what none of them wants is routed.
     pub(super) fn inside(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         key: Key,
-        out: &mut impl Output<P>,
     ) {
-        let hairpin = match self.destination(snapshot, ip, key) {
+        let hairpin = match self.destination(pass.snapshot, ip, key) {
             Destination::Ours => {
-                self.punt(Counter::PuntedLocal, item, out);
+                self.punt(pass, Counter::PuntedLocal, item);
                 return;
             }
             Destination::Hairpin => true,
             Destination::Elsewhere => false,
         };
         if !hairpin {
-            match next_hop(snapshot, ip.dst) {
-                None => return self.no_route(now, snapshot, item, ip, out),
-                Some(hop) if !leaves_outside(snapshot, hop.to.port) => {
-                    return self.route(now, snapshot, item, ip, out);
+            match next_hop(pass.snapshot, ip.dst) {
+                None => return self.no_route(pass, item, ip),
+                Some(hop) if !leaves_outside(pass.snapshot, hop.to.port) => {
+                    return self.route(pass, item, ip);
                 }
                 Some(_) => {}
             }
         }
-        if let Some(fixed) = static_from_inside(snapshot, ip, key) {
+        if let Some(fixed) = static_from_inside(pass.snapshot, ip, key) {
             self.stats.count(Counter::Hits);
-            fixed.used(now.tick());
+            fixed.used(pass.now.tick());
             let change = rewrite_from_inside(fixed, ip, key);
-            return self.leave(now, snapshot, item, ip, change, hairpin, out);
+            return self.leave(pass, item, ip, change, hairpin);
         }
         let address_key = Session::address_key(Direction::Out, ip.src);
         if let Some(at) = self.table.look_up(Direction::Out, 0, address_key) {
             self.stats.count(Counter::Hits);
-            self.table.session_mut(at).used = now.tick();
+            self.table.session_mut(at).used = pass.now.tick();
             let global = self.table.session(at).inside_global().address.to_bits();
             let change = rewrite_addresses(ip, global, ip.dst);
-            return self.leave(now, snapshot, item, ip, change, hairpin, out);
+            return self.leave(pass, item, ip, change, hairpin);
         }
         self.stats.count(Counter::Misses);
         let wanted = Wanted { ip, key, hairpin };
-        match self.create(now, snapshot, wanted) {
-            Ok(Some(change)) => self.leave(now, snapshot, item, ip, change, hairpin, out),
-            Ok(None) => self.route(now, snapshot, item, ip, out),
-            Err(reason) => self.drop(reason, item.meta),
+        match self.create(pass.now, pass.snapshot, wanted) {
+            Ok(Some(change)) => self.leave(pass, item, ip, change, hairpin),
+            Ok(None) => self.route(pass, item, ip),
+            Err(reason) => self.refused(reason, item.meta),
         }
     }
 
     /// Sends a translated packet on its way outside, or in again.
     fn leave(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         change: Rewrite,
         hairpin: bool,
-        out: &mut impl Output<P>,
     ) {
         if hairpin {
-            self.hairpin(now, snapshot, item, ip, change, out);
-        } else if let Some(hop) = next_hop(snapshot, ip.dst) {
-            self.forward(now, snapshot, item, ip, hop, Some(change), out);
+            self.hairpin(pass, item, ip, change);
+        } else if let Some(hop) = next_hop(pass.snapshot, ip.dst) {
+            self.forward(pass, item, ip, hop, Some(change));
         } else {
-            self.no_route(now, snapshot, item, ip, out);
+            self.no_route(pass, item, ip);
         }
     }
 
@@ -89,15 +84,24 @@ impl<P: Packet> Gateway<P> {
         let address = Ipv4Addr::from_bits(ip.dst);
         let local = snapshot.local(address).is_some();
         let port = port_space(ip.protocol).map(|_| key.dport);
-        if snapshot.nat.static_to_global(address, ip.protocol, port).is_some() {
+        if snapshot
+            .nat
+            .static_to_global(address, ip.protocol, port)
+            .is_some()
+        {
             return Destination::Hairpin;
         }
         match snapshot.nat.globals.get(&address) {
             // An interface's address belongs to the kernel too: only ports in use are NAT's.
             Some(Global::Overload(global)) if local => {
-                let in_use = port_space(ip.protocol).is_some_and(|space| global.in_use(space, key.dport));
+                let in_use =
+                    port_space(ip.protocol).is_some_and(|space| global.in_use(space, key.dport));
                 let answer = matches!(ip.l4, L4::IcmpQuery { .. });
-                if in_use && !answer { Destination::Hairpin } else { Destination::Ours }
+                if in_use && !answer {
+                    Destination::Hairpin
+                } else {
+                    Destination::Ours
+                }
             }
             Some(Global::Static) | None if local => Destination::Ours,
             Some(_) => Destination::Hairpin,
@@ -114,13 +118,24 @@ enum Destination {
 
 fn static_from_inside<'a>(snapshot: &'a Snapshot, ip: &Ipv4, key: Key) -> Option<&'a Static> {
     let port = port_space(ip.protocol).map(|_| key.sport);
-    snapshot.nat.static_from_inside(Ipv4Addr::from_bits(ip.src), ip.protocol, port).map(|s| &**s)
+    snapshot
+        .nat
+        .static_from_inside(Ipv4Addr::from_bits(ip.src), ip.protocol, port)
+        .map(|s| &**s)
 }
 
 /// What a static makes of a packet from its inside host.
 pub(super) fn rewrite_from_inside(fixed: &Static, ip: &Ipv4, key: Key) -> Rewrite {
     let sport = fixed.port.map_or(key.sport, |port| port.global);
-    Rewrite::new(ip.protocol, key, Key { src: fixed.global.to_bits(), sport, ..key })
+    Rewrite::new(
+        ip.protocol,
+        key,
+        Key {
+            src: fixed.global.to_bits(),
+            sport,
+            ..key
+        },
+    )
 }
 
 /// Whether a TCP packet without entry may make one: not a RST, which only ends things.
@@ -137,7 +152,10 @@ pub(super) fn untranslatable(ip: &Ipv4) -> Option<DropReason> {
     match ip.l4 {
         L4::Tcp { .. } | L4::Udp { .. } => None,
         L4::LaterFragment if port_space(ip.protocol).is_some() => None,
-        L4::IcmpQuery { icmp_type: ECHO | TIMESTAMP | INFORMATION | MASK, .. } => None,
+        L4::IcmpQuery {
+            icmp_type: ECHO | TIMESTAMP | INFORMATION | MASK,
+            ..
+        } => None,
         L4::IcmpQuery { .. } | L4::IcmpOther { .. } | L4::IcmpError { .. } => {
             Some(DropReason::IcmpNotTranslatable)
         }

@@ -14,7 +14,12 @@ pub(super) struct Limiter {
 
 impl Limiter {
     pub(super) fn new(per_second: u64, burst: u64) -> Limiter {
-        Limiter { per_second, level: burst * 1000, full: burst * 1000, at: Millis(0) }
+        Limiter {
+            per_second,
+            level: burst * 1000,
+            full: burst * 1000,
+            at: Millis(0),
+        }
     }
 
     /// Whether one more event may pass now.
@@ -37,7 +42,8 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let mut limiter = Limiter::new(10, 3);
-        let passed = |limiter: &mut Limiter, at| (0..10).filter(|_| limiter.pass(Millis(at))).count();
+        let passed =
+            |limiter: &mut Limiter, at| (0..10).filter(|_| limiter.pass(Millis(at))).count();
         assert_eq!(passed(&mut limiter, 0), 3);
         assert_eq!(passed(&mut limiter, 99), 0);
         assert_eq!(passed(&mut limiter, 199), 1);

@@ -20,7 +20,7 @@ use arrayvec::ArrayVec;
 
 use crate::command::Occupancy;
 use crate::fib::NextHop;
-use crate::fragment::FragmentStore;
+use crate::fragment::{Fragments, Limits};
 use crate::packet::{BURST, Packet, PacketPool};
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
@@ -59,8 +59,23 @@ impl Meta {
     /// Of a packet that has just arrived on `port`.
     #[must_use]
     pub fn arrived(port: PortId) -> Meta {
-        Meta { port, ports: None, handoffs: 0, hairpin: false }
+        Meta {
+            port,
+            ports: None,
+            handoffs: 0,
+            hairpin: false,
+        }
     }
+}
+
+/// What stays the same while a burst is decided.
+pub struct Pass<'a, O> {
+    /// The moment.
+    pub now: Millis,
+    /// The configuration.
+    pub snapshot: &'a Snapshot,
+    /// Where packets go.
+    pub out: &'a mut O,
 }
 
 /// Where the gateway's packets go, and where it takes new ones from.
@@ -96,6 +111,8 @@ const RETRIES_PER_SECOND: u64 = 100;
 const RETRIES_AT_ONCE: u64 = 10;
 /// Entries and wheel slots that one call of [`Gateway::age`] looks at.
 const AGE_BUDGET: u32 = 32;
+/// Fragments of the largest packet that a port takes, over a link of the smallest MTU.
+const MAX_PIECES: usize = 256;
 /// A packet changes workers at most this often: to the fragment's worker, to the entry's owner,
 /// and both again for a hairpin.
 const MAX_HANDOFFS: u8 = 5;
@@ -105,8 +122,13 @@ const MAX_HANDOFFS: u8 = 5;
 pub struct Gateway<P> {
     options: Options,
     table: Table,
-    fragments: FragmentStore<Item<P>>,
+    /// Remembers the ports of first fragments, holds others that came before them.
+    fragments: Fragments<(u16, u16), Item<P>>,
+    /// Fragments that wait no longer: they go on after the burst.
+    released: Vec<Item<P>>,
     waiting: Waiting<(PortId, P)>,
+    /// Where a packet that is cut into fragments puts them.
+    pieces: Vec<P>,
     icmp_limit: Limiter,
     retry_limit: Limiter,
     stats: Arc<WorkerStats>,
@@ -128,7 +150,11 @@ enum Lookup {
     /// Nothing: it comes from an interface without NAT, or is for all hosts.
     None,
     /// The entry of this key.
-    Flow { direction: Direction, key: Key, hash: u64 },
+    Flow {
+        direction: Direction,
+        key: Key,
+        hash: u64,
+    },
     /// The entry of the packet that this ICMP error quotes.
     Quoted(Direction),
 }
@@ -137,11 +163,14 @@ impl<P: Packet> Gateway<P> {
     /// A gateway without entries. All its memory is allocated here.
     #[must_use]
     pub fn new(options: Options, stats: Arc<WorkerStats>, occupancy: Arc<Occupancy>) -> Gateway<P> {
+        let limits = Limits::default();
         Gateway {
             options,
             table: Table::new(options.sessions, options.seed),
-            fragments: FragmentStore::new(),
+            fragments: Fragments::new(limits),
+            released: Vec::with_capacity(limits.held as usize),
             waiting: Waiting::new(),
+            pieces: Vec::with_capacity(MAX_PIECES),
             icmp_limit: Limiter::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_AT_ONCE),
             retry_limit: Limiter::new(RETRIES_PER_SECOND, RETRIES_AT_ONCE),
             stats,
@@ -166,14 +195,12 @@ impl<P: Packet> Gateway<P> {
     /// Decides about a burst.
     pub fn process(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         items: ArrayVec<Item<P>, BURST>,
-        out: &mut impl Output<P>,
     ) {
         let mut prepared = ArrayVec::<Prepared<P>, BURST>::new();
         for item in items {
-            if let Some(ready) = self.prepare(now, snapshot, item, out) {
+            if let Some(ready) = self.prepare(pass, item) {
                 if let Lookup::Flow { hash, .. } = ready.lookup {
                     self.table.prefetch_index(hash);
                 }
@@ -186,73 +213,77 @@ impl<P: Packet> Gateway<P> {
             }
         }
         for ready in prepared {
-            self.decide(now, snapshot, ready, out);
+            self.decide(pass, ready);
         }
-        self.release_fragments(now, snapshot, out);
+        self.release_fragments(pass);
     }
 
     /// One packet outside of a burst: a released fragment, or one that comes in again.
-    fn process_one(&mut self, now: Millis, snapshot: &Snapshot, item: Item<P>, out: &mut impl Output<P>) {
-        if let Some(ready) = self.prepare(now, snapshot, item, out) {
-            self.decide(now, snapshot, ready, out);
+    fn process_one(&mut self, pass: &mut Pass<'_, impl Output<P>>, item: Item<P>) {
+        if let Some(ready) = self.prepare(pass, item) {
+            self.decide(pass, ready);
         }
     }
 
     /// Parses a packet and finds out what to look up for it; `None` where it is already disposed of.
     fn prepare(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
-        out: &mut impl Output<P>,
     ) -> Option<Prepared<P>> {
-        let Some(interface) = snapshot.interface(item.meta.port).filter(|i| i.up) else {
-            self.drop(DropReason::PortDown, item.meta);
+        let Some(interface) = pass.snapshot.interface(item.meta.port).filter(|i| i.up) else {
+            self.refused(DropReason::PortDown, item.meta);
             return None;
         };
         let frame = item.packet.data();
         let parsed = match wire::parse(frame, !item.packet.ip_checksum_verified()) {
             Ok(parsed) => parsed,
             Err(reason) => {
-                self.drop(reason, item.meta);
+                self.refused(reason, item.meta);
                 return None;
             }
         };
         let is_group = Ethernet::new(frame).is_some_and(Ethernet::is_group);
         let is_ours = is_group || Ethernet::new(frame).is_some_and(|e| e.dst() == interface.mac);
         if !is_ours && item.meta.handoffs == 0 && !item.meta.hairpin {
-            self.drop(DropReason::NotOurMac, item.meta);
+            self.refused(DropReason::NotOurMac, item.meta);
             return None;
         }
         let punt = match parsed {
             Parsed::Ipv4(_) if is_group => Counter::PuntedLocal,
             Parsed::Ipv4(ip) if ip.dst >= MULTICAST || ip.src == 0 => Counter::PuntedLocal,
-            Parsed::Ipv4(ip) => return self.prepare_ipv4(now, snapshot, interface.side, item, ip, out),
+            Parsed::Ipv4(ip) => {
+                return self.prepare_ipv4(pass, interface.side, item, ip);
+            }
             Parsed::Arp => Counter::PuntedArp,
             Parsed::Ipv6 => Counter::PuntedIpv6,
             Parsed::Other(_) => Counter::PuntedOther,
         };
-        self.punt(punt, item, out);
+        self.punt(pass, punt, item);
         None
     }
 
     fn prepare_ipv4(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         side: Side,
         item: Item<P>,
         ip: Ipv4,
-        out: &mut impl Output<P>,
     ) -> Option<Prepared<P>> {
         let direction = match side {
-            Side::None => return Some(Prepared { item, ip, lookup: Lookup::None }),
+            Side::None => {
+                return Some(Prepared {
+                    item,
+                    ip,
+                    lookup: Lookup::None,
+                });
+            }
             _ if item.meta.hairpin => Direction::In,
             Side::Inside => Direction::Out,
             Side::Outside => Direction::In,
         };
         let item = if ip.fragment.is_some() && item.meta.ports.is_none() {
-            self.follow_fragment(now, snapshot, item, &ip, out)?
+            self.follow_fragment(pass, item, &ip)?
         } else {
             item
         };
@@ -260,67 +291,76 @@ impl<P: Packet> Gateway<P> {
             L4::IcmpError { .. } => Lookup::Quoted(direction),
             _ => {
                 let key = key_of(&ip, item.meta);
-                Lookup::Flow { direction, key, hash: self.table.hash(direction, ip.protocol, key) }
+                Lookup::Flow {
+                    direction,
+                    key,
+                    hash: self.table.hash(direction, ip.protocol, key),
+                }
             }
         };
         if self.options.workers > 1 {
-            let owner = self.owner(snapshot, &item, &ip, lookup);
+            let owner = self.owner(pass.snapshot, &item, &ip, lookup);
             if owner != self.options.me {
-                self.hand_off(owner, item, out);
+                self.hand_off(pass, owner, item);
                 return None;
             }
         }
         Some(Prepared { item, ip, lookup })
     }
 
-    fn decide(&mut self, now: Millis, snapshot: &Snapshot, ready: Prepared<P>, out: &mut impl Output<P>) {
+    fn decide(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
         let Prepared { item, ip, lookup } = ready;
         match lookup {
-            Lookup::None => self.route(now, snapshot, item, &ip, out),
-            Lookup::Quoted(direction) => self.translate_error(now, snapshot, item, &ip, direction, out),
-            Lookup::Flow { direction, key, hash } => {
-                match self.table.find(hash, direction, ip.protocol, key) {
-                    Some(at) => self.hit(now, snapshot, item, &ip, direction, at, out),
-                    None if direction == Direction::Out => self.inside(now, snapshot, item, &ip, key, out),
-                    None => self.outside(now, snapshot, item, &ip, key, out),
-                }
-            }
+            Lookup::None => self.route(pass, item, &ip),
+            Lookup::Quoted(direction) => self.translate_error(pass, item, &ip, direction),
+            Lookup::Flow {
+                direction,
+                key,
+                hash,
+            } => match self.table.find(hash, direction, ip.protocol, key) {
+                Some(at) => self.hit(pass, item, &ip, direction, at),
+                None if direction == Direction::Out => self.inside(pass, item, &ip, key),
+                None => self.outside(pass, item, &ip, key),
+            },
         }
     }
 
     /// Removes what is over, sends what no longer waits: a bounded step. Returns whether there
     /// was anything to do.
-    pub fn age(&mut self, now: Millis, snapshot: &Snapshot, out: &mut impl Output<P>) -> bool {
-        let released = self.release_waiting(now, snapshot, out);
-        let fragments = self.expire_fragments(now);
-        let timers = &snapshot.nat.timers;
+    pub fn age(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
+        let released = self.release_waiting(pass);
+        let fragments = self.expire_fragments(pass.now);
+        let timers = &pass.snapshot.nat.timers;
         let mut budget = AGE_BUDGET;
         let mut expired = false;
-        while let Some(at) = self.table.next_expired(now.tick(), timers, &mut budget) {
-            self.remove_entry(snapshot, at);
+        while let Some(at) = self
+            .table
+            .next_expired(pass.now.tick(), timers, &mut budget)
+        {
+            self.remove_entry(pass.snapshot, at);
             self.stats.count(Counter::Expired);
             expired = true;
         }
         released || fragments || expired
     }
 
-    fn punt(&mut self, counter: Counter, item: Item<P>, out: &mut impl Output<P>) {
+    fn punt(&mut self, pass: &mut Pass<'_, impl Output<P>>, counter: Counter, item: Item<P>) {
         self.stats.count(counter);
-        out.punt(item.meta.port, item.packet);
+        pass.out.punt(item.meta.port, item.packet);
     }
 
-    fn hand_off(&mut self, to: WorkerId, mut item: Item<P>, out: &mut impl Output<P>) {
+    fn hand_off(&mut self, pass: &mut Pass<'_, impl Output<P>>, to: WorkerId, mut item: Item<P>) {
         item.meta.handoffs += 1;
         if item.meta.handoffs > MAX_HANDOFFS {
-            self.drop(DropReason::Loop, item.meta);
+            self.refused(DropReason::Loop, item.meta);
         } else {
-            out.hand_off(to, item);
+            pass.out.hand_off(to, item);
         }
     }
 
     /// Counts a dropped packet; the caller lets it go.
-    fn drop(&self, reason: DropReason, meta: Meta) {
-        self.stats.drop(reason);
+    fn refused(&self, reason: DropReason, meta: Meta) {
+        self.stats.dropped(reason);
         if let Some(port) = self.stats.port(meta.port) {
             port.rx_dropped.add(1);
         }
@@ -345,5 +385,10 @@ fn key_of(ip: &Ipv4, meta: Meta) -> Key {
         L4::LaterFragment => meta.ports.unwrap_or((0, 0)),
         _ => ip.ports().unwrap_or((0, 0)),
     };
-    Key { src: ip.src, dst: ip.dst, sport, dport }
+    Key {
+        src: ip.src,
+        dst: ip.dst,
+        sport,
+        dport,
+    }
 }

@@ -3,13 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::forward::{next_hop, rewrite_addresses};
-use super::{Gateway, Item, Output};
+use super::{Gateway, Item, Output, Pass};
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
-use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
-use crate::time::Millis;
 use crate::wire::{Ipv4, Rewrite};
 
 impl<P: Packet> Gateway<P> {
@@ -17,55 +15,55 @@ impl<P: Packet> Gateway<P> {
     /// is routed as it is.
     pub(super) fn outside(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         key: Key,
-        out: &mut impl Output<P>,
     ) {
         let address = Ipv4Addr::from_bits(ip.dst);
         let port = port_space(ip.protocol).map(|_| key.dport);
-        if let Some(fixed) = snapshot.nat.static_to_global(address, ip.protocol, port) {
+        if let Some(fixed) = pass
+            .snapshot
+            .nat
+            .static_to_global(address, ip.protocol, port)
+        {
             self.stats.count(Counter::Hits);
-            fixed.used(now.tick());
+            fixed.used(pass.now.tick());
             let change = rewrite_from_outside(fixed, ip, key);
-            return self.enter(now, snapshot, item, ip, change, out);
+            return self.enter(pass, item, ip, change);
         }
-        let global = snapshot.nat.globals.get(&address);
+        let global = pass.snapshot.nat.globals.get(&address);
         if let Some(Global::OneToOne(..)) = global {
             let key = Session::address_key(Direction::In, ip.dst);
             if let Some(at) = self.table.look_up(Direction::In, 0, key) {
                 self.stats.count(Counter::Hits);
-                self.table.session_mut(at).used = now.tick();
+                self.table.session_mut(at).used = pass.now.tick();
                 let inside = self.table.session(at).inside_local().address.to_bits();
-                return self.enter(now, snapshot, item, ip, rewrite_addresses(ip, ip.src, inside), out);
+                return self.enter(pass, item, ip, rewrite_addresses(ip, ip.src, inside));
             }
         }
         if item.meta.hairpin {
-            self.drop(DropReason::NoTranslation, item.meta);
-        } else if snapshot.local(address).is_some() {
-            self.punt(Counter::PuntedLocal, item, out);
+            self.refused(DropReason::NoTranslation, item.meta);
+        } else if pass.snapshot.local(address).is_some() {
+            self.punt(pass, Counter::PuntedLocal, item);
         } else if global.is_some() {
             self.stats.count(Counter::Misses);
-            self.drop(DropReason::NoTranslation, item.meta);
+            self.refused(DropReason::NoTranslation, item.meta);
         } else {
-            self.route(now, snapshot, item, ip, out);
+            self.route(pass, item, ip);
         }
     }
 
     fn enter(
         &mut self,
-        now: Millis,
-        snapshot: &Snapshot,
+        pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         change: Rewrite,
-        out: &mut impl Output<P>,
     ) {
-        match next_hop(snapshot, change.to().dst) {
-            Some(hop) => self.forward(now, snapshot, item, ip, hop, Some(change), out),
-            None => self.no_route(now, snapshot, item, ip, out),
+        match next_hop(pass.snapshot, change.to().dst) {
+            Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
+            None => self.no_route(pass, item, ip),
         }
     }
 }
@@ -73,5 +71,13 @@ impl<P: Packet> Gateway<P> {
 /// What a static makes of a packet to its global address.
 pub(super) fn rewrite_from_outside(fixed: &Static, ip: &Ipv4, key: Key) -> Rewrite {
     let dport = fixed.port.map_or(key.dport, |port| port.inside);
-    Rewrite::new(ip.protocol, key, Key { dst: fixed.inside.to_bits(), dport, ..key })
+    Rewrite::new(
+        ip.protocol,
+        key,
+        Key {
+            dst: fixed.inside.to_bits(),
+            dport,
+            ..key
+        },
+    )
 }

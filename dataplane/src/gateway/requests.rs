@@ -45,13 +45,22 @@ impl<P: Packet> Gateway<P> {
             Request::Reconcile(reply) => Task::Reconcile(reply),
             Request::Histograms(..) => return,
         };
-        self.work = Some(Work { cursor: 0, count: 0, task });
+        self.work = Some(Work {
+            cursor: 0,
+            count: 0,
+            task,
+        });
     }
 
     /// Goes on with the request in progress, if there is one.
     pub fn serve(&mut self, now: Millis, snapshot: &Snapshot) {
-        let Some(mut work) = self.work.take() else { return };
-        let end = work.cursor.saturating_add(SLICE).min(self.table.capacity() as u32);
+        let Some(mut work) = self.work.take() else {
+            return;
+        };
+        let end = work
+            .cursor
+            .saturating_add(SLICE)
+            .min(self.table.capacity() as u32);
         while work.cursor < end {
             let at = work.cursor;
             match &work.task {
@@ -62,7 +71,9 @@ impl<P: Packet> Gateway<P> {
                     }
                     self.copy_out(now, snapshot, at, filter, reply);
                 }
-                Task::Clear(filter, _) => work.count += u64::from(self.clear(now, snapshot, at, filter)),
+                Task::Clear(filter, _) => {
+                    work.count += u64::from(self.clear(now, snapshot, at, filter))
+                }
                 Task::Reconcile(_) => work.count += u64::from(self.reconcile(now, snapshot, at)),
             }
             work.cursor += 1;
@@ -99,7 +110,9 @@ impl<P: Packet> Gateway<P> {
     }
 
     fn clear(&mut self, now: Millis, snapshot: &Snapshot, at: u32, filter: &SessionFilter) -> bool {
-        let Some(session) = self.table.at(at) else { return false };
+        let Some(session) = self.table.at(at) else {
+            return false;
+        };
         let meant = filter.matches(&view(session, now, snapshot, self.options.me));
         if meant {
             self.remove_entry(snapshot, at);
@@ -111,7 +124,9 @@ impl<P: Packet> Gateway<P> {
     /// Removes an entry that the present policy would not make; otherwise sets its timer anew,
     /// since timers may have changed too.
     fn reconcile(&mut self, now: Millis, snapshot: &Snapshot, at: u32) -> bool {
-        let Some(session) = self.table.at(at) else { return false };
+        let Some(session) = self.table.at(at) else {
+            return false;
+        };
         let nat = &snapshot.nat;
         let Some(rule) = rule_that_keeps(nat, session) else {
             self.remove_entry(snapshot, at);
@@ -130,12 +145,18 @@ impl<P: Packet> Gateway<P> {
 fn rule_that_keeps(nat: &Nat, session: &Session) -> Option<u16> {
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
-    let outranked = nat.static_from_inside(local.address, session.protocol, port(local.port)).is_some()
-        || nat.static_to_global(global.address, session.protocol, port(global.port)).is_some();
+    let outranked = nat
+        .static_from_inside(local.address, session.protocol, port(local.port))
+        .is_some()
+        || nat
+            .static_to_global(global.address, session.protocol, port(global.port))
+            .is_some();
     if outranked {
         return None;
     }
-    rule_of(nat, session).filter(|rule| has_address(nat, rule, session)).map(|rule| rule.id)
+    rule_of(nat, session)
+        .filter(|rule| has_address(nat, rule, session))
+        .map(|rule| rule.id)
 }
 
 fn view(session: &Session, now: Millis, snapshot: &Snapshot, worker: WorkerId) -> SessionView {

@@ -15,13 +15,25 @@ use crate::wire::{Ipv4, icmp_error};
 
 impl<P: Packet> Gateway<P> {
     /// The worker that decides about a packet.
-    pub(super) fn owner(&self, snapshot: &Snapshot, item: &Item<P>, ip: &Ipv4, lookup: Lookup) -> WorkerId {
+    pub(super) fn owner(
+        &self,
+        snapshot: &Snapshot,
+        item: &Item<P>,
+        ip: &Ipv4,
+        lookup: Lookup,
+    ) -> WorkerId {
         match lookup {
             Lookup::None => self.options.me,
-            Lookup::Flow { direction: Direction::Out, key, .. } => self.owner_of_client(key.src),
-            Lookup::Flow { direction: Direction::In, key, .. } => {
-                self.owner_of_global(snapshot, key.dst, ip.protocol, key.dport)
-            }
+            Lookup::Flow {
+                direction: Direction::Out,
+                key,
+                ..
+            } => self.owner_of_client(key.src),
+            Lookup::Flow {
+                direction: Direction::In,
+                key,
+                ..
+            } => self.owner_of_global(snapshot, key.dst, ip.protocol, key.dport),
             Lookup::Quoted(direction) => self.owner_of_quoted(snapshot, item, ip, direction),
         }
     }
@@ -35,7 +47,13 @@ impl<P: Packet> Gateway<P> {
         self.pick(inside)
     }
 
-    fn owner_of_global(&self, snapshot: &Snapshot, address: u32, protocol: u8, port: u16) -> WorkerId {
+    fn owner_of_global(
+        &self,
+        snapshot: &Snapshot,
+        address: u32,
+        protocol: u8,
+        port: u16,
+    ) -> WorkerId {
         let owner = match snapshot.nat.globals.get(&Ipv4Addr::from_bits(address)) {
             Some(Global::Overload(global)) => {
                 let has_ports = port_space(protocol).is_some();

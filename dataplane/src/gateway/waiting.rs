@@ -41,7 +41,9 @@ impl<P> Waiting<P> {
     pub(super) fn new() -> Waiting<P> {
         Waiting {
             queues: Vec::with_capacity(HOPS),
-            spare: (0..HOPS).map(|_| VecDeque::with_capacity(PACKETS)).collect(),
+            spare: (0..HOPS)
+                .map(|_| VecDeque::with_capacity(PACKETS))
+                .collect(),
         }
     }
 
@@ -59,9 +61,15 @@ impl<P> Waiting<P> {
             queue.packets.push_back(packet);
             return Ok(false);
         }
-        let Some(mut packets) = self.spare.pop() else { return Err(packet) };
+        let Some(mut packets) = self.spare.pop() else {
+            return Err(packet);
+        };
         packets.push_back(packet);
-        self.queues.push(Queue { hop, since: now, packets });
+        self.queues.push(Queue {
+            hop,
+            since: now,
+            packets,
+        });
         Ok(true)
     }
 
@@ -102,7 +110,10 @@ mod tests {
     use crate::snapshot::PortId;
 
     fn hop(last: u8) -> NextHop {
-        NextHop { port: PortId(0), address: [10, 0, 0, last].into() }
+        NextHop {
+            port: PortId(0),
+            address: [10, 0, 0, last].into(),
+        }
     }
 
     fn fib(known: &[(NextHop, Neighbour)]) -> Fib {
@@ -118,7 +129,9 @@ mod tests {
         assert!(waiting.next(Millis(5), &fib(&[])).is_none());
         let known = fib(&[(hop(1), Neighbour::Reachable([7; 6]))]);
         for wanted in [1, 2] {
-            let Some(Outcome::Send(to, mac, packet)) = waiting.next(Millis(5), &known) else { panic!("held") };
+            let Some(Outcome::Send(to, mac, packet)) = waiting.next(Millis(5), &known) else {
+                panic!("held")
+            };
             assert_eq!((to, mac, packet), (hop(1), [7; 6], wanted));
         }
         assert!(waiting.next(Millis(5), &known).is_none());
@@ -131,19 +144,27 @@ mod tests {
         let _ = waiting.hold(Millis(0), hop(1), 1);
         let _ = waiting.hold(Millis(0), hop(2), 2);
         let failed = fib(&[(hop(2), Neighbour::Failed)]);
-        let Some(Outcome::Drop(reason, 2)) = waiting.next(Millis(1), &failed) else { panic!("kept") };
+        let Some(Outcome::Drop(reason, 2)) = waiting.next(Millis(1), &failed) else {
+            panic!("kept")
+        };
         assert_eq!(reason, DropReason::NeighbourFailed);
         assert!(waiting.next(Millis(PATIENCE_MS - 1), &failed).is_none());
-        let Some(Outcome::Drop(reason, 1)) = waiting.next(Millis(PATIENCE_MS), &failed) else { panic!("kept") };
+        let Some(Outcome::Drop(reason, 1)) = waiting.next(Millis(PATIENCE_MS), &failed) else {
+            panic!("kept")
+        };
         assert_eq!(reason, DropReason::NeighbourTimeout);
     }
 
     #[test]
     fn is_bounded() {
         let mut waiting = Waiting::new();
-        let held = (0..100).filter(|_| waiting.hold(Millis(0), hop(1), 0).is_ok()).count();
+        let held = (0..100)
+            .filter(|_| waiting.hold(Millis(0), hop(1), 0).is_ok())
+            .count();
         assert_eq!(held, PACKETS);
-        let hops = (2..=255).filter(|n| waiting.hold(Millis(0), hop(*n), 0).is_ok()).count();
+        let hops = (2..=255)
+            .filter(|n| waiting.hold(Millis(0), hop(*n), 0).is_ok())
+            .count();
         assert_eq!(hops, HOPS - 1);
     }
 }

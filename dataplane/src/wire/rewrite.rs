@@ -45,6 +45,18 @@ impl Rewrite {
         }
     }
 
+    /// A rewrite to `to` whose differences were worked out before: `addresses` that of both
+    /// addresses, `ports` that of both ports, or of the ICMP identifier.
+    #[inline]
+    #[must_use]
+    pub fn from_parts(to: Endpoints, addresses: Delta, ports: Delta) -> Rewrite {
+        Rewrite {
+            to,
+            addresses,
+            ports,
+        }
+    }
+
     /// What packets leave with.
     #[inline]
     #[must_use]
