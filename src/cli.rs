@@ -1,0 +1,169 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where the daemon listens for its clients unless told otherwise.
+pub(crate) const SOCKET: &str = "/run/spillway/spillway.sock";
+
+/// Network address translation on DPDK, in the language of Cisco IOS.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the appliance in the foreground; SIGTERM or SIGINT stops it, SIGHUP reloads
+    Run(Box<Run>),
+    /// Tell whether a configuration is good
+    Check(Check),
+    /// Show what the running appliance does, for one: show ip nat translations
+    Show(Ask),
+    /// Clear entries or counters, for one: clear ip nat translation *
+    Clear(Ask),
+    /// Read the configuration file again and swap it in
+    Reload(Client),
+}
+
+/// Arguments of `spillway run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Worker threads, each on a core of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
+    /// Cores for the workers, for one 2,3 or 2-5 [default: the last ones that this process may use]
+    #[arg(long, value_name = "LIST", value_parser = parse_cores)]
+    pub(crate) cores: Option<Cores>,
+    /// What a worker does when nothing comes
+    #[arg(long, value_enum, default_value_t = IdleArg::Spin)]
+    pub(crate) idle: IdleArg,
+    /// Most entries in the translation tables of all workers together
+    #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(64..=1 << 28))]
+    pub(crate) sessions: u32,
+    /// Packet buffers in all
+    #[arg(long, value_name = "N", default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1024..=1 << 22))]
+    pub(crate) buffers: u32,
+    /// DPDK's memory in megabytes [default: what the packet buffers need]
+    #[arg(long, value_name = "MB")]
+    pub(crate) memory: Option<u32>,
+    /// Use normal pages even where hugepages are reserved
+    #[arg(long)]
+    pub(crate) no_huge: bool,
+    /// Management socket
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Address and port for JSON and Prometheus metrics over HTTP
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9187")]
+    pub(crate) http: SocketAddr,
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,spillway_control=debug
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IdleArg {
+    /// Nap for some microseconds when quiet
+    Sleep,
+    /// Poll on, for the lowest latency
+    Spin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line an event
+    Text,
+    /// One JSON object an event
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Configuration file
+    pub(crate) file: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Client {
+    /// Management socket of the running appliance
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    #[command(flatten)]
+    pub(crate) client: Client,
+    /// The rest of the command
+    #[arg(required = true, value_name = "WORDS")]
+    pub(crate) words: Vec<String>,
+}
+
+/// Core numbers, in the order given.
+pub(crate) type Cores = Vec<usize>;
+
+fn parse_cores(list: &str) -> Result<Cores, String> {
+    let number = |text: &str| {
+        let wrong = |_| format!("expected core numbers such as 2,3 or 2-5, found {text:?}");
+        text.parse::<usize>().map_err(wrong)
+    };
+    let mut cores = Cores::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || last >= 4096 {
+            return Err(format!("expected a range from a lower to a higher core number, found {part:?}"));
+        }
+        for core in first..=last {
+            if cores.contains(&core) {
+                return Err(format!("core {core} is named twice"));
+            }
+            cores.push(core);
+        }
+    }
+    Ok(cores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn core_lists() {
+        assert_eq!(parse_cores("3"), Ok(vec![3]));
+        assert_eq!(parse_cores("2-4,9"), Ok(vec![2, 3, 4, 9]));
+        for wrong in ["", "a", "4-2", "1,1", "1-", "2-3,3", "0-99999999"] {
+            assert!(parse_cores(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn options_may_follow_the_words() {
+        let cli = Cli::try_parse_from(["spillway", "show", "ip", "nat", "translations", "tcp", "--json"]);
+        let Ok(Cli { command: Command::Show(ask) }) = cli else { panic!("not a show command") };
+        assert!(ask.client.json);
+        assert_eq!(ask.words.join(" "), "ip nat translations tcp");
+    }
+}
