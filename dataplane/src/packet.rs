@@ -57,8 +57,9 @@ pub trait RxQueue: Send {
     /// Appends what has arrived to `burst`, as far as it has room, and says how many came.
     fn receive(&mut self, burst: &mut Burst<Self::Packet>) -> usize;
 
-    /// How many frames were thrown away since the last call because they came in several buffers
-    /// and did not fit into one.
+    /// How many packets the queue has freed since the last call because they came in several
+    /// buffers and did not fit into one. The caller counts them as received and dropped
+    /// ([`NotLinear`](crate::stats::DropReason::NotLinear)).
     fn take_not_linear(&mut self) -> u64 {
         0
     }

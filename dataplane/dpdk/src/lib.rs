@@ -1,1 +1,30 @@
-//! placeholder
+//! The safe side of DPDK.
+//!
+//! [`Eal::start`] once a process, a [`Pool`] of packet buffers, a [`Port`] per device, and from each
+//! port its queues, which a worker owns and polls. An [`Mbuf`] *is* the packet: dropping it frees it.
+//!
+//! The order of the end is kept by ownership: queues keep their port alive, ports their pool and the
+//! environment, registered threads the environment. Nothing can poll a closed port or free a
+//! buffer into memory that is gone.
+
+mod args;
+mod device;
+mod eal;
+mod error;
+mod info;
+mod log;
+mod mbuf;
+mod pool;
+mod port;
+mod queue;
+mod thread;
+
+pub use args::{EalOptions, LogLevel, Memory};
+pub use eal::Eal;
+pub use error::{EalError, PoolError, PortError, ThreadError};
+pub use info::{Link, PortInfo, PortStats};
+pub use mbuf::{HEADROOM, Mbuf};
+pub use pool::{Pool, PoolConfig};
+pub use port::{Port, PortConfig};
+pub use queue::{DpdkRxQueue, DpdkTxQueue};
+pub use thread::{ThreadGuard, cycles, cycles_hz, thread_register};
