@@ -60,7 +60,7 @@ impl From<&PortInfo> for PortIdentity {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct PortStats {
     #[serde(flatten)]
-    pub(super) identity: PortIdentity,
+    identity: PortIdentity,
     description: Option<String>,
     shutdown: bool,
     up: bool,
@@ -69,6 +69,20 @@ pub(super) struct PortStats {
     #[serde(flatten)]
     pub(super) traffic: Traffic,
     device_counters: BTreeMap<String, u64>,
+}
+
+impl PortStats {
+    pub(super) fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    pub(super) fn device_counters(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.device_counters.iter().map(|(n, v)| (n.as_str(), *v))
+    }
 }
 
 /// What went through a port, over all workers.
