@@ -1,1 +1,29 @@
-//! What an operator asks: the management socket, `show` and `clear`, HTTP for scraping.
+//! What an operator asks: commands, the management socket, HTTP for scraping.
+//!
+//! Everything here runs on the control thread. [`Appliance`] is the one handle on the running
+//! appliance; [`execute`] runs one command line against it; [`socket`] carries command lines
+//! between processes, [`client`] is its other end; [`http`] answers scrapers.
+
+mod appliance;
+mod arguments;
+pub mod ask;
+pub mod client;
+mod command;
+mod duration;
+pub mod http;
+mod latency;
+mod metrics;
+mod output;
+mod show;
+pub mod socket;
+mod statistics;
+mod stats;
+mod translation;
+pub mod words;
+
+pub use appliance::{
+    Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
+    ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, WorkerHandle,
+};
+pub use command::{ExitStatus, Format, execute};
+pub use output::{Output, Sink};

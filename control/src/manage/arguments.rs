@@ -1,0 +1,56 @@
+//! What the words of a command mean for the entries that it asks for.
+
+use std::net::Ipv4Addr;
+
+use spillway_dataplane::command::SessionFilter;
+
+use super::words::{Invocation, Role, Value};
+
+type Side = Option<(Ipv4Addr, Option<u16>)>;
+
+/// The entries that a command means.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// What workers compare.
+    pub(super) filter: SessionFilter,
+    /// Compared with the filter's outside global: entries are only made for outside hosts that
+    /// keep their address, so both sides must say the same.
+    outside_local: Side,
+}
+
+impl Selection {
+    /// The selection that the words make.
+    pub(super) fn new(invocation: &Invocation) -> Selection {
+        let mut selection = Selection::default();
+        for (role, value) in &invocation.arguments {
+            let filter = &mut selection.filter;
+            let side = match role {
+                Role::Protocol(protocol) => {
+                    filter.protocol = Some(*protocol);
+                    continue;
+                }
+                Role::InsideGlobal => &mut filter.inside_global,
+                Role::InsideLocal => &mut filter.inside_local,
+                Role::OutsideLocal => &mut selection.outside_local,
+                Role::OutsideGlobal => &mut filter.outside_global,
+                Role::None | Role::Verbose | Role::Interface => continue,
+            };
+            match (value, &mut *side) {
+                (Value::Address(address), _) => *side = Some((*address, None)),
+                (Value::Port(port), Some((_, wanted))) => *wanted = Some(*port),
+                _ => {}
+            }
+        }
+        selection
+    }
+
+    /// Whether no entry can be meant.
+    pub(super) fn is_empty(&self) -> bool {
+        self.outside_local.is_some() && self.outside_local != self.filter.outside_global
+    }
+}
+
+/// Whether a word of the command has this role.
+pub(super) fn has(invocation: &Invocation, role: Role) -> bool {
+    invocation.arguments.iter().any(|(r, _)| *r == role)
+}

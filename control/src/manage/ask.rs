@@ -1,0 +1,193 @@
+//! Asking the workers: over their bounded rings, with bounded ways back, and never for ever.
+//!
+//! Workers poll and wake nobody, so control looks for answers with short sleeps between. One
+//! command at a time talks to a worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_dataplane::command::{Reply, Request, SessionFilter, SessionView};
+use spillway_dataplane::snapshot::WorkerId;
+use tokio::sync::MutexGuard;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::appliance::Appliance;
+
+/// How long control sleeps when a worker has nothing for it yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// After so many entries the control thread's other tasks get a turn.
+const GIVE_WAY: u64 = 256;
+
+/// Why the workers could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// The worker took nothing from its request ring.
+    #[error("worker {} takes no requests: its request ring is full since {} ms", .0.0, .1.as_millis())]
+    RingFull(WorkerId, Duration),
+    /// Another command has the worker's attention.
+    #[error("worker {} is busy with another command since {} ms; try again", .0.0, .1.as_millis())]
+    Busy(WorkerId, Duration),
+    /// The worker took the request and then stayed silent.
+    #[error("worker {} did not answer for {} ms", .0.0, .1.as_millis())]
+    Silent(WorkerId, Duration),
+}
+
+/// The way back from one worker; gone, the worker stops working on it.
+struct Answer<T>(Arc<Reply<T>>);
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// The dynamic entries of all workers that a filter means, one worker after the other, with
+/// memory for [`Limits::reply_capacity`](super::Limits::reply_capacity) entries.
+pub struct SessionStream<'a> {
+    appliance: &'a Appliance,
+    filter: SessionFilter,
+    /// The worker that comes next.
+    next: usize,
+    /// Entries given, so that the control thread's other tasks get their turn in between.
+    given: u64,
+    current: Option<(WorkerId, Answer<SessionView>, MutexGuard<'a, ()>)>,
+}
+
+impl<'a> SessionStream<'a> {
+    /// A stream of the entries that `filter` means. No worker is asked before the first
+    /// [`SessionStream::next`].
+    #[must_use]
+    pub fn new(appliance: &'a Appliance, filter: SessionFilter) -> SessionStream<'a> {
+        SessionStream {
+            appliance,
+            filter,
+            next: 0,
+            given: 0,
+            current: None,
+        }
+    }
+
+    /// The next entry; `None` after the last one.
+    ///
+    /// # Errors
+    /// A worker that can't be asked or falls silent.
+    pub async fn next(&mut self) -> Result<Option<SessionView>, AskError> {
+        let limits = self.appliance.parts.limits;
+        loop {
+            let Some((worker, answer, _)) = &self.current else {
+                if self.next == self.appliance.workers().len() {
+                    return Ok(None);
+                }
+                self.current = Some(self.ask_next().await?);
+                self.next += 1;
+                continue;
+            };
+            if let Some(session) = poll(&answer.0, *worker, limits.answer).await? {
+                self.given += 1;
+                if self.given.is_multiple_of(GIVE_WAY) {
+                    tokio::task::yield_now().await;
+                }
+                return Ok(Some(session));
+            }
+            self.current = None;
+        }
+    }
+
+    async fn ask_next(
+        &self,
+    ) -> Result<(WorkerId, Answer<SessionView>, MutexGuard<'a, ()>), AskError> {
+        let appliance = self.appliance;
+        let turn = turn(appliance, self.next).await?;
+        let reply = Reply::new(appliance.parts.limits.reply_capacity);
+        let answer = Answer(Arc::clone(&reply));
+        request(appliance, self.next, Request::Sessions(self.filter, reply)).await?;
+        Ok((appliance.workers()[self.next].id, answer, turn))
+    }
+}
+
+/// Removes the dynamic entries that `filter` means from all workers, and says how many.
+///
+/// # Errors
+/// A worker that can't be asked or falls silent; workers before it have cleared theirs.
+pub async fn clear(appliance: &Appliance, filter: SessionFilter) -> Result<u64, AskError> {
+    count(appliance, |reply| Request::Clear(filter, reply)).await
+}
+
+/// Makes all workers remove the entries that the present snapshot would not make, and says how
+/// many those were. The main program calls it after publishing a new configuration.
+///
+/// # Errors
+/// A worker that can't be asked or falls silent; workers before it have removed theirs.
+pub async fn reconcile(appliance: &Appliance) -> Result<u64, AskError> {
+    count(appliance, Request::Reconcile).await
+}
+
+async fn count(
+    appliance: &Appliance,
+    make: impl Fn(Arc<Reply<u64>>) -> Request,
+) -> Result<u64, AskError> {
+    let mut sum = 0;
+    for (index, worker) in appliance.workers().iter().enumerate() {
+        let _turn = turn(appliance, index).await?;
+        let reply = Reply::new(1);
+        let answer = Answer(Arc::clone(&reply));
+        request(appliance, index, make(reply)).await?;
+        let limit = appliance.parts.limits.answer;
+        while let Some(n) = poll(&answer.0, worker.id, limit).await? {
+            sum += n;
+        }
+    }
+    Ok(sum)
+}
+
+/// Waits for this command's turn with a worker.
+pub(super) async fn turn(
+    appliance: &Appliance,
+    index: usize,
+) -> Result<MutexGuard<'_, ()>, AskError> {
+    let limit = appliance.parts.limits.ring;
+    timeout(limit, appliance.turns[index].lock())
+        .await
+        .map_err(|_| AskError::Busy(appliance.workers()[index].id, limit))
+}
+
+/// Puts a request into a worker's ring, trying for a short while if it is full.
+pub(super) async fn request(
+    appliance: &Appliance,
+    index: usize,
+    mut request: Request,
+) -> Result<(), AskError> {
+    let worker = &appliance.workers()[index];
+    let limit = appliance.parts.limits.ring;
+    let start = Instant::now();
+    while let Err(back) = worker.requests.push(request) {
+        if start.elapsed() >= limit {
+            return Err(AskError::RingFull(worker.id, limit));
+        }
+        request = back;
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// The next item of a reply, or `None` when the worker has finished.
+pub(super) async fn poll<T>(
+    reply: &Reply<T>,
+    worker: WorkerId,
+    limit: Duration,
+) -> Result<Option<T>, AskError> {
+    let start = Instant::now();
+    loop {
+        if let Some(item) = reply.take() {
+            return Ok(Some(item));
+        }
+        if reply.is_finished() {
+            return Ok(None);
+        }
+        if start.elapsed() >= limit {
+            return Err(AskError::Silent(worker, limit));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,229 @@
+//! The figures of `show ip nat statistics`, and what `clear ip nat statistics` does to them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+use spillway_dataplane::command::SessionFilter;
+use spillway_dataplane::nat::{Rule, Target};
+use spillway_dataplane::snapshot::Side;
+use spillway_dataplane::stats::{Counter, DropReason};
+
+use super::appliance::{Appliance, PoolText};
+use super::ask::{AskError, SessionStream};
+
+/// Counters at the last `clear ip nat statistics`. Only workers write their counters, so clearing
+/// remembers what they were.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Baseline(Counts);
+
+/// The counters that `show ip nat statistics` prints, over all workers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    hits: u64,
+    misses: u64,
+    created: u64,
+    expired: u64,
+    pool_exhausted: u64,
+    ports_exhausted: u64,
+}
+
+impl Counts {
+    fn read(appliance: &Appliance) -> Counts {
+        let counter = |c| appliance.counter(c);
+        Counts {
+            hits: counter(Counter::Hits),
+            misses: counter(Counter::Misses),
+            created: [
+                Counter::CreatedTcp,
+                Counter::CreatedUdp,
+                Counter::CreatedIcmp,
+                Counter::CreatedSimple,
+            ]
+            .into_iter()
+            .map(counter)
+            .sum(),
+            expired: counter(Counter::Expired),
+            pool_exhausted: appliance.drops(DropReason::PoolExhausted),
+            ports_exhausted: appliance.drops(DropReason::PortsExhausted),
+        }
+    }
+
+    fn since(self, Baseline(base): Baseline) -> Counts {
+        Counts {
+            hits: self.hits.saturating_sub(base.hits),
+            misses: self.misses.saturating_sub(base.misses),
+            created: self.created.saturating_sub(base.created),
+            expired: self.expired.saturating_sub(base.expired),
+            pool_exhausted: self.pool_exhausted.saturating_sub(base.pool_exhausted),
+            ports_exhausted: self.ports_exhausted.saturating_sub(base.ports_exhausted),
+        }
+    }
+}
+
+impl Appliance {
+    /// A counter, over all workers.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.workers()
+            .iter()
+            .map(|w| w.stats.counter(counter))
+            .sum()
+    }
+
+    /// Packets dropped for a reason, over all workers.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.workers().iter().map(|w| w.stats.drops(reason)).sum()
+    }
+
+    /// `clear ip nat statistics`: counts from zero again. Counters in `/stats` and `/metrics` go on.
+    pub fn clear_statistics(&self) {
+        *self.baseline() = Baseline(Counts::read(self));
+    }
+}
+
+/// `show ip nat statistics`, in the shape of its JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Statistics {
+    pub(super) translations: Totals,
+    pub(super) peak: Peak,
+    pub(super) outside_interfaces: Vec<String>,
+    pub(super) inside_interfaces: Vec<String>,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+    pub(super) translated_packets: u64,
+    pub(super) expired: u64,
+    pub(super) mappings: Vec<Mapping>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Totals {
+    pub(super) active: u64,
+    #[serde(rename = "static")]
+    pub(super) statics: u64,
+    pub(super) dynamic: u64,
+    pub(super) extended: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Peak {
+    pub(super) translations: u64,
+    /// `None` if there was never an entry.
+    pub(super) age_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Mapping {
+    pub(super) id: u16,
+    pub(super) text: String,
+    pub(super) refcount: u64,
+    pub(super) pool: Option<Pool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Pool {
+    pub(super) name: String,
+    pub(super) netmask: Ipv4Addr,
+    pub(super) ranges: Vec<Range>,
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) total_addresses: u64,
+    pub(super) allocated_addresses: u64,
+    pub(super) misses: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Range {
+    pub(super) start: Ipv4Addr,
+    pub(super) end: Ipv4Addr,
+}
+
+/// Reads the counters and walks all entries once, for the counts by mapping.
+pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError> {
+    let (mut dynamic, mut extended) = (0, 0);
+    let mut by_rule: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut sessions = SessionStream::new(appliance, SessionFilter::default());
+    while let Some(session) = sessions.next().await? {
+        dynamic += 1;
+        extended += u64::from(session.protocol != 0);
+        *by_rule.entry(session.rule).or_default() += 1;
+    }
+    let snapshot = appliance.snapshot();
+    let statics = snapshot.nat.statics.len() as u64;
+    extended += snapshot
+        .nat
+        .statics
+        .iter()
+        .filter(|s| s.port.is_some())
+        .count() as u64;
+    let on = |side| {
+        let there = snapshot.interfaces.iter().filter(|i| i.side == side);
+        there.map(|i| i.name.clone()).collect()
+    };
+    let counts = Counts::read(appliance).since(*appliance.baseline());
+    let (peak, peak_at) = appliance.parts.occupancy.peak();
+    let refcount = |rule: &Rule| by_rule.get(&rule.id).copied().unwrap_or(0);
+    Ok(Statistics {
+        translations: Totals {
+            active: statics + dynamic,
+            statics,
+            dynamic,
+            extended,
+        },
+        peak: Peak {
+            translations: peak,
+            age_ms: (peak > 0).then(|| appliance.now().since(peak_at)),
+        },
+        outside_interfaces: on(Side::Outside),
+        inside_interfaces: on(Side::Inside),
+        hits: counts.hits,
+        misses: counts.misses,
+        translated_packets: counts.hits + counts.created,
+        expired: counts.expired,
+        mappings: snapshot
+            .nat
+            .rules
+            .iter()
+            .map(|rule| mapping(appliance, rule, refcount(rule), counts))
+            .collect(),
+    })
+}
+
+fn mapping(appliance: &Appliance, rule: &Rule, refcount: u64, counts: Counts) -> Mapping {
+    let text = appliance.parts.description.rule(rule.id);
+    let (text, pool) = text.map_or((String::new(), None), |t| (t.text, t.pool));
+    Mapping {
+        id: rule.id,
+        text,
+        refcount,
+        pool: pool.map(|pool| describe_pool(pool, &rule.target, counts)),
+    }
+}
+
+fn describe_pool(text: PoolText, target: &Target, counts: Counts) -> Pool {
+    let (total, allocated, misses) = match target {
+        Target::Overload(addresses) => {
+            let lent = addresses.iter().filter(|a| a.ports_in_use() > 0).count();
+            (addresses.len() as u64, lent as u64, counts.ports_exhausted)
+        }
+        Target::OneToOne(pool) => (
+            u64::from(pool.size()),
+            u64::from(pool.lent()),
+            counts.pool_exhausted,
+        ),
+    };
+    Pool {
+        name: text.name,
+        netmask: text.netmask,
+        ranges: text
+            .ranges
+            .into_iter()
+            .map(|(start, end)| Range { start, end })
+            .collect(),
+        kind: text.kind.name(),
+        total_addresses: total,
+        allocated_addresses: allocated,
+        misses,
+    }
+}

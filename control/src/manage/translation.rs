@@ -1,0 +1,225 @@
+//! One entry of the translation table, as text and as JSON.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use spillway_dataplane::command::{Endpoint, SessionFilter, SessionView, TcpState};
+use spillway_dataplane::nat::Static;
+use spillway_dataplane::time::{Millis, Tick};
+
+use super::duration::age;
+
+/// The first line of `show ip nat translations`.
+pub(super) const HEADER: &str =
+    "Pro Inside global      Inside local       Outside local      Outside global";
+
+/// Where columns begin; the second one begins behind the protocol.
+const COLUMNS: [usize; 3] = [23, 42, 61];
+
+/// An address, and the port or ICMP identifier where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Place {
+    pub(super) address: Ipv4Addr,
+    pub(super) port: Option<u16>,
+}
+
+/// An entry, dynamic or static.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Translation {
+    /// `None` for an address entry.
+    #[serde(serialize_with = "protocol_as_name")]
+    pub(super) protocol: Option<u8>,
+    #[serde(rename = "static")]
+    pub(super) is_static: bool,
+    pub(super) inside_global: Place,
+    pub(super) inside_local: Place,
+    pub(super) outside_local: Option<Place>,
+    pub(super) outside_global: Option<Place>,
+    pub(super) age_ms: u64,
+    pub(super) idle_ms: u64,
+    /// `None` means never.
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) left_ms: Option<u64>,
+    pub(super) tcp_state: Option<TcpState>,
+    /// The dynamic mapping that made it.
+    pub(super) rule: Option<u16>,
+    pub(super) id: u32,
+    pub(super) worker: Option<u8>,
+}
+
+impl From<SessionView> for Translation {
+    fn from(session: SessionView) -> Translation {
+        let extended = session.protocol != 0;
+        let place = |endpoint: Endpoint| Place {
+            address: endpoint.address,
+            port: extended.then_some(endpoint.port),
+        };
+        Translation {
+            protocol: extended.then_some(session.protocol),
+            is_static: false,
+            inside_global: place(session.inside_global),
+            inside_local: place(session.inside_local),
+            outside_local: session.outside_local.map(place),
+            outside_global: session.outside_global.map(place),
+            age_ms: session.age_ms,
+            idle_ms: session.idle_ms,
+            timeout_ms: session.timeout_ms,
+            left_ms: session
+                .timeout_ms
+                .map(|t| t.saturating_sub(session.idle_ms)),
+            tcp_state: session.tcp,
+            rule: Some(session.rule),
+            id: session.id,
+            worker: Some(session.worker.0),
+        }
+    }
+}
+
+impl Translation {
+    /// The entry of a static; `id` is its place among the statics, from 1.
+    pub(super) fn of_static(entry: &Static, id: u32, now: Millis) -> Translation {
+        let age_ms = now.since(entry.created.millis());
+        let idle_ms = match entry.last_used.load(Ordering::Relaxed) {
+            0 => age_ms,
+            tick => now.since(Tick(tick).millis()).min(age_ms),
+        };
+        Translation {
+            protocol: entry.port.map(|p| p.protocol),
+            is_static: true,
+            inside_global: Place {
+                address: entry.global,
+                port: entry.port.map(|p| p.global),
+            },
+            inside_local: Place {
+                address: entry.inside,
+                port: entry.port.map(|p| p.inside),
+            },
+            outside_local: None,
+            outside_global: None,
+            age_ms,
+            idle_ms,
+            timeout_ms: None,
+            left_ms: None,
+            tcp_state: None,
+            rule: None,
+            id,
+            worker: None,
+        }
+    }
+
+    /// Whether the filter means this entry: [`SessionFilter::matches`] for statics.
+    pub(super) fn is_meant_by(&self, filter: &SessionFilter) -> bool {
+        let side = |wanted: Option<(Ipv4Addr, Option<u16>)>, have: Option<Place>| match wanted {
+            None => true,
+            Some((address, port)) => have.is_some_and(|have| {
+                have.address == address && port.is_none_or(|port| have.port == Some(port))
+            }),
+        };
+        filter
+            .protocol
+            .is_none_or(|p| p == self.protocol.unwrap_or(0))
+            && side(filter.inside_local, Some(self.inside_local))
+            && side(filter.inside_global, Some(self.inside_global))
+            && side(filter.outside_global, self.outside_global)
+    }
+
+    /// Whether the entry has ports.
+    pub(super) fn is_extended(&self) -> bool {
+        self.protocol.is_some()
+    }
+
+    /// Appends the entry's row.
+    pub(super) fn write_row(&self, text: &mut String) {
+        let protocol = self.protocol.map_or("---".into(), protocol_name);
+        let start = text.len();
+        text.push_str(&protocol);
+        text.push(' ');
+        write_place(text, Some(self.inside_global));
+        let places = [
+            Some(self.inside_local),
+            self.outside_local,
+            self.outside_global,
+        ];
+        for (column, place) in COLUMNS.into_iter().zip(places) {
+            let gap = column.saturating_sub(text.len() - start).max(1);
+            text.extend(std::iter::repeat_n(' ', gap));
+            write_place(text, place);
+        }
+        text.push('\n');
+    }
+
+    /// Appends the three lines that `verbose` adds.
+    pub(super) fn write_details(&self, text: &mut String) {
+        let _ = write!(
+            text,
+            "    create {}, use {} timeout:{},",
+            age(self.age_ms),
+            age(self.idle_ms),
+            self.timeout_ms.unwrap_or(0),
+        );
+        if let Some(left) = self.left_ms {
+            let _ = write!(text, " left {},", age(left));
+        }
+        if let Some(rule) = self.rule {
+            let _ = write!(text, " Map-Id(In): {rule},");
+        }
+        let _ = writeln!(
+            text,
+            "\n    flags:\n{}, use_count: 0, entry-id: {}, lc_entries: 0",
+            self.flags(),
+            self.id
+        );
+    }
+
+    fn flags(&self) -> String {
+        let timing_out = matches!(self.tcp_state, Some(TcpState::Closed | TcpState::Reset));
+        let flags: Vec<&str> = [
+            (self.is_extended(), "extended"),
+            (self.is_static, "static"),
+            (timing_out, "timing-out"),
+        ]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+        .collect();
+        if flags.is_empty() {
+            "none".into()
+        } else {
+            flags.join(", ")
+        }
+    }
+}
+
+/// The protocol's name in tables and JSON; its number where it has none here.
+pub(super) fn protocol_name(protocol: u8) -> String {
+    match protocol {
+        1 => "icmp".into(),
+        6 => "tcp".into(),
+        17 => "udp".into(),
+        47 => "gre".into(),
+        50 => "esp".into(),
+        other => other.to_string(),
+    }
+}
+
+fn protocol_as_name<S: serde::Serializer>(
+    protocol: &Option<u8>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    protocol.map(protocol_name).serialize(serializer)
+}
+
+fn write_place(text: &mut String, place: Option<Place>) {
+    let _ = match place {
+        None => write!(text, "---"),
+        Some(Place {
+            address,
+            port: None,
+        }) => write!(text, "{address}"),
+        Some(Place {
+            address,
+            port: Some(port),
+        }) => write!(text, "{address}:{port}"),
+    };
+}

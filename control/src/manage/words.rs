@@ -1,0 +1,576 @@
+//! The command language as data: a tree of words, each with a line of help.
+//!
+//! Words may be shortened as long as they stay unambiguous. `?` help and completion can be read
+//! from the same tree.
+
+use std::net::Ipv4Addr;
+
+/// What a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `show ip nat translations`
+    ShowTranslations,
+    /// `show ip nat statistics`
+    ShowStatistics,
+    /// `show interfaces`
+    ShowInterfaces,
+    /// `show ip route`
+    ShowRoutes,
+    /// `show arp`
+    ShowArp,
+    /// `show version`
+    ShowVersion,
+    /// `clear ip nat translation`
+    ClearTranslations,
+    /// `clear ip nat statistics`
+    ClearStatistics,
+    /// `reload`
+    Reload,
+}
+
+/// What stands at one place of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// This word, or a beginning of it.
+    Word(&'static str),
+    /// An IPv4 address.
+    Address,
+    /// A number from 0 to 65535.
+    Port,
+    /// Any word.
+    Name,
+}
+
+/// What a word tells the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing besides being there.
+    None,
+    /// Only this IP protocol.
+    Protocol(u8),
+    /// All details.
+    Verbose,
+    /// An interface.
+    Interface,
+    /// The inside global address or port.
+    InsideGlobal,
+    /// The inside local address or port.
+    InsideLocal,
+    /// The outside local address or port.
+    OutsideLocal,
+    /// The outside global address or port.
+    OutsideGlobal,
+}
+
+/// One place in the tree.
+#[derive(Debug)]
+pub struct Node {
+    /// What stands here.
+    pub token: Token,
+    /// One line of help.
+    pub help: &'static str,
+    /// What it tells the command.
+    pub role: Role,
+    /// The command that may end here.
+    pub verb: Option<Verb>,
+    /// What may follow.
+    pub next: &'static [Node],
+}
+
+/// A value given in a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// The word itself is all.
+    Present,
+    /// An address.
+    Address(Ipv4Addr),
+    /// A port or ICMP identifier.
+    Port(u16),
+    /// A name.
+    Name(String),
+}
+
+/// A command line that has been understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to do.
+    pub verb: Verb,
+    /// What the words tell, in their order.
+    pub arguments: Vec<(Role, Value)>,
+    /// Where each argument begins in the line, in characters.
+    pub positions: Vec<usize>,
+}
+
+/// Why a command line was not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyntaxError {
+    /// A word that fits nowhere, beginning at this character of the line.
+    Invalid(usize),
+    /// Words are missing at the end.
+    Incomplete,
+    /// A shortened word that could be several.
+    Ambiguous,
+}
+
+impl SyntaxError {
+    /// The message; `line` is shown above the caret.
+    #[must_use]
+    pub fn render(&self, line: &str) -> String {
+        match self {
+            SyntaxError::Invalid(at) => {
+                let line = printable(line);
+                let caret = " ".repeat(*at);
+                format!("{line}\n{caret}^\n% Invalid input detected at '^' marker.")
+            }
+            SyntaxError::Incomplete => "% Incomplete command.".into(),
+            SyntaxError::Ambiguous => {
+                format!("% Ambiguous command: \"{}\"", printable(line).trim())
+            }
+        }
+    }
+}
+
+/// One column for one character, whatever an operator (or a program) has sent.
+fn printable(line: &str) -> String {
+    line.trim_end()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+const fn word(
+    text: &'static str,
+    help: &'static str,
+    verb: Option<Verb>,
+    next: &'static [Node],
+) -> Node {
+    Node {
+        token: Token::Word(text),
+        help,
+        role: Role::None,
+        verb,
+        next,
+    }
+}
+
+const fn with_role(node: Node, role: Role) -> Node {
+    Node { role, ..node }
+}
+
+const fn value(
+    token: Token,
+    help: &'static str,
+    role: Role,
+    verb: Option<Verb>,
+    next: &'static [Node],
+) -> Node {
+    Node {
+        token,
+        help,
+        role,
+        verb,
+        next,
+    }
+}
+
+const SHOW: Option<Verb> = Some(Verb::ShowTranslations);
+const CLEAR: Option<Verb> = Some(Verb::ClearTranslations);
+
+/// Every command.
+pub static COMMANDS: &[Node] = &[
+    word(
+        "clear",
+        "Reset functions",
+        None,
+        &[word(
+            "ip",
+            "IP",
+            None,
+            &[word("nat", "Clear NAT", None, CLEAR_NAT)],
+        )],
+    ),
+    word(
+        "reload",
+        "Read the configuration file again and swap it in",
+        Some(Verb::Reload),
+        &[],
+    ),
+    word(
+        "show",
+        "Show running system information",
+        None,
+        &[
+            word(
+                "arp",
+                "Hardware addresses of hosts on the links",
+                Some(Verb::ShowArp),
+                &[],
+            ),
+            word(
+                "interfaces",
+                "Interface status and counters",
+                Some(Verb::ShowInterfaces),
+                &[value(
+                    Token::Name,
+                    "Name of one interface",
+                    Role::Interface,
+                    Some(Verb::ShowInterfaces),
+                    &[],
+                )],
+            ),
+            word(
+                "ip",
+                "IP information",
+                None,
+                &[
+                    word(
+                        "nat",
+                        "IP NAT information",
+                        None,
+                        &[
+                            word(
+                                "statistics",
+                                "Translation statistics",
+                                Some(Verb::ShowStatistics),
+                                &[],
+                            ),
+                            word(
+                                "translations",
+                                "Translation entries",
+                                SHOW,
+                                SHOW_TRANSLATIONS,
+                            ),
+                        ],
+                    ),
+                    word("route", "IP routing table", Some(Verb::ShowRoutes), &[]),
+                ],
+            ),
+            word(
+                "version",
+                "Software version and what it drives",
+                Some(Verb::ShowVersion),
+                &[],
+            ),
+        ],
+    ),
+];
+
+const VERBOSE: &[Node] = &[with_role(
+    word("verbose", "Show extra information", SHOW, &[]),
+    Role::Verbose,
+)];
+
+const SHOW_TRANSLATIONS: &[Node] = &[
+    with_role(
+        word("esp", "ESP entries", SHOW, VERBOSE),
+        Role::Protocol(50),
+    ),
+    with_role(
+        word("icmp", "ICMP entries", SHOW, VERBOSE),
+        Role::Protocol(1),
+    ),
+    with_role(
+        word("pptp", "PPTP entries", SHOW, VERBOSE),
+        Role::Protocol(47),
+    ),
+    with_role(word("tcp", "TCP entries", SHOW, VERBOSE), Role::Protocol(6)),
+    with_role(
+        word("udp", "UDP entries", SHOW, VERBOSE),
+        Role::Protocol(17),
+    ),
+    with_role(
+        word("verbose", "Show extra information", SHOW, &[]),
+        Role::Verbose,
+    ),
+];
+
+const CLEAR_NAT: &[Node] = &[
+    word(
+        "statistics",
+        "Count from zero again",
+        Some(Verb::ClearStatistics),
+        &[],
+    ),
+    word(
+        "translation",
+        "Remove dynamic entries",
+        None,
+        &[
+            word("*", "All dynamic entries", CLEAR, &[]),
+            word("forced", "All dynamic entries, in use or not", CLEAR, &[]),
+            word("inside", "Inside addresses and ports", None, INSIDE),
+            word("outside", "Outside addresses and ports", None, OUTSIDE),
+            with_role(word("tcp", "TCP entries", CLEAR, SIDES), Role::Protocol(6)),
+            with_role(word("udp", "UDP entries", CLEAR, SIDES), Role::Protocol(17)),
+        ],
+    ),
+];
+
+const SIDES: &[Node] = &[
+    word("inside", "Inside addresses and ports", None, INSIDE),
+    word("outside", "Outside addresses and ports", None, OUTSIDE),
+];
+
+const INSIDE: &[Node] = &[value(
+    Token::Address,
+    "Inside global address",
+    Role::InsideGlobal,
+    None,
+    &[
+        value(
+            Token::Port,
+            "Inside global port",
+            Role::InsideGlobal,
+            None,
+            &[value(
+                Token::Address,
+                "Inside local address",
+                Role::InsideLocal,
+                None,
+                &[value(
+                    Token::Port,
+                    "Inside local port",
+                    Role::InsideLocal,
+                    CLEAR,
+                    AFTER_INSIDE,
+                )],
+            )],
+        ),
+        value(
+            Token::Address,
+            "Inside local address",
+            Role::InsideLocal,
+            CLEAR,
+            AFTER_INSIDE,
+        ),
+    ],
+)];
+
+const AFTER_INSIDE: &[Node] = &[
+    word("outside", "Outside addresses and ports", None, OUTSIDE),
+    OUTSIDE_LOCAL,
+];
+
+const OUTSIDE: &[Node] = &[OUTSIDE_LOCAL];
+
+const OUTSIDE_LOCAL: Node = value(
+    Token::Address,
+    "Outside local address",
+    Role::OutsideLocal,
+    None,
+    &[
+        value(
+            Token::Port,
+            "Outside local port",
+            Role::OutsideLocal,
+            None,
+            &[value(
+                Token::Address,
+                "Outside global address",
+                Role::OutsideGlobal,
+                None,
+                &[value(
+                    Token::Port,
+                    "Outside global port",
+                    Role::OutsideGlobal,
+                    CLEAR,
+                    &[],
+                )],
+            )],
+        ),
+        value(
+            Token::Address,
+            "Outside global address",
+            Role::OutsideGlobal,
+            CLEAR,
+            &[],
+        ),
+    ],
+);
+
+/// The words of a line with the character that each begins at.
+fn split(line: &str) -> Vec<(usize, &str)> {
+    let mut words = Vec::new();
+    let mut start = None;
+    for (column, (at, c)) in line.char_indices().enumerate() {
+        match (c.is_whitespace(), start) {
+            (false, None) => start = Some((column, at)),
+            (true, Some((begin, from))) => {
+                words.push((begin, &line[from..at]));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some((begin, from)) = start {
+        words.push((begin, &line[from..]));
+    }
+    words
+}
+
+/// Understands a command line.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn parse(line: &str) -> Result<Invocation, SyntaxError> {
+    let mut nodes = COMMANDS;
+    let mut verb = None;
+    let (mut arguments, mut positions) = (Vec::new(), Vec::new());
+    for (at, word) in split(line) {
+        let (node, value) = choose(nodes, word, at)?;
+        if node.role != Role::None {
+            arguments.push((node.role, value));
+            positions.push(at);
+        }
+        verb = node.verb;
+        nodes = node.next;
+    }
+    let verb = verb.ok_or(SyntaxError::Incomplete)?;
+    Ok(Invocation {
+        verb,
+        arguments,
+        positions,
+    })
+}
+
+fn choose(
+    nodes: &'static [Node],
+    word: &str,
+    at: usize,
+) -> Result<(&'static Node, Value), SyntaxError> {
+    let begins = |node: &&Node| match node.token {
+        Token::Word(text) => text
+            .get(..word.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(word)),
+        _ => false,
+    };
+    let whole =
+        |node: &&Node| matches!(node.token, Token::Word(text) if text.eq_ignore_ascii_case(word));
+    if let Some(node) = nodes.iter().find(whole) {
+        return Ok((node, Value::Present));
+    }
+    let mut candidates = nodes.iter().filter(begins);
+    match (candidates.next(), candidates.next()) {
+        (Some(_), Some(_)) => return Err(SyntaxError::Ambiguous),
+        (Some(node), None) => return Ok((node, Value::Present)),
+        (None, _) => {}
+    }
+    nodes
+        .iter()
+        .find_map(|node| Some((node, read(node.token, word)?)))
+        .ok_or(SyntaxError::Invalid(at))
+}
+
+fn read(token: Token, word: &str) -> Option<Value> {
+    match token {
+        Token::Word(_) => None,
+        Token::Address => word.parse().ok().map(Value::Address),
+        // `parse` alone would take `+5`.
+        Token::Port if word.bytes().all(|b| b.is_ascii_digit()) => {
+            word.parse().ok().map(Value::Port)
+        }
+        Token::Port => None,
+        Token::Name => Some(Value::Name(word.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COMMANDS, Node, Role, SyntaxError, Token, Value, Verb, parse};
+
+    #[test]
+    fn words_may_be_shortened_and_written_in_any_case() {
+        for line in [
+            "show ip nat translations verbose",
+            "sh ip nat tr v",
+            "SHOW IP NaT t v",
+            " sho\tip nat trans  verb ",
+        ] {
+            let found = parse(line).expect(line);
+            assert_eq!(found.verb, Verb::ShowTranslations, "{line}");
+            assert_eq!(found.arguments, [(Role::Verbose, Value::Present)], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_of_several_words_is_ambiguous() {
+        let line = "sh i nat t";
+        let error = parse(line).expect_err(line);
+        assert_eq!(error, SyntaxError::Ambiguous);
+        assert_eq!(error.render(line), "% Ambiguous command: \"sh i nat t\"");
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_wrong_word() {
+        for (line, caret) in [
+            ("show ip nut", 8),
+            ("  shox ip nat", 2),
+            ("show version now", 13),
+            (
+                "clear ip nat translation tcp inside 1.2.3.4 99999 10.0.0.1 1",
+                44,
+            ),
+            ("zeige \u{fc}\u{fc} nat", 0),
+            ("show \u{fc}\u{fc} nat", 5),
+            ("show ip nat translations gre", 25),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error, SyntaxError::Invalid(caret), "{line}");
+            let text = error.render(line);
+            let mut lines = text.lines();
+            assert_eq!(lines.next(), Some(line));
+            assert_eq!(lines.next().and_then(|l| l.find('^')), Some(caret));
+            assert_eq!(
+                lines.next(),
+                Some("% Invalid input detected at '^' marker.")
+            );
+        }
+    }
+
+    #[test]
+    fn missing_words_are_incomplete() {
+        for line in [
+            "",
+            "   ",
+            "sh",
+            "show ip",
+            "show ip nat",
+            "clear ip nat translation",
+            "clear ip nat translation inside 1.2.3.4",
+            "clear ip nat translation tcp inside 1.2.3.4 5 10.0.0.1",
+        ] {
+            assert_eq!(parse(line), Err(SyntaxError::Incomplete), "{line}");
+        }
+    }
+
+    #[test]
+    fn both_sides_may_be_named_and_outside_may_be_missing() {
+        let with = parse(
+            "clear ip nat translation udp inside 1.2.3.4 5 10.0.0.1 6 outside 8.8.8.8 53 8.8.8.8 53",
+        );
+        let without = parse("clear ip nat tr udp ins 1.2.3.4 5 10.0.0.1 6 8.8.8.8 53 8.8.8.8 53");
+        let arguments = |r: Result<super::Invocation, _>| r.map(|i| i.arguments);
+        assert_eq!(arguments(with.clone()), arguments(without));
+        assert_eq!(arguments(with).map(|a| a.len()), Ok(9));
+    }
+
+    #[test]
+    fn every_word_has_help_and_every_branch_ends_in_a_command() {
+        fn walk(nodes: &[Node]) {
+            let mut texts = Vec::new();
+            for node in nodes {
+                assert!(!node.help.is_empty());
+                assert!(node.verb.is_some() || !node.next.is_empty(), "{node:?}");
+                if let Token::Word(text) = node.token {
+                    texts.push(text);
+                }
+                walk(node.next);
+            }
+            assert!(
+                texts.is_sorted(),
+                "words in the order that help prints them: {texts:?}"
+            );
+        }
+        walk(COMMANDS);
+    }
+}

@@ -1,0 +1,411 @@
+//! What `show` and `clear` print, character for character.
+
+mod manage_support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use manage_support::{
+    Lab, NOW, Setup, pool_rule, serve, session, simple, static_entry, tick_before_now,
+};
+use spillway_control::manage::{ExitStatus, Format, ReloadReport, execute};
+use spillway_dataplane::command::{Occupancy, TcpState};
+use spillway_dataplane::nat::StaticPort;
+use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::stats::{Counter, DropReason};
+
+async fn run(lab: &Lab, line: &str, format: Format) -> (String, ExitStatus) {
+    let mut out = String::new();
+    let status = execute(&lab.appliance, line, format, &mut out).await;
+    (out, status.expect("a string takes everything"))
+}
+
+async fn text(lab: &Lab, line: &str) -> String {
+    let (out, status) = run(lab, line, Format::Text).await;
+    assert_eq!(status, ExitStatus::DONE, "{line}");
+    out
+}
+
+async fn json(lab: &Lab, line: &str) -> serde_json::Value {
+    let (out, status) = run(lab, line, Format::Json).await;
+    assert_eq!(status, ExitStatus::DONE, "{line}");
+    serde_json::from_str(&out).expect("JSON")
+}
+
+#[tokio::test]
+async fn translations_stand_in_their_columns_and_realign_after_a_long_cell() {
+    let lab = Setup {
+        statics: vec![static_entry("192.168.10.10", "209.165.200.228", None)],
+        workers: vec![
+            serve(vec![session(
+                6,
+                "155.1.23.2:27098",
+                "192.168.1.1:27098",
+                "3.3.3.3:12345",
+                "3.3.3.3:8080",
+            )]),
+            serve(vec![
+                session(
+                    1,
+                    "209.165.200.228:52572",
+                    "192.168.1.2:52572",
+                    "209.165.200.1:52572",
+                    "209.165.200.1:52572",
+                ),
+                session(
+                    50,
+                    "192.168.22.40:0",
+                    "192.168.122.20:0",
+                    "192.168.22.20:0",
+                    "192.168.22.20:0",
+                ),
+                session(
+                    17,
+                    "1.2.3.4:1",
+                    "192.168.122.200:65535",
+                    "8.8.8.8:53",
+                    "8.8.8.8:53",
+                ),
+                simple("209.165.200.229", "192.168.10.11"),
+            ]),
+        ],
+        ..Setup::default()
+    }
+    .start();
+    let expected = "\
+Pro Inside global      Inside local       Outside local      Outside global
+--- 209.165.200.228    192.168.10.10      ---                ---
+tcp 155.1.23.2:27098   192.168.1.1:27098  3.3.3.3:12345      3.3.3.3:8080
+icmp 209.165.200.228:52572 192.168.1.2:52572 209.165.200.1:52572 209.165.200.1:52572
+esp 192.168.22.40:0    192.168.122.20:0   192.168.22.20:0    192.168.22.20:0
+udp 1.2.3.4:1          192.168.122.200:65535 8.8.8.8:53      8.8.8.8:53
+--- 209.165.200.229    192.168.10.11      ---                ---
+";
+    assert_eq!(text(&lab, "show ip nat translations").await, expected);
+    let only_tcp = expected
+        .lines()
+        .filter(|l| l.starts_with("Pro") || l.starts_with("tcp"));
+    let only_tcp: String = only_tcp.map(|l| format!("{l}\n")).collect();
+    assert_eq!(text(&lab, "sh ip nat tr t").await, only_tcp);
+}
+
+#[tokio::test]
+async fn verbose_adds_three_lines_to_each_row() {
+    let mut closed = session(6, "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "3.3.3.3:3");
+    (closed.tcp, closed.timeout_ms) = (Some(TcpState::Closed), None);
+    let mut forward = static_entry(
+        "10.1.0.5",
+        "198.51.100.1",
+        Some(StaticPort {
+            protocol: 6,
+            inside: 80,
+            global: 8080,
+        }),
+    );
+    forward.last_used = tick_before_now(64).0.into();
+    let lab = Setup {
+        statics: vec![
+            static_entry("192.168.10.10", "209.165.200.228", None),
+            forward,
+        ],
+        workers: vec![serve(vec![
+            session(
+                1,
+                "209.165.200.228:52572",
+                "192.168.1.2:52572",
+                "209.165.200.1:52572",
+                "209.165.200.1:52572",
+            ),
+            simple("209.165.200.229", "192.168.10.11"),
+            closed,
+        ])],
+        ..Setup::default()
+    }
+    .start();
+    let expected = "\
+Pro Inside global      Inside local       Outside local      Outside global
+--- 209.165.200.228    192.168.10.10      ---                ---
+    create 00:10:40, use 00:10:40 timeout:0,
+    flags:
+static, use_count: 0, entry-id: 1, lc_entries: 0
+tcp 198.51.100.1:8080  10.1.0.5:80        ---                ---
+    create 00:10:40, use 00:01:04 timeout:0,
+    flags:
+extended, static, use_count: 0, entry-id: 2, lc_entries: 0
+icmp 209.165.200.228:52572 192.168.1.2:52572 209.165.200.1:52572 209.165.200.1:52572
+    create 00:00:33, use 00:00:33 timeout:60000, left 00:00:26, Map-Id(In): 2,
+    flags:
+extended, use_count: 0, entry-id: 69, lc_entries: 0
+--- 209.165.200.229    192.168.10.11      ---                ---
+    create 00:00:33, use 00:00:33 timeout:60000, left 00:00:26, Map-Id(In): 1,
+    flags:
+none, use_count: 0, entry-id: 69, lc_entries: 0
+tcp 1.1.1.1:1          2.2.2.2:2          3.3.3.3:3          3.3.3.3:3
+    create 00:00:33, use 00:00:33 timeout:0, Map-Id(In): 2,
+    flags:
+extended, timing-out, use_count: 0, entry-id: 69, lc_entries: 0
+";
+    assert_eq!(
+        text(&lab, "show ip nat translations verbose").await,
+        expected
+    );
+    let value = json(&lab, "show ip nat translations").await;
+    let rows = value["translations"].as_array().expect("a list");
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[0]["protocol"], serde_json::Value::Null);
+    assert_eq!(
+        (&rows[1]["static"], &rows[1]["idle_ms"]),
+        (&true.into(), &64_000.into())
+    );
+    assert_eq!(rows[2]["inside_global"]["port"], 52572);
+    assert_eq!(rows[2]["left_ms"], 26_500);
+    assert_eq!(rows[4]["tcp_state"], "closed");
+}
+
+/// Four address entries, as in the language's description.
+fn statistics_lab() -> Lab {
+    let occupancy = Arc::new(Occupancy::default());
+    for _ in 0..4 {
+        occupancy.made(NOW.0 - 1_903_000);
+    }
+    let lab = Setup {
+        workers: vec![
+            serve(vec![simple("209.165.200.226", "10.0.0.1"); 3]),
+            serve(vec![simple("209.165.200.227", "10.0.0.2")]),
+        ],
+        rules: vec![pool_rule()],
+        occupancy,
+        inside: "Serial0/1/0".into(),
+        outside: "Serial0/1/1".into(),
+        ..Setup::default()
+    }
+    .start();
+    for (worker, hits) in lab.appliance.workers().iter().zip([40, 7]) {
+        worker.stats.add(Counter::Hits, hits);
+    }
+    lab.appliance.workers()[1].stats.add(Counter::Expired, 5);
+    lab
+}
+
+#[tokio::test]
+async fn statistics_are_those_of_the_language() {
+    let lab = statistics_lab();
+    let expected = "\
+Total active translations: 4 (0 static, 4 dynamic; 0 extended)
+Peak translations: 4, occurred 00:31:43 ago
+Outside interfaces:
+  Serial0/1/1
+Inside interfaces:
+  Serial0/1/0
+Hits: 47  Misses: 0
+CEF Translated packets: 47, CEF Punted packets: 0
+Expired translations: 5
+Dynamic mappings:
+-- Inside Source
+[Id: 1] access-list 1 pool NAT-POOL1 refcount 4
+ pool NAT-POOL1: netmask 255.255.255.224
+\tstart 209.165.200.226 end 209.165.200.240
+\ttype generic, total addresses 15, allocated 2 (13%), misses 0
+";
+    assert_eq!(text(&lab, "show ip nat statistics").await, expected);
+    let value = json(&lab, "show ip nat statistics | json").await;
+    assert_eq!(value["mappings"][0]["pool"]["allocated_addresses"], 2);
+    assert_eq!(value["peak"]["age_ms"], 1_903_000);
+}
+
+#[tokio::test]
+async fn clearing_statistics_counts_from_zero_and_leaves_the_counters_alone() {
+    let lab = statistics_lab();
+    lab.appliance.workers()[0]
+        .stats
+        .drop_many(DropReason::PoolExhausted, 9);
+    assert!(
+        text(&lab, "show ip nat statistics")
+            .await
+            .contains("(13%), misses 9")
+    );
+    assert_eq!(text(&lab, "clear ip nat statistics").await, "");
+    lab.appliance.workers()[0].stats.add(Counter::Hits, 2);
+    lab.appliance.workers()[0].stats.add(Counter::Misses, 3);
+    lab.appliance.workers()[0]
+        .stats
+        .add(Counter::CreatedSimple, 1);
+    let out = text(&lab, "show ip nat statistics").await;
+    for line in [
+        "Hits: 2  Misses: 3\n",
+        "CEF Translated packets: 3,",
+        "Expired translations: 0\n",
+        "(13%), misses 0\n",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    assert_eq!(lab.appliance.counter(Counter::Hits), 49);
+}
+
+#[tokio::test]
+async fn interfaces_show_what_they_are_and_what_went_through() {
+    let lab = Setup {
+        workers: vec![serve(vec![]), serve(vec![])],
+        ..Setup::default()
+    }
+    .start();
+    for worker in lab.appliance.workers() {
+        let port = worker.stats.port(PortId(1)).expect("two ports");
+        port.rx_packets.add(5);
+        port.rx_octets.add(640);
+        port.rx_dropped.add(1);
+        port.tx_packets.add(3);
+        port.tx_octets.add(200);
+        worker.stats.drop_many(DropReason::NoTranslation, 1);
+    }
+    let outside = "\
+Outside is up, line protocol is up
+  Hardware is net_af_packet, address is 0200.0000.0002 (bia 0200.0000.0002)
+  Description: to the provider
+  Internet address is 198.51.100.1/24
+  MTU 1500 bytes, BW 10000000 Kbit/sec
+  Device net_af_packet1,iface=outside, 1 receive and 1 transmit queues
+  IP NAT outside
+     10 packets input, 1280 bytes, 2 dropped
+     6 packets output, 400 bytes, 0 dropped
+     7 rx_nombuf
+";
+    assert_eq!(text(&lab, "show interfaces outside").await, outside);
+    let all = text(&lab, "show interfaces").await;
+    assert!(all.starts_with("Inside is up, line protocol is up\n"));
+    assert!(all.contains(outside));
+    let drops = "2 packets dropped on all interfaces\n     2 no_translation: to a global address, but no entry and no static fits\n";
+    assert!(all.ends_with(drops), "{all}");
+    let value = json(&lab, "show interfaces Outside").await;
+    assert_eq!(value["interfaces"][0]["rx_packets"], 10);
+    assert_eq!(value["interfaces"].as_array().map(Vec::len), Some(1));
+    let (_, status) = run(&lab, "show interfaces Middle", Format::Text).await;
+    assert_eq!(status.code, 2);
+    assert_eq!(
+        status.error.as_deref(),
+        Some("show interfaces Middle\n                ^\n% Invalid input detected at '^' marker.")
+    );
+}
+
+#[tokio::test]
+async fn routes_and_neighbours_are_listed() {
+    let lab = Setup::default().start();
+    let routes = "\
+Codes: C - connected, S - static, R - RIP, B - BGP
+       D - EIGRP, O - OSPF, i - IS-IS, K - kernel
+       * - candidate default
+
+Gateway of last resort is 198.51.100.254 to network 0.0.0.0
+
+S*    0.0.0.0/0 [1/0] via 198.51.100.254, Outside
+C     10.1.0.0/24 is directly connected, Inside
+K     192.0.2.0/24 is directly connected, Null0
+C     198.51.100.0/24 is directly connected, Outside
+B     203.0.113.0/24 via 198.51.100.254, Outside
+";
+    assert_eq!(text(&lab, "show ip route").await, routes);
+    let value = json(&lab, "show ip route").await;
+    assert_eq!(value["routes"][4]["origin"], "bgp");
+    let arp = "\
+Protocol  Address          Age (min)  Hardware Addr   Type   Interface
+Internet  10.1.0.1                 -  0200.0000.0001  ARPA   Inside
+Internet  10.1.0.99                -  Incomplete      ARPA   Inside
+Internet  198.51.100.1             -  0200.0000.0002  ARPA   Outside
+Internet  198.51.100.254           -  aabb.cc00.01fe  ARPA   Outside
+";
+    assert_eq!(text(&lab, "show arp").await, arp);
+    let value = json(&lab, "show arp").await;
+    assert_eq!(value["entries"][1]["state"], "failed");
+    assert_eq!(value["entries"][3]["mac"], "aa:bb:cc:00:01:fe");
+}
+
+#[tokio::test]
+async fn version_says_what_runs_and_what_it_drives() {
+    let lab = Setup::default().start();
+    let expected = "\
+Spillway, Version 0.1.0
+gateway uptime is 1 hour, 0 minutes
+65536 entries fit into the session tables, which take 8192 KiB
+Worker 0: core 1, NUMA node 0
+Inside: net_af_packet0,iface=inside (net_af_packet), address 0200.0000.0001, 1 receive and 1 transmit queues
+Outside: net_af_packet1,iface=outside (net_af_packet), address 0200.0000.0002, 1 receive and 1 transmit queues
+";
+    assert_eq!(text(&lab, "show version").await, expected);
+    assert_eq!(json(&lab, "show version").await["uptime_seconds"], 3600);
+}
+
+#[tokio::test]
+async fn clear_removes_what_its_words_mean() {
+    let sessions = || {
+        serve(vec![
+            session(6, "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "3.3.3.3:3"),
+            session(17, "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "3.3.3.3:3"),
+            session(6, "1.1.1.1:9", "2.2.2.9:2", "3.3.3.3:4", "3.3.3.3:4"),
+        ])
+    };
+    let lab = Setup {
+        workers: vec![sessions(), sessions()],
+        ..Setup::default()
+    }
+    .start();
+    for (line, cleared) in [
+        ("clear ip nat translation *", 6),
+        ("clear ip nat translation forced", 6),
+        ("clear ip nat translation tcp", 4),
+        ("clear ip nat translation inside 1.1.1.1 2.2.2.2", 4),
+        ("clear ip nat translation tcp inside 1.1.1.1 1 2.2.2.2 2", 2),
+        (
+            "clear ip nat translation tcp inside 1.1.1.1 1 2.2.2.2 2 outside 3.3.3.3 3 3.3.3.3 3",
+            2,
+        ),
+        (
+            "clear ip nat translation tcp inside 1.1.1.1 1 2.2.2.2 2 3.3.3.3 3 3.3.3.3 3",
+            2,
+        ),
+        ("clear ip nat translation outside 3.3.3.3 4 3.3.3.3 4", 2),
+    ] {
+        assert_eq!(json(&lab, line).await["cleared"], cleared, "{line}");
+        assert_eq!(text(&lab, line).await, "", "{line}");
+    }
+    for line in [
+        "clear ip nat translation udp inside 1.1.1.1 1 2.2.2.2 7",
+        "clear ip nat translation outside 9.9.9.9 3.3.3.3",
+    ] {
+        let (_, status) = run(&lab, line, Format::Text).await;
+        assert_eq!(
+            status,
+            ExitStatus::failed("% Translation not found"),
+            "{line}"
+        );
+    }
+    assert!(lab.seen[1].finished.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test]
+async fn reload_reports_or_says_why_not() {
+    let report = ReloadReport {
+        file: "gateway.conf".into(),
+        warnings: vec!["line 3: means nothing here".into()],
+        withdrawn: 2,
+    };
+    let good = Setup {
+        reloader: Box::new(move || {
+            let report = report.clone();
+            Box::pin(async { Ok(report) })
+        }),
+        ..Setup::default()
+    }
+    .start();
+    assert_eq!(
+        text(&good, "reload").await,
+        "line 3: means nothing here\ngateway.conf is in force; 2 entries withdrawn\n"
+    );
+    assert_eq!(json(&good, "reload").await["withdrawn"], 2);
+    let bad = Setup {
+        reloader: Box::new(|| Box::pin(async { Err(vec!["one".into(), "two".into()]) })),
+        ..Setup::default()
+    }
+    .start();
+    let (out, status) = run(&bad, "reload", Format::Text).await;
+    assert_eq!((out.as_str(), status), ("", ExitStatus::failed("one\ntwo")));
+}

@@ -1,0 +1,417 @@
+//! An appliance with made-up workers, ports and words, for the tests of what operators ask.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared by several test files"
+)]
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam::queue::ArrayQueue;
+use ipnet::Ipv4Net;
+use spillway_control::manage::{
+    Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
+    ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, WorkerHandle,
+};
+use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
+use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
+use spillway_dataplane::nat::{Nat, OneToOnePool, Rule, Static, StaticPort, Target, Timers};
+use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
+use spillway_dataplane::stats::WorkerStats;
+use spillway_dataplane::time::{Millis, Tick};
+
+/// When all tests take place: one hour after the start.
+pub const NOW: Millis = Millis(3_600_000);
+
+pub fn ip(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+pub fn endpoint(text: &str) -> Endpoint {
+    let (address, port) = text.split_once(':').unwrap();
+    Endpoint {
+        address: ip(address),
+        port: port.parse().unwrap(),
+    }
+}
+
+/// An entry with ports, written as in the table: inside global, inside local, outside local,
+/// outside global.
+pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionView {
+    SessionView {
+        protocol,
+        inside_local: endpoint(il),
+        inside_global: endpoint(ig),
+        outside_local: Some(endpoint(ol)),
+        outside_global: Some(endpoint(og)),
+        age_ms: 33_500,
+        idle_ms: 33_500,
+        timeout_ms: Some(60_000),
+        tcp: None,
+        rule: 2,
+        id: 69,
+        worker: WorkerId(0),
+    }
+}
+
+/// An address entry.
+pub fn simple(ig: &str, il: &str) -> SessionView {
+    SessionView {
+        protocol: 0,
+        inside_local: endpoint(&format!("{il}:0")),
+        inside_global: endpoint(&format!("{ig}:0")),
+        outside_local: None,
+        outside_global: None,
+        rule: 1,
+        ..session(6, "0.0.0.0:0", "0.0.0.0:0", "0.0.0.0:0", "0.0.0.0:0")
+    }
+}
+
+/// The `n`th of many entries that differ.
+pub fn generated(n: u64) -> SessionView {
+    let n = n as u32;
+    let mut view = session(
+        6,
+        "198.51.100.1:1",
+        "10.0.0.0:2",
+        "203.0.113.9:443",
+        "203.0.113.9:443",
+    );
+    view.inside_local.address = Ipv4Addr::from_bits(0x0a00_0000 + n / 1000);
+    view.inside_local.port = (1024 + n % 1000) as u16;
+    view.id = n;
+    view
+}
+
+type Source = Box<dyn Fn(u64) -> SessionView + Send>;
+
+/// How a made-up worker behaves.
+pub enum Behaviour {
+    /// Serves requests from this many generated entries.
+    Serve(u64, Source),
+    /// Takes requests and never answers.
+    Silent,
+    /// Takes nothing from its ring.
+    Deaf,
+}
+
+pub fn serve(sessions: Vec<SessionView>) -> Behaviour {
+    Behaviour::Serve(
+        sessions.len() as u64,
+        Box::new(move |n| sessions[n as usize]),
+    )
+}
+
+/// What a made-up worker has seen.
+#[derive(Default)]
+pub struct Seen {
+    /// Entries given in all.
+    pub given: AtomicU64,
+    /// Polls in which the way back had no room.
+    pub full: AtomicU64,
+    /// Requests given up because nobody waited any more.
+    pub abandoned: AtomicU64,
+    /// Requests finished.
+    pub finished: AtomicU64,
+    stop: AtomicBool,
+}
+
+struct FakeWorker {
+    thread: Option<JoinHandle<()>>,
+    seen: Arc<Seen>,
+}
+
+impl Drop for FakeWorker {
+    fn drop(&mut self) {
+        self.seen.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
+    let mut kept = Vec::new();
+    while !seen.stop.load(Ordering::Relaxed) {
+        let (count, source) = match behaviour {
+            Behaviour::Deaf => {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            Behaviour::Silent => {
+                kept.extend(requests.pop());
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            Behaviour::Serve(count, source) => (*count, source),
+        };
+        let Some(request) = requests.pop() else {
+            std::thread::sleep(Duration::from_micros(200));
+            continue;
+        };
+        match request {
+            Request::Sessions(filter, reply) => {
+                let mut at = 0;
+                while at < count && !seen.stop.load(Ordering::Relaxed) {
+                    if reply.is_abandoned() {
+                        seen.abandoned.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                    if !reply.has_room() {
+                        seen.full.fetch_add(1, Ordering::Relaxed);
+                        std::thread::sleep(Duration::from_micros(100));
+                        continue;
+                    }
+                    let session = source(at);
+                    at += 1;
+                    if filter.matches(&session) {
+                        reply.give(session).unwrap();
+                        seen.given.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                reply.finish();
+            }
+            Request::Clear(filter, reply) => {
+                let n = (0..count).filter(|n| filter.matches(&source(*n))).count();
+                reply.give(n as u64).unwrap();
+                reply.finish();
+            }
+            Request::Reconcile(reply) => {
+                reply.give(1).unwrap();
+                reply.finish();
+            }
+            Request::Histograms(mut full, reply) => {
+                full.burst_ns.record_n(1000, 99).unwrap();
+                full.burst_ns.record(50_000).unwrap();
+                full.burst_packets.record_n(32, 100).unwrap();
+                reply.give(full).unwrap();
+                reply.finish();
+            }
+        }
+        seen.finished.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What the made-up appliance is made of.
+pub struct Setup {
+    pub workers: Vec<Behaviour>,
+    pub statics: Vec<Static>,
+    pub rules: Vec<Rule>,
+    pub limits: Limits,
+    pub occupancy: Arc<Occupancy>,
+    pub reloader: Reloader,
+    pub inside: String,
+    pub outside: String,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            workers: vec![serve(Vec::new())],
+            statics: Vec::new(),
+            rules: Vec::new(),
+            limits: Limits {
+                answer: Duration::from_millis(300),
+                ring: Duration::from_millis(200),
+                ..Limits::default()
+            },
+            occupancy: Arc::default(),
+            reloader: Box::new(|| Box::pin(async { Ok(ReloadReport::default()) })),
+            inside: "Inside".into(),
+            outside: "Outside".into(),
+        }
+    }
+}
+
+/// The appliance and its made-up workers, which end with it.
+pub struct Lab {
+    pub appliance: Arc<Appliance>,
+    pub seen: Vec<Arc<Seen>>,
+    _workers: Vec<FakeWorker>,
+}
+
+impl Setup {
+    pub fn start(self) -> Lab {
+        let mut workers = Vec::new();
+        let mut handles = Vec::new();
+        for (n, behaviour) in self.workers.into_iter().enumerate() {
+            let requests = Arc::new(ArrayQueue::new(4));
+            let seen: Arc<Seen> = Arc::default();
+            let (queue, eyes) = (Arc::clone(&requests), Arc::clone(&seen));
+            let thread = std::thread::spawn(move || work(&queue, &behaviour, &eyes));
+            workers.push(FakeWorker {
+                thread: Some(thread),
+                seen,
+            });
+            handles.push(WorkerHandle {
+                id: WorkerId(n as u8),
+                core: Some(n + 1),
+                numa_node: Some(0),
+                requests,
+                stats: Arc::new(WorkerStats::new(2)),
+                capacity: 65_536,
+                memory_bytes: 8_388_608,
+            });
+        }
+        let snapshot = snapshot(&self.inside, &self.outside, self.rules, self.statics);
+        let appliance = Appliance::new(Parts {
+            version: "0.1.0".into(),
+            hostname: Arc::new(ArcSwap::from_pointee("gateway".into())),
+            clock: Box::new(|| NOW),
+            workers: handles,
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            occupancy: self.occupancy,
+            ports: Arc::new(TwoPorts(self.inside, self.outside)),
+            description: Arc::new(Words),
+            reloader: self.reloader,
+            limits: self.limits,
+        });
+        Lab {
+            appliance,
+            seen: workers.iter().map(|w| Arc::clone(&w.seen)).collect(),
+            _workers: workers,
+        }
+    }
+}
+
+fn snapshot(inside: &str, outside: &str, rules: Vec<Rule>, statics: Vec<Static>) -> Snapshot {
+    let interface = |name: &str, side, address: &str, last| Interface {
+        name: name.into(),
+        side,
+        address: Some(address.parse().unwrap()),
+        mac: [2, 0, 0, 0, 0, last],
+        mtu: 1500,
+        up: true,
+    };
+    let (a, b) = (PortId(0), PortId(1));
+    let net = |text: &str| text.parse::<Ipv4Net>().unwrap();
+    let via = ip("198.51.100.254");
+    let hop = |port, address| NextHop {
+        port,
+        address: ip(address),
+    };
+    let fib = Fib::new(
+        [
+            (net("0.0.0.0/0"), Route::Via { port: b, via }),
+            (net("10.1.0.0/24"), Route::Connected { port: a }),
+            (net("192.0.2.0/24"), Route::Unreachable),
+            (net("198.51.100.0/24"), Route::Connected { port: b }),
+            (net("203.0.113.0/24"), Route::Via { port: b, via }),
+        ],
+        [
+            (
+                hop(b, "198.51.100.254"),
+                Neighbour::Reachable([0xaa, 0xbb, 0xcc, 0, 1, 0xfe]),
+            ),
+            (hop(a, "10.1.0.99"), Neighbour::Failed),
+        ],
+    );
+    let statics = statics.into_iter().map(Arc::new).collect();
+    Snapshot {
+        generation: 1,
+        interfaces: vec![
+            interface(inside, Side::Inside, "10.1.0.1/24", 1),
+            interface(outside, Side::Outside, "198.51.100.1/24", 2),
+        ],
+        fib: Arc::new(fib),
+        nat: Arc::new(Nat::new(
+            rules,
+            statics,
+            HashMap::new(),
+            Timers::default(),
+            0,
+        )),
+    }
+}
+
+pub fn static_entry(inside: &str, global: &str, port: Option<StaticPort>) -> Static {
+    Static {
+        port,
+        inside: ip(inside),
+        global: ip(global),
+        created: Millis(NOW.0 - 640_000).tick(),
+        last_used: 0.into(),
+    }
+}
+
+pub fn tick_before_now(seconds: u64) -> Tick {
+    Millis(NOW.0 - seconds * 1000).tick()
+}
+
+/// The pool rule of the language's description: fifteen addresses, two of them lent.
+pub fn pool_rule() -> Rule {
+    let pool = OneToOnePool::new(ip("209.165.200.226"), 15);
+    let _ = (pool.take(WorkerId(0)), pool.take(WorkerId(0)));
+    Rule {
+        id: 1,
+        list: Arc::default(),
+        target: Target::OneToOne(Arc::new(pool)),
+    }
+}
+
+struct Words;
+
+impl Description for Words {
+    fn rule(&self, id: u16) -> Option<RuleText> {
+        match id {
+            1 => Some(RuleText {
+                text: "access-list 1 pool NAT-POOL1".into(),
+                pool: Some(PoolText {
+                    name: "NAT-POOL1".into(),
+                    netmask: ip("255.255.255.224"),
+                    ranges: vec![(ip("209.165.200.226"), ip("209.165.200.240"))],
+                    kind: PoolKind::Generic,
+                }),
+            }),
+            2 => Some(RuleText {
+                text: "access-list 1 interface Outside".into(),
+                pool: None,
+            }),
+            _ => None,
+        }
+    }
+
+    fn interface(&self, name: &str) -> Option<InterfaceText> {
+        (name == "Outside").then(|| InterfaceText {
+            description: Some("to the provider".into()),
+            shutdown: false,
+        })
+    }
+
+    fn route(&self, prefix: Ipv4Net) -> Option<RouteText> {
+        let (origin, distance) = match prefix.prefix_len() {
+            0 => (RouteOrigin::Static, Some((1, 0))),
+            _ if prefix.addr() == ip("203.0.113.0") => (RouteOrigin::Bgp, None),
+            _ => return None,
+        };
+        Some(RouteText { origin, distance })
+    }
+}
+
+struct TwoPorts(String, String);
+
+impl Ports for TwoPorts {
+    fn ports(&self) -> Vec<PortInfo> {
+        let port = |n: usize, name: &str| PortInfo {
+            name: name.into(),
+            device: format!("net_af_packet{n},iface={}", name.to_lowercase()),
+            driver: "net_af_packet".into(),
+            mac: [2, 0, 0, 0, 0, n as u8 + 1],
+            link_up: true,
+            speed_mbps: Some(10_000),
+            mtu: 1500,
+            rx_queues: 1,
+            tx_queues: 1,
+            numa_node: None,
+            counters: vec![("rx_nombuf".into(), 7)],
+        };
+        vec![port(0, &self.0), port(1, &self.1)]
+    }
+}
