@@ -1,0 +1,402 @@
+//! Checks that need the whole configuration. None takes more than a sort over what it looks at.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::hash::Hash;
+use std::net::Ipv4Addr;
+
+use super::draft::Draft;
+use super::model::{
+    Address, Config, Port, RouteTarget, RuleTarget, Selector, StaticGlobal, StaticScope,
+};
+use super::text::Span;
+
+/// Adds an error or warning for everything that does not fit together.
+pub fn check(draft: &mut Draft) {
+    let mut findings = Findings::default();
+    ports(draft, &mut findings);
+    addresses(draft, &mut findings);
+    routes(draft, &mut findings);
+    rules(draft, &mut findings);
+    statics(draft, &mut findings);
+    claims(draft, &mut findings);
+    for (span, message) in findings.errors {
+        draft.error(span, message);
+    }
+    for (span, message) in findings.warnings {
+        draft.warn(span, message);
+    }
+}
+
+#[derive(Default)]
+struct Findings {
+    errors: Vec<(Span, String)>,
+    warnings: Vec<(Span, String)>,
+}
+
+impl Findings {
+    fn error(&mut self, span: Span, message: String) {
+        self.errors.push((span, message));
+    }
+
+    fn warn(&mut self, span: Span, message: String) {
+        self.warnings.push((span, message));
+    }
+}
+
+fn at_line(span: Span) -> String {
+    match span.line {
+        0 => String::new(),
+        line => format!(" (line {line})"),
+    }
+}
+
+/// Each device is behind one interface, and each interface has one.
+fn ports(draft: &Draft, findings: &mut Findings) {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (at, interface) in draft.config.interfaces.iter().enumerate() {
+        let places = draft.places.interfaces[at];
+        let name = &interface.name;
+        let device = match &interface.port {
+            Some(Port::Pci(pci)) => pci.as_str(),
+            Some(Port::Vdev(arguments)) => arguments.split(',').next().unwrap_or(""),
+            None => {
+                if !draft.is_suspect(name) {
+                    findings.warn(
+                        places.name,
+                        format!("interface {name} has no `port` line: no packets come or go"),
+                    );
+                }
+                continue;
+            }
+        };
+        if let Some(other) = seen.insert(device, at) {
+            let line = at_line(draft.places.interfaces[other].port);
+            let other = &draft.config.interfaces[other].name;
+            let message = format!("device {device} is behind interface {other} already{line}");
+            findings.error(places.port, message);
+        }
+    }
+}
+
+/// Networks of interfaces do not overlap.
+fn addresses(draft: &Draft, findings: &mut Findings) {
+    let fixed = |at: usize| draft.config.interfaces[at].fixed();
+    for at in 0..draft.config.interfaces.len() {
+        let Some(net) = fixed(at) else { continue };
+        let overlaps = |other: &usize| {
+            fixed(*other).is_some_and(|o| o.contains(&net.network()) || net.contains(&o.network()))
+        };
+        if let Some(other) = (0..at).find(overlaps) {
+            let line = at_line(draft.places.interfaces[other].address);
+            let name = &draft.config.interfaces[other].name;
+            let message = format!(
+                "{} overlaps the network of interface {name}{line}",
+                net.trunc()
+            );
+            findings.error(draft.places.interfaces[at].address, message);
+        }
+    }
+}
+
+fn routes(draft: &Draft, findings: &mut Findings) {
+    for (at, route) in draft.config.routes.iter().enumerate() {
+        let span = draft.places.routes[at];
+        match &route.target {
+            RouteTarget::Interface(name) => known_interface(draft, findings, name, span),
+            RouteTarget::NextHop(via) => {
+                let is = |i: &&super::model::Interface| i.fixed().is_some_and(|n| n.addr() == *via);
+                if let Some(own) = draft.config.interfaces.iter().find(is) {
+                    let message = format!("{via} is the address of interface {} itself", own.name);
+                    findings.error(span, message);
+                }
+            }
+            RouteTarget::Null => {}
+        }
+    }
+}
+
+fn known_interface(draft: &Draft, findings: &mut Findings, name: &str, span: Span) {
+    if draft.config.interface(name).is_none() && !draft.is_suspect(name) {
+        findings.error(span, format!("there is no interface {name}"));
+    }
+}
+
+/// An interface whose address NAT needs.
+fn addressed_interface(draft: &Draft, findings: &mut Findings, name: &str, span: Span) {
+    known_interface(draft, findings, name, span);
+    let Some(interface) = draft.config.interface(name) else {
+        return;
+    };
+    match interface.address {
+        Some(Address::Fixed(_)) => {}
+        _ if draft.is_suspect(name) => {}
+        None => findings.error(
+            span,
+            format!("interface {name} has no address to translate to"),
+        ),
+        Some(Address::Dhcp | Address::Negotiated) => findings.warn(
+            span,
+            format!("interface {name} has no address yet: nothing is translated to it"),
+        ),
+    }
+}
+
+/// Dynamic rules: what they name exists, and a pool is shared by port or not, not both.
+fn rules(draft: &Draft, findings: &mut Findings) {
+    let config = &draft.config;
+    let mut shared: HashMap<&str, (bool, Span)> = HashMap::new();
+    for (rule, places) in config.sources.iter().zip(&draft.places.sources) {
+        if let Some(what) = config.inactivity(rule) {
+            findings.warn(places.from, format!("{what} is not active yet"));
+        }
+        if let Selector::List(list) = &rule.selector {
+            if !config.access_lists.contains_key(list) && !draft.is_suspect(&list.to_string()) {
+                let message = format!("there is no access list {list}: nothing is translated");
+                findings.warn(places.from, message);
+            }
+        }
+        match &rule.target {
+            RuleTarget::Interface(name) => addressed_interface(draft, findings, name, places.to),
+            RuleTarget::Pool(name) => {
+                pool_of_rule(draft, findings, name, rule.overload, places.to);
+                let before = *shared.entry(name).or_insert((rule.overload, places.to));
+                if before.0 != rule.overload {
+                    let line = at_line(before.1);
+                    let (is, other) = if rule.overload {
+                        ("with", "without")
+                    } else {
+                        ("without", "with")
+                    };
+                    findings.error(
+                        places.to,
+                        format!(
+                            "pool {name} is used {is} `overload` here and {other} it before{line}"
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn pool_of_rule(draft: &Draft, findings: &mut Findings, name: &str, overload: bool, span: Span) {
+    let Some(pool) = draft.config.pools.get(name) else {
+        if !draft.is_suspect(name) {
+            findings.error(span, format!("there is no pool {name}"));
+        }
+        return;
+    };
+    if pool.ranges.is_empty() && !draft.is_suspect(name) {
+        findings.warn(
+            span,
+            format!("pool {name} has no addresses: nothing is translated"),
+        );
+    }
+    if !overload && pool.ranges.len() > 1 {
+        let message = format!("pool {name} has several ranges, which needs `overload` for now");
+        findings.error(span, message);
+    }
+}
+
+/// Statics: every global address or port has one inside host, and the other way round unless
+/// `extendable`.
+fn statics(draft: &Draft, findings: &mut Findings) {
+    let mut globals: HashMap<_, Span> = HashMap::new();
+    let mut locals: HashMap<_, Span> = HashMap::new();
+    let mut hosts = 0u64;
+    for (rule, places) in draft.config.statics.iter().zip(&draft.places.statics) {
+        if let StaticGlobal::Interface(name) = &rule.global {
+            addressed_interface(draft, findings, name, places.to);
+        }
+        if let Some(what) = rule.inactivity() {
+            findings.warn(places.from, format!("{what} is not active yet"));
+            continue;
+        }
+        hosts += rule.hosts();
+        let address = match &rule.global {
+            StaticGlobal::Address(address) => Some(*address),
+            StaticGlobal::Interface(name) => draft
+                .config
+                .interface(name)
+                .and_then(|i| i.fixed())
+                .map(|net| net.addr()),
+        };
+        let (local_port, global_port) = match rule.scope {
+            StaticScope::Host => (None, None),
+            StaticScope::Network(length) => {
+                let scope = Some((0, u16::from(length)));
+                (scope, scope)
+            }
+            StaticScope::Port {
+                protocol,
+                local,
+                global,
+            } => (Some((protocol, local)), Some((protocol, global))),
+        };
+        let port = |port: Option<(u8, u16)>| match port {
+            Some((0, length)) => format!("/{length}"),
+            Some((_, port)) => format!(" port {port}"),
+            None => String::new(),
+        };
+        if let Some(address) = address {
+            if let Some(before) = claim(&mut globals, (address, global_port), places.to) {
+                let (what, line) = (port(global_port), at_line(before));
+                let message = format!("{address}{what} is another static's global address{line}");
+                findings.error(places.to, message);
+            }
+        }
+        let before = claim(&mut locals, (rule.local, local_port), places.from);
+        if let (Some(before), false) = (before, rule.extendable) {
+            let (what, line) = (port(local_port), at_line(before));
+            findings.error(
+                places.from,
+                format!(
+                    "{}{what} is translated already{line}; several need `extendable`",
+                    rule.local
+                ),
+            );
+        }
+    }
+    if hosts > Config::MOST_ADDRESSES {
+        let most = Config::MOST_ADDRESSES;
+        let message = format!("the static translations cover {hosts} hosts; {most} is the most");
+        findings.error(Span::default(), message);
+    }
+}
+
+/// Notes who has `key`; returns who had it before.
+fn claim<K: Eq + Hash>(map: &mut HashMap<K, Span>, key: K, span: Span) -> Option<Span> {
+    match map.entry(key) {
+        Occupied(there) => Some(*there.get()),
+        Vacant(free) => {
+            free.insert(span);
+            None
+        }
+    }
+}
+
+/// Who hands out an address: two that do so differently must not have the same one.
+struct Claim {
+    start: Ipv4Addr,
+    end: Ipv4Addr,
+    /// Shared by port, so that others who share by port may have it as well.
+    shared: bool,
+    /// Whether it is a static, which only minds one-to-one pools.
+    fixed: bool,
+    who: String,
+    span: Span,
+}
+
+fn claims(draft: &Draft, findings: &mut Findings) {
+    let mut claims = dynamic_claims(draft);
+    let size = |c: &Claim| u64::from(c.end.to_bits() - c.start.to_bits()) + 1;
+    let total = |shared: bool| {
+        claims
+            .iter()
+            .filter(|c| c.shared == shared)
+            .map(size)
+            .sum::<u64>()
+    };
+    let bounds = [
+        (true, Config::MOST_OVERLOAD, "with `overload`"),
+        (false, Config::MOST_ADDRESSES, "without `overload`"),
+    ];
+    for (shared, most, how) in bounds {
+        let total = total(shared);
+        if total > most {
+            let span = claims
+                .iter()
+                .find(|c| c.shared == shared && size(c) > most)
+                .map_or_else(Span::default, |c| c.span);
+            let message = format!("{total} addresses are used {how}; {most} is the most");
+            findings.error(span, message);
+        }
+    }
+    for (rule, places) in draft.config.statics.iter().zip(&draft.places.statics) {
+        let (StaticGlobal::Address(start), None) = (&rule.global, rule.inactivity()) else {
+            continue;
+        };
+        let end = u64::from(start.to_bits()) + rule.hosts() - 1;
+        claims.push(Claim {
+            start: *start,
+            end: Ipv4Addr::from_bits(u32::try_from(end).unwrap_or(u32::MAX)),
+            shared: true,
+            fixed: true,
+            who: format!("the static translation of {}", rule.local),
+            span: places.to,
+        });
+    }
+    for interface in &draft.config.interfaces {
+        let Some(net) = interface.fixed() else {
+            continue;
+        };
+        claims.push(Claim {
+            start: net.addr(),
+            end: net.addr(),
+            shared: true,
+            fixed: true,
+            who: format!("interface {}", interface.name),
+            span: Span::default(),
+        });
+    }
+    claims.sort_by_key(|c| (c.start, c.end));
+    overlaps(&claims, findings);
+}
+
+fn dynamic_claims(draft: &Draft) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    let mut seen: HashMap<String, ()> = HashMap::new();
+    let sources = draft.config.sources.iter().zip(&draft.places.sources);
+    for (rule, places) in sources {
+        if draft.config.inactivity(rule).is_some() {
+            continue;
+        }
+        let who = rule.target.to_string();
+        if seen.insert(who.clone(), ()).is_some() {
+            continue;
+        }
+        if let RuleTarget::Pool(name) = &rule.target {
+            let ranges = draft.config.pools.get(name).map(|p| p.ranges.as_slice());
+            claims.extend(ranges.unwrap_or_default().iter().map(|(start, end)| Claim {
+                start: *start,
+                end: *end,
+                shared: rule.overload,
+                fixed: false,
+                who: who.clone(),
+                span: places.to,
+            }));
+        }
+    }
+    claims
+}
+
+/// Sorted by start: whoever overlaps a one-to-one pool overlaps the farthest-reaching one before
+/// it, or is a one-to-one pool that reaches into the farthest-reaching of all before it.
+fn overlaps(claims: &[Claim], findings: &mut Findings) {
+    let mut any: Option<&Claim> = None;
+    let mut one_to_one: Option<&Claim> = None;
+    for claim in claims {
+        let before = if claim.shared { one_to_one } else { any };
+        if let Some(before) = before.filter(|b| b.end >= claim.start) {
+            let (at, other) = if claim.fixed || claim.span.line == 0 {
+                (before, claim)
+            } else {
+                (claim, before)
+            };
+            let line = at_line(other.span);
+            let first = claim.start;
+            findings.error(
+                at.span,
+                format!("{} and {}{line} both have {first}; without `overload` an address has one owner", at.who, other.who),
+            );
+        }
+        let farther = |b: &Claim| b.end < claim.end;
+        if any.is_none_or(farther) {
+            any = Some(claim);
+        }
+        if !claim.shared && one_to_one.is_none_or(farther) {
+            one_to_one = Some(claim);
+        }
+    }
+}

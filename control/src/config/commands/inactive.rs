@@ -1,0 +1,134 @@
+//! Lines of the language that do nothing yet, and lines that mean nothing here.
+
+use super::Mode::{CryptoMap, Global, Interface, IsakmpPolicy, Line, RouteMap, TransformSet};
+use super::{Command, Mode, Run};
+
+const fn later(mode: Mode, pattern: &'static str, help: &'static str) -> Command {
+    Command::new(mode, pattern, help, Run::Inactive)
+}
+
+const fn foreign(mode: Mode, pattern: &'static str) -> Command {
+    Command::new(mode, pattern, "Means nothing here", Run::Foreign)
+}
+
+pub(super) const COMMANDS: &[Command] = &[
+    // NAT.
+    later(
+        Global,
+        "[no] ip nat service {H225 | ras | sip {tcp|udp} port <port:1-65535> | skinny tcp port <port:1-65535>
+         | list $list {ESP spi-match | IKE preserve-port | ftp tcp port <port:1-65535>}}",
+        "What NAT does for one protocol",
+    ),
+    later(
+        Global,
+        "[no] ip nat outside source {list $list|route-map <map:word>} pool <pool-name:word> [add-route]",
+        "Translate outside hosts",
+    ),
+    later(
+        Global,
+        "[no] ip nat outside source static <global:address> <local:address> (add-route|extendable|no-alias|no-payload)*",
+        "One outside host is always this address inside",
+    ),
+    later(
+        Global,
+        "[no] ip nat inside destination list $list pool <pool-name:word>",
+        "Share load among hosts",
+    ),
+    later(
+        Global,
+        "[no] ip nat inside source static esp <local:address> interface <port:interface>",
+        "One inside host gets all ESP",
+    ),
+    later(
+        Global,
+        "[no] ip nat translation max-entries {all-host <entries:1-2147483647>
+         | host <host:address> <entries:1-2147483647> | list $list <entries:1-2147483647>
+         | vrf <vrf-name:word> <entries:1-2147483647>}",
+        "Most entries of hosts",
+    ),
+    // Route maps.
+    later(Global, "route-map <map:word> [{permit|deny} [<clause:0-65535>]]", "A clause of a route map")
+        .entering(RouteMap),
+    later(Global, "no route-map <map:word> [{permit|deny} [<clause:0-65535>]]", "Remove a route map"),
+    later(
+        RouteMap,
+        "[no] match {ip address {$list} ({$list})* | interface <port:interface> (<port:interface>)* | ip next-hop {$list} ({$list})*}",
+        "What the clause matches",
+    ),
+    // Crypto.
+    later(Global, "crypto isakmp policy <policy:1-10000>", "How to agree on keys").entering(IsakmpPolicy),
+    later(Global, "no crypto isakmp policy <policy:1-10000>", "Remove a policy"),
+    later(
+        Global,
+        "[no] crypto isakmp key <key:word> address <peer:address> [<mask:mask>]",
+        "A key shared with a peer",
+    ),
+    later(
+        Global,
+        "crypto ipsec transform-set <set:word> <transform:word> (<transform:word>)*",
+        "How to protect packets",
+    )
+    .entering(TransformSet),
+    later(Global, "no crypto ipsec transform-set <set:word> (<transform:word>)*", "Remove a set"),
+    later(
+        Global,
+        "[no] crypto ipsec nat-transparency {udp-encaps|spi-matching}",
+        "How to get through a NAT",
+    ),
+    later(Global, "crypto dynamic-map <map:word> <clause:1-65535>", "A template for peers").entering(CryptoMap),
+    later(Global, "no crypto dynamic-map <map:word> [<clause:1-65535>]", "Remove a template"),
+    later(
+        Global,
+        "crypto map <map:word> <clause:1-65535> ipsec-isakmp [dynamic <dynamic:word>]",
+        "What to protect, and for whom",
+    )
+    .entering(CryptoMap),
+    later(
+        Global,
+        "no crypto map <map:word> [<clause:1-65535> [ipsec-isakmp [dynamic <dynamic:word>]]]",
+        "Remove a crypto map",
+    ),
+    later(IsakmpPolicy, "[no] hash {md5|sha}", "Hash"),
+    later(IsakmpPolicy, "[no] authentication {pre-share|rsa-sig|rsa-encr}", "Authentication"),
+    later(IsakmpPolicy, "[no] encryption {des|3des|aes [128|192|256]}", "Encryption"),
+    later(IsakmpPolicy, "[no] group {1|2|5|14}", "Diffie-Hellman group"),
+    later(IsakmpPolicy, "[no] lifetime <seconds:60-86400>", "Lifetime in seconds"),
+    later(TransformSet, "[no] mode {tunnel|transport}", "Mode"),
+    later(CryptoMap, "[no] set peer {<peer:address>|<host:name>}", "The peer"),
+    later(CryptoMap, "[no] set transform-set <set:word> (<set:word>)*", "The transform sets"),
+    later(CryptoMap, "[no] set pfs [group1|group2|group5|group14]", "Perfect forward secrecy"),
+    later(
+        CryptoMap,
+        "[no] set security-association lifetime {seconds <seconds:120-86400>|kilobytes <kilobytes:2560-536870912>}",
+        "Lifetime of the security associations",
+    ),
+    later(CryptoMap, "[no] match address $list", "What to protect"),
+    // Interfaces.
+    later(Interface, "[no] ip access-group $list {in|out}", "Which packets may come or go"),
+    later(Interface, "[no] crypto map <map:word>", "What to protect"),
+    // Lines that mean nothing here.
+    foreign(Global, "[no] {version|service|enable|username|boot|clock|logging|aaa|scheduler|memory-size
+        |dialer-list|cdp|snmp-server|ntp|tftp-server|hw-module|voice|call|gateway|archive|mta
+        |Building|Current} [<text:text>]"),
+    foreign(Global, "[no] ip {subnet-zero|classless|cef|http|domain-lookup|domain-name|domain|name-server
+        |host|finger|source-route|bootp|tcp|ssh|forward-protocol|audit|multicast-routing|flow-export} [<text:text>]"),
+    foreign(Global, "line {con|console|aux|vty|tty} [<text:text>]").entering(Line),
+    foreign(Line, "[no] {access-class|autoselect|databits|escape-character|exec|exec-timeout|flowcontrol
+        |history|length|logging|login|modem|monitor|parity|password|privilege|rxspeed|session-timeout
+        |speed|stopbits|transport|txspeed|width} [<text:text>]"),
+    foreign(Interface, "[no] ip {directed-broadcast|mroute-cache|route-cache|proxy-arp|redirects
+        |unreachables|mask-reply|split-horizon|cef|load-sharing|virtual-reassembly} [<text:text>]"),
+    foreign(Interface, "[no] {mop|encapsulation|duplex|speed|keepalive|bandwidth|delay|clock|clockrate
+        |fair-queue|half-duplex|full-duplex|load-interval|negotiation|media-type|cdp|dialer|dialer-group
+        |ppp|peer|arp|hold-queue|tx-ring-limit|snmp|logging|async} [<text:text>]"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::Table;
+
+    #[test]
+    fn every_pattern_is_one() {
+        assert!(Table::new().is_ok(), "{:?}", Table::new().err());
+    }
+}

@@ -1,0 +1,420 @@
+//! The checked configuration: plain data.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use spillway_dataplane::acl::Entry;
+use spillway_dataplane::nat::Timers;
+use spillway_dataplane::snapshot::Side;
+
+/// A whole configuration. Its `Display` is the running configuration, which parses back to it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// `hostname`.
+    pub hostname: Option<String>,
+    /// Interfaces, in order of configuration.
+    pub interfaces: Vec<Interface>,
+    /// Static routes, in order of configuration.
+    pub routes: Vec<StaticRoute>,
+    /// Access lists.
+    pub access_lists: BTreeMap<ListName, AccessList>,
+    /// NAT pools by name.
+    pub pools: BTreeMap<String, Pool>,
+    /// Dynamic inside source translations, in order of configuration.
+    pub sources: Vec<SourceRule>,
+    /// Static inside source translations, in order of configuration.
+    pub statics: Vec<StaticRule>,
+    /// `ip nat translation` timers.
+    pub timers: Timers,
+    /// `ip nat translation max-entries N`; 0 is no limit.
+    pub max_entries: u32,
+    /// Lines that are understood and kept but do nothing yet.
+    pub inactive: Vec<InactiveBlock>,
+}
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Interface {
+    /// Its name; compared without regard to case.
+    pub name: String,
+    /// `description`.
+    pub description: Option<String>,
+    /// The DPDK device behind it.
+    pub port: Option<Port>,
+    /// `ip address`.
+    pub address: Option<Address>,
+    /// `ip nat inside` or `ip nat outside`.
+    pub side: Side,
+    /// `mtu`, in octets of the IPv4 packet; `None` is the port's own.
+    pub mtu: Option<u16>,
+    /// `shutdown`.
+    pub shutdown: bool,
+    /// Lines that are understood and kept but do nothing yet.
+    pub inactive: Vec<String>,
+}
+
+/// The DPDK device behind an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Port {
+    /// `port pci`: an address as `0000:03:00.0`.
+    Pci(String),
+    /// `port vdev`: device arguments as `net_af_packet0,iface=inside`.
+    Vdev(String),
+}
+
+/// Where an interface's address comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address {
+    /// `ip address A.B.C.D MASK`.
+    Fixed(Ipv4Net),
+    /// `ip address dhcp`.
+    Dhcp,
+    /// `ip address negotiated`.
+    Negotiated,
+}
+
+/// `ip route`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StaticRoute {
+    /// Destinations.
+    pub prefix: Ipv4Net,
+    /// Where they go.
+    pub target: RouteTarget,
+}
+
+/// Where a static route leads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RouteTarget {
+    /// To this router.
+    NextHop(Ipv4Addr),
+    /// Out of this interface, straight to the destination.
+    Interface(String),
+    /// `Null0`: nowhere.
+    Null,
+}
+
+/// The number or name of an access list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListName {
+    /// 1-199, 1300-2699.
+    Number(u16),
+    /// A name.
+    Name(String),
+}
+
+/// The kind of an access list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListKind {
+    /// By source address alone.
+    Standard,
+    /// By everything in the headers.
+    Extended,
+}
+
+/// An access list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessList {
+    /// Standard or extended.
+    pub kind: ListKind,
+    /// Its lines; entries have ascending sequence numbers.
+    pub lines: Vec<ListLine>,
+}
+
+/// A line of an access list.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ListLine {
+    /// A permit or deny.
+    Entry(Entry),
+    /// `remark`.
+    Remark(String),
+}
+
+/// A NAT pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The length of its netmask.
+    pub length: u8,
+    /// Written with `netmask` rather than `prefix-length`.
+    pub by_netmask: bool,
+    /// Its type.
+    pub kind: PoolKind,
+    /// First and last address of each range. One range stands on the pool's own line unless
+    /// `sub_lines`.
+    pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// Ranges are written on lines below.
+    pub sub_lines: bool,
+}
+
+/// How a pool hands out addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolKind {
+    /// The first free one.
+    Generic,
+    /// `type rotary`.
+    Rotary,
+    /// `type match-host`.
+    MatchHost,
+}
+
+/// `ip nat inside source {list|route-map} ...`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourceRule {
+    /// Which packets.
+    pub selector: Selector,
+    /// To which addresses.
+    pub target: RuleTarget,
+    /// Shared by port.
+    pub overload: bool,
+    /// `vrf`.
+    pub vrf: Option<String>,
+}
+
+/// Which packets a dynamic rule translates.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// `list`.
+    List(ListName),
+    /// `route-map`.
+    RouteMap(String),
+}
+
+/// What a dynamic rule translates to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RuleTarget {
+    /// `pool`.
+    Pool(String),
+    /// `interface`.
+    Interface(String),
+}
+
+/// `ip nat inside source static`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StaticRule {
+    /// The inside host, or the first address of the inside network.
+    pub local: Ipv4Addr,
+    /// Its address outside.
+    pub global: StaticGlobal,
+    /// What of the address is translated.
+    pub scope: StaticScope,
+    /// `extendable`.
+    pub extendable: bool,
+    /// `no-alias`.
+    pub no_alias: bool,
+    /// `no-payload`.
+    pub no_payload: bool,
+    /// `route-map`.
+    pub route_map: Option<String>,
+    /// `vrf`.
+    pub vrf: Option<String>,
+}
+
+/// The outside address of a static translation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StaticGlobal {
+    /// This address, or the first of the network.
+    Address(Ipv4Addr),
+    /// The address of this interface.
+    Interface(String),
+}
+
+/// What a static translation covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StaticScope {
+    /// One address.
+    Host,
+    /// One port of one address.
+    Port {
+        /// TCP (6) or UDP (17).
+        protocol: u8,
+        /// The inside host's port.
+        local: u16,
+        /// The port outside.
+        global: u16,
+    },
+    /// A network of this prefix length, host by host.
+    Network(u8),
+}
+
+/// A line that does nothing yet, with the lines below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InactiveBlock {
+    /// The line, keywords written out.
+    pub line: String,
+    /// The lines below it.
+    pub below: Vec<String>,
+}
+
+impl Config {
+    /// Most interfaces of one appliance.
+    pub const MOST_INTERFACES: usize = spillway_dataplane::snapshot::PortId::MAX;
+    /// Most dynamic rules.
+    pub const MOST_RULES: usize = 1024;
+    /// Most addresses that are shared by port, over all rules.
+    pub const MOST_OVERLOAD: u64 = 4096;
+    /// Most addresses in pools without overload, and most static translations.
+    pub const MOST_ADDRESSES: u64 = 1 << 18;
+
+    /// The interface of this name, without regard to case.
+    #[must_use]
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|i| i.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The interfaces of a side, for `show ip nat statistics`.
+    pub fn side(&self, side: Side) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().filter(move |i| i.side == side)
+    }
+
+    /// The dynamic rules that are active: route-maps, VRFs and pools with a type are not yet.
+    pub fn active_sources(&self) -> impl Iterator<Item = &SourceRule> {
+        self.sources.iter().filter(|r| self.inactivity(r).is_none())
+    }
+
+    /// Why a dynamic rule is not active, if it is not.
+    #[must_use]
+    pub fn inactivity(&self, rule: &SourceRule) -> Option<&'static str> {
+        if let Selector::RouteMap(_) = rule.selector {
+            return Some("translation by `route-map`");
+        }
+        if rule.vrf.is_some() {
+            return Some("`vrf`");
+        }
+        match &rule.target {
+            RuleTarget::Pool(pool) => match self.pools.get(pool)?.kind {
+                PoolKind::Generic => None,
+                PoolKind::Rotary => Some("a pool of type `rotary`"),
+                PoolKind::MatchHost => Some("a pool of type `match-host`"),
+            },
+            RuleTarget::Interface(_) => None,
+        }
+    }
+}
+
+impl Interface {
+    /// Its fixed address and prefix, if it has one.
+    #[must_use]
+    pub fn fixed(&self) -> Option<Ipv4Net> {
+        match self.address {
+            Some(Address::Fixed(net)) => Some(net),
+            _ => None,
+        }
+    }
+}
+
+impl AccessList {
+    /// An empty list.
+    #[must_use]
+    pub fn new(kind: ListKind) -> AccessList {
+        AccessList {
+            kind,
+            lines: Vec::new(),
+        }
+    }
+
+    /// The permits and denies, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.lines.iter().filter_map(ListLine::entry)
+    }
+
+    /// The sequence number of the next line at the end.
+    #[must_use]
+    pub fn next_sequence(&self) -> u32 {
+        let last = self.lines.iter().rev().find_map(ListLine::entry);
+        last.map_or(10, |e| e.sequence.saturating_add(10))
+    }
+}
+
+impl ListLine {
+    /// The entry, unless it is a remark.
+    #[must_use]
+    pub fn entry(&self) -> Option<&Entry> {
+        match self {
+            ListLine::Entry(entry) => Some(entry),
+            ListLine::Remark(_) => None,
+        }
+    }
+}
+
+impl ListName {
+    /// The kind that a number stands for; a name may be either.
+    #[must_use]
+    pub fn kind(&self) -> Option<ListKind> {
+        match self {
+            ListName::Number(1..=99 | 1300..=1999) => Some(ListKind::Standard),
+            ListName::Number(_) => Some(ListKind::Extended),
+            ListName::Name(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ListName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListName::Number(number) => number.fmt(f),
+            ListName::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Pool {
+    /// Most ranges of one pool.
+    pub const MOST_RANGES: usize = 256;
+
+    /// Number of addresses.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let size = |(start, end): &(Ipv4Addr, Ipv4Addr)| {
+            u64::from(end.to_bits().saturating_sub(start.to_bits())) + 1
+        };
+        self.ranges.iter().map(size).sum()
+    }
+
+    /// Its netmask.
+    #[must_use]
+    pub fn netmask(&self) -> Ipv4Addr {
+        netmask(self.length)
+    }
+
+    /// Its addresses in order.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let bits = |&(start, end): &(Ipv4Addr, Ipv4Addr)| start.to_bits()..=end.to_bits();
+        self.ranges.iter().flat_map(bits).map(Ipv4Addr::from_bits)
+    }
+}
+
+impl StaticRule {
+    /// Why it is not active, if it is not.
+    #[must_use]
+    pub fn inactivity(&self) -> Option<&'static str> {
+        match (&self.vrf, &self.route_map) {
+            (Some(_), _) => Some("`vrf`"),
+            (_, Some(_)) => Some("a static translation with `route-map`"),
+            _ => None,
+        }
+    }
+
+    /// How many hosts it covers.
+    #[must_use]
+    pub fn hosts(&self) -> u64 {
+        match self.scope {
+            StaticScope::Network(length) => 1 << (32 - u32::from(length.min(32))),
+            _ => 1,
+        }
+    }
+}
+
+/// The netmask of a prefix length, at most 32.
+#[must_use]
+pub fn netmask(length: u8) -> Ipv4Addr {
+    Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, length.min(32)).netmask()
+}
+
+/// The prefix length of a netmask.
+#[must_use]
+pub fn prefix_length(mask: Ipv4Addr) -> u8 {
+    mask.to_bits().leading_ones() as u8
+}

@@ -1,0 +1,287 @@
+//! A configuration compiled into what workers read, with the live state of the one before.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use spillway_dataplane::acl::{AccessList, Entry};
+use spillway_dataplane::nat::{
+    Global, GlobalAddress, Nat, OneToOnePool, Rule, Static, StaticPort, Target,
+};
+use spillway_dataplane::time::Tick;
+
+use super::model::{
+    Config, ListName, Pool, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRule, StaticScope,
+};
+
+/// A compiled configuration. Keep it: the next one takes its live state from it.
+#[derive(Debug)]
+pub struct Policy {
+    /// What it was compiled from.
+    pub config: Arc<Config>,
+    /// What workers read.
+    pub nat: Arc<Nat>,
+    /// All access lists, with their hit counts.
+    pub access_lists: BTreeMap<ListName, Arc<AccessList>>,
+    /// The number of each dynamic rule.
+    ids: HashMap<SourceRule, u16>,
+}
+
+impl Policy {
+    /// Compiles a configuration.
+    ///
+    /// `addresses` are interface addresses that are not in the configuration (DHCP), by the
+    /// interface's name in lower case. `previous` is the policy in use: addresses, pools and
+    /// statics that stay keep their live state, unchanged access lists their hit counts, and rules
+    /// their numbers.
+    #[must_use]
+    pub fn compile(
+        config: Arc<Config>,
+        addresses: &HashMap<String, Ipv4Addr>,
+        now: Tick,
+        previous: Option<&Policy>,
+    ) -> Policy {
+        let mut compiler = Compiler {
+            config: &config,
+            addresses,
+            now,
+            live: previous.map(Live::of).unwrap_or_default(),
+            globals: HashMap::new(),
+        };
+        let access_lists = access_lists(&config, previous);
+        let ids = number(&config, previous);
+        let rules = compiler.rules(&access_lists, &ids);
+        let statics = compiler.statics();
+        let globals = compiler.globals;
+        let (timers, max_entries) = (config.timers.clone(), config.max_entries);
+        Policy {
+            nat: Arc::new(Nat::new(rules, statics, globals, timers, max_entries)),
+            config,
+            access_lists,
+            ids,
+        }
+    }
+
+    /// A dynamic rule by its number.
+    #[must_use]
+    pub fn rule(&self, id: u16) -> Option<&SourceRule> {
+        self.ids
+            .iter()
+            .find(|(_, number)| **number == id)
+            .map(|(rule, _)| rule)
+    }
+
+    /// The text of a rule in `show ip nat statistics`: `access-list 1 pool NAT-POOL1`.
+    #[must_use]
+    pub fn rule_text(&self, id: u16) -> Option<String> {
+        let rule = self.rule(id)?;
+        let selector = match &rule.selector {
+            Selector::List(name) => format!("access-list {name}"),
+            Selector::RouteMap(name) => format!("route-map {name}"),
+        };
+        Some(format!("{selector} {}", rule.target))
+    }
+
+    /// The pool of a rule with its name, if it has one.
+    #[must_use]
+    pub fn rule_pool(&self, id: u16) -> Option<(&str, &Pool)> {
+        match &self.rule(id)?.target {
+            RuleTarget::Pool(name) => {
+                let (name, pool) = self.config.pools.get_key_value(name)?;
+                Some((name, pool))
+            }
+            RuleTarget::Interface(_) => None,
+        }
+    }
+}
+
+/// The live state of a policy, by what identifies it.
+#[derive(Default)]
+struct Live {
+    shared: HashMap<Ipv4Addr, Arc<GlobalAddress>>,
+    pools: HashMap<(Ipv4Addr, u32), Arc<OneToOnePool>>,
+    statics: HashMap<StaticKey, Arc<Static>>,
+}
+
+type StaticKey = (Ipv4Addr, Ipv4Addr, Option<StaticPort>);
+
+impl Live {
+    fn of(previous: &Policy) -> Live {
+        let mut live = Live::default();
+        for rule in &previous.nat.rules {
+            match &rule.target {
+                Target::Overload(shared) => {
+                    let shared = shared.iter().map(|a| (a.address, Arc::clone(a)));
+                    live.shared.extend(shared);
+                }
+                Target::OneToOne(pool) => {
+                    let key = (pool.first, pool.size());
+                    live.pools.insert(key, Arc::clone(pool));
+                }
+            }
+        }
+        let statics = previous.nat.statics.iter();
+        live.statics = statics
+            .map(|s| ((s.inside, s.global, s.port), Arc::clone(s)))
+            .collect();
+        live
+    }
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    addresses: &'a HashMap<String, Ipv4Addr>,
+    now: Tick,
+    live: Live,
+    globals: HashMap<Ipv4Addr, Global>,
+}
+
+impl Compiler<'_> {
+    fn rules(
+        &mut self,
+        lists: &BTreeMap<ListName, Arc<AccessList>>,
+        ids: &HashMap<SourceRule, u16>,
+    ) -> Vec<Rule> {
+        let none = Arc::new(AccessList::default());
+        let config = self.config;
+        let mut rules = Vec::new();
+        for rule in config.active_sources() {
+            let (Selector::List(list), Some(id)) = (&rule.selector, ids.get(rule)) else {
+                continue;
+            };
+            let Some(target) = self.target(rule) else {
+                continue; // no address to translate to, which was warned of
+            };
+            rules.push(Rule {
+                id: *id,
+                list: Arc::clone(lists.get(list).unwrap_or(&none)),
+                target,
+            });
+        }
+        rules
+    }
+
+    fn target(&mut self, rule: &SourceRule) -> Option<Target> {
+        let (first, size, addresses) = match &rule.target {
+            RuleTarget::Interface(name) => {
+                let address = self.interface_address(name)?;
+                (address, 1, vec![address])
+            }
+            RuleTarget::Pool(name) => {
+                let pool = self.config.pools.get(name)?;
+                let (first, _) = *pool.ranges.first()?;
+                let size = u32::try_from(pool.size()).ok()?;
+                let shared = rule.overload.then(|| pool.addresses().collect());
+                (first, size, shared.unwrap_or_default())
+            }
+        };
+        if rule.overload {
+            let shared: Vec<_> = addresses.into_iter().map(|a| self.shared(a)).collect();
+            return Some(Target::Overload(shared.into()));
+        }
+        Some(Target::OneToOne(self.one_to_one(first, size)))
+    }
+
+    /// The configured address of an interface, else the one that it was given.
+    fn interface_address(&self, name: &str) -> Option<Ipv4Addr> {
+        let fixed = self.config.interface(name).and_then(|i| i.fixed());
+        let given = || self.addresses.get(&name.to_ascii_lowercase()).copied();
+        fixed.map(|net| net.addr()).or_else(given)
+    }
+
+    fn shared(&mut self, address: Ipv4Addr) -> Arc<GlobalAddress> {
+        let live = self.live.shared.entry(address);
+        let shared = live.or_insert_with(|| Arc::new(GlobalAddress::new(address)));
+        let global = Global::Overload(Arc::clone(shared));
+        self.globals.insert(address, global);
+        Arc::clone(shared)
+    }
+
+    fn one_to_one(&mut self, first: Ipv4Addr, size: u32) -> Arc<OneToOnePool> {
+        let live = self.live.pools.entry((first, size));
+        let pool = Arc::clone(live.or_insert_with(|| Arc::new(OneToOnePool::new(first, size))));
+        for index in 0..size {
+            let global = Global::OneToOne(Arc::clone(&pool), index);
+            self.globals.entry(pool.address(index)).or_insert(global);
+        }
+        pool
+    }
+
+    fn statics(&mut self) -> Vec<Arc<Static>> {
+        let config = self.config;
+        let mut statics = Vec::new();
+        for rule in config.statics.iter().filter(|r| r.inactivity().is_none()) {
+            let global = match &rule.global {
+                StaticGlobal::Address(address) => Some(*address),
+                StaticGlobal::Interface(name) => self.interface_address(name),
+            };
+            if let Some(global) = global {
+                self.push_static(rule, global, &mut statics);
+            }
+        }
+        statics
+    }
+
+    fn push_static(&mut self, rule: &StaticRule, global: Ipv4Addr, statics: &mut Vec<Arc<Static>>) {
+        let port = match rule.scope {
+            StaticScope::Port {
+                protocol,
+                local,
+                global,
+            } => Some(StaticPort {
+                protocol,
+                inside: local,
+                global,
+            }),
+            _ => None,
+        };
+        for host in 0..u32::try_from(rule.hosts()).unwrap_or(u32::MAX) {
+            let at = |first: Ipv4Addr| Ipv4Addr::from_bits(first.to_bits().wrapping_add(host));
+            let (inside, global) = (at(rule.local), at(global));
+            let live = self.live.statics.get(&(inside, global, port));
+            let fresh = || {
+                Arc::new(Static {
+                    port,
+                    inside,
+                    global,
+                    created: self.now,
+                    last_used: AtomicU32::new(0),
+                })
+            };
+            statics.push(live.cloned().unwrap_or_else(fresh));
+            self.globals.entry(global).or_insert(Global::Static);
+        }
+    }
+}
+
+/// The lists of a configuration; those that did not change are the ones before.
+fn access_lists(config: &Config, previous: Option<&Policy>) -> BTreeMap<ListName, Arc<AccessList>> {
+    let before = |name| previous.and_then(|p| p.access_lists.get(name));
+    let lists = config.access_lists.iter().map(|(name, list)| {
+        let same = before(name).filter(|b| list.entries().eq(b.entries()));
+        let fresh = || {
+            Arc::new(AccessList::new(
+                list.entries().cloned().collect::<Vec<Entry>>(),
+            ))
+        };
+        (name.clone(), same.cloned().unwrap_or_else(fresh))
+    });
+    lists.collect()
+}
+
+/// Numbers the rules: those that stay keep theirs, new ones take the lowest that neither this
+/// configuration nor the one before uses, so that no number changes its meaning in one step.
+fn number(config: &Config, previous: Option<&Policy>) -> HashMap<SourceRule, u16> {
+    let none = HashMap::new();
+    let before = previous.map_or(&none, |p| &p.ids);
+    let used: HashSet<u16> = before.values().copied().collect();
+    let mut free = (1..=u16::MAX).filter(|id| !used.contains(id));
+    let mut ids = HashMap::new();
+    for rule in &config.sources {
+        if let Some(id) = before.get(rule).copied().or_else(|| free.next()) {
+            ids.insert(rule.clone(), id);
+        }
+    }
+    ids
+}
