@@ -113,6 +113,14 @@ class Spillway:
             raise RuntimeError(f"GET /stats: {status} {text[:200]}")
         return json.loads(text)
 
+    def drops(self):
+        """Dropped packets so far, by reason."""
+        return self.stats()["drops"]
+
+    def cycles_per_packet(self):
+        """A worker at a time: CPU cycles a packet in busy rounds, and how many packets these were."""
+        return [(w["busy_cycles"] / max(1, w["busy_packets"]), w["busy_packets"]) for w in self.stats()["workers"]]
+
     def log(self):
         """All that it has logged so far."""
         try:

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 
 if __package__ in (None, ""):
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -23,11 +24,12 @@ PREFIX = "spw-"
 
 
 def start_time(pid):
-    """When a process started, in clock ticks since boot; `None` if there is none. Tells it from a
+    """When a process started, in clock ticks since boot; `None` if there is none or it has ended. Tells it from a
     later process with the same number."""
     try:
         with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[19]
+            fields = f.read().rsplit(")", 1)[1].split()
+            return None if fields[0] == "Z" else fields[19]
     except OSError:
         return None
 
@@ -53,6 +55,24 @@ def labs():
     return result
 
 
+def is_kept(name):
+    """Whether the lab outlives its owner."""
+    return os.path.exists(f"{FOLDER}/{name}/kept")
+
+
+def end(name):
+    """Ends a kept lab, or a dead one, and waits until it is gone."""
+    if labs().get(name):
+        pid = int(name[len(PREFIX):])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        for _ in range(600):
+            if start_time(pid) is None:
+                return
+            time.sleep(0.05)
+    take_away(name)
+
+
 def collect():
     """Takes away labs whose guard is dead; returns their names."""
     dead = [name for name, alive in labs().items() if not alive]
@@ -76,8 +96,11 @@ def main():
     signal.signal(signal.SIGTERM, told)
     with contextlib.suppress(Told):
         words = sys.stdin.read()
-        while "keep" in words.split():
-            signal.pause()
+        if "keep" in words.split():
+            with open(f"{FOLDER}/{name}/kept", "w"):
+                pass
+            while True:
+                signal.pause()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     take_away(name, spare={owner})
 

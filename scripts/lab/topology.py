@@ -95,6 +95,7 @@ class Lab:
         self.name = f"{guard.PREFIX}{self._guard.pid}"
         self.folder = f"{guard.FOLDER}/{self.name}"
         self.device = None
+        self._kept = False
         self.far_side = far
         try:
             os.makedirs(self.folder)
@@ -117,7 +118,9 @@ class Lab:
         return f"{self.folder}/{name}"
 
     def close(self):
-        """Takes everything away and waits until it is gone."""
+        """Takes everything away and waits until it is gone; a lab that is kept stays."""
+        if self._kept:
+            return
         if self.device is not None:
             self.device.stop(check=False)
             self.device = None
@@ -131,11 +134,10 @@ class Lab:
             guard.take_away(self.name)
 
     def keep(self):
-        """Leaves the lab running after this process ends; returns the name to end it by."""
+        """Leaves the lab running after this process ends; `demo end` ends it."""
         self._guard.stdin.write(b"keep\n")
         self._guard.stdin.close()
-        self.device = None
-        return self.name
+        self._kept = True
 
     @property
     def hosts(self):
