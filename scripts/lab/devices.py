@@ -117,6 +117,15 @@ class Spillway:
         """Dropped packets so far, by reason."""
         return self.stats()["drops"]
 
+    def counters(self):
+        """What it counts besides drops, by name, all workers together."""
+        return self.stats()["counters"]
+
+    @staticmethod
+    def rows(document):
+        """The entries in an answer of `show ip nat translations --json`."""
+        return document["translations"]
+
     def cycles_per_packet(self):
         """A worker at a time: CPU cycles a packet in busy rounds, and how many packets these were."""
         return [(w["busy_cycles"] / max(1, w["busy_packets"]), w["busy_packets"]) for w in self.stats()["workers"]]

@@ -79,6 +79,14 @@ class Host(Namespace):
             s.bind((interface, 0))
             return s.getsockname()[4]
 
+    def neighbour(self, address, interface="eth0"):
+        """The MAC address that a neighbour answers ARP with, as 6 octets."""
+        self.call("ping", "-n", "-q", "-c", "1", "-W", "2", address, check=False)
+        text = self.call("ip", "neigh", "show", address, "dev", interface)
+        if "lladdr " not in text:
+            raise RuntimeError(f"{self.role}: {address} does not answer ARP")
+        return bytes.fromhex(text.split("lladdr ")[1].split()[0].replace(":", ""))
+
     def start(self, *words, log):
         """Starts a program on this host; its output goes to `log` in the lab's folder."""
         return self.spawn(*words, log=self.lab.path(log))

@@ -181,9 +181,9 @@ class Transfer:
 _BLOCK = random.Random(7).randbytes((8 << 20) + 13)
 
 
-def transfer(client, server, address, octets, upload, port=5001, listen_address="", timeout_s=300):
+def transfer(client, server, address, octets, upload, port=5001, listen_port=None, timeout_s=300):
     """Moves octets through one TCP connection from `client` to `address`, up or down, hashing both ends."""
-    listener = server.listen(port, listen_address)
+    listener = server.listen(listen_port or port)
     hashes, failures = {}, []
 
     def send(s):
