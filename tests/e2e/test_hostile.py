@@ -5,7 +5,7 @@ import struct
 import threading
 import time
 
-from case import Case, expect
+from case import Case, expect, spillway_only
 from lab import traffic
 from lab.frames import ethernet, icmp, ipv4, tcp, udp
 from lab.topology import IN2, INSIDE_GATEWAY, OUT
@@ -54,8 +54,6 @@ def malformed():
 
 
 class Malformed(Case):
-    kernel = None
-
     def prepare(self):
         self.gateway = self.in2.neighbour(INSIDE_GATEWAY)
         self.own = self.in2.mac()
@@ -70,6 +68,7 @@ class Malformed(Case):
             time.sleep(0.1)
         return last
 
+    @spillway_only
     def test_each_kind_is_counted_by_its_reason(self):
         wrong, kinds = [], 0
         with self.in2.raw() as wire:
@@ -96,6 +95,7 @@ class Malformed(Case):
                 raise TimeoutError
             time.sleep(0.01)
 
+    @spillway_only
     def test_frames_for_somebody_else(self):
         before = self.device.drops().get("not_our_mac", 0)
         with self.in2.raw() as wire:
@@ -104,6 +104,7 @@ class Malformed(Case):
         counted = self._settled(lambda: self.device.drops().get("not_our_mac", 0)) - before
         return expect(counted == 10, f"not_our_mac {counted} of 10")
 
+    @spillway_only
     def test_other_ethertypes_go_to_the_kernel_and_are_counted(self):
         before = self.device.counters()
         with self.in2.raw() as wire:
