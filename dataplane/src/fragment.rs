@@ -367,3 +367,6 @@ fn put<T>(places: &mut Vec<T>, free: &mut Vec<u32>, value: T) -> u32 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,7 +182,7 @@ pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
     let fragment = fragment(flags_and_offset);
     let l4 = match fragment {
         None => read_l4(protocol, l4).ok_or(DropReason::L4Truncated)?,
-        Some(fragment) => read_fragment(protocol, fragment, l4)?,
+        Some(fragment) => read_fragment(header_len, protocol, fragment, l4)?,
     };
     Ok(Ipv4 {
         src,
@@ -282,10 +282,15 @@ fn read_l4(protocol: u8, l4: &[u8]) -> Option<L4> {
 /// Reads the header of a first fragment, and refuses fragments that are no part of any datagram or
 /// that could carry another header past a filter.
 #[cold]
-fn read_fragment(protocol: u8, fragment: Fragment, l4: &[u8]) -> Result<L4, DropReason> {
+fn read_fragment(
+    header_len: u8,
+    protocol: u8,
+    fragment: Fragment,
+    l4: &[u8],
+) -> Result<L4, DropReason> {
     let whole_blocks = !fragment.more || l4.len().is_multiple_of(8);
-    let end = usize::from(fragment.offset) + l4.len();
-    if l4.is_empty() || !whole_blocks || end > usize::from(u16::MAX) {
+    let datagram = usize::from(header_len) + usize::from(fragment.offset) + l4.len();
+    if l4.is_empty() || !whole_blocks || datagram > usize::from(u16::MAX) {
         return Err(DropReason::FragmentMalformed);
     }
     match fragment.offset {

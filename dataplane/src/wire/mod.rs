@@ -166,3 +166,6 @@ pub fn parse(frame: &[u8], verify_ip_checksum: bool) -> Result<Parsed, DropReaso
         other => Ok(Parsed::Other(other)),
     }
 }
+
+#[cfg(test)]
+mod tests;
