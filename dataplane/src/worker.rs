@@ -42,6 +42,8 @@ pub struct Queues<R, T> {
 pub enum PortChange<R, T> {
     /// Poll these queues from now on.
     Attach(Queues<R, T>),
+    /// Poll one more receive queue of a port: it has more queues than there are workers.
+    AttachRx(PortId, R),
     /// Stop using this port; its queues are dropped.
     Detach(PortId),
 }
@@ -327,6 +329,7 @@ where
                         lane.queue = tx;
                     }
                 }
+                PortChange::AttachRx(port, rx) => self.rx.push((port, rx)),
                 PortChange::Detach(port) => {
                     self.rx.retain(|(have, _)| *have != port);
                     if let Some(lane) = self.egress.queues.get_mut(port.index()) {

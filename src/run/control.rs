@@ -1,0 +1,378 @@
+//! The control thread: follows the kernel, answers operators, reloads, and ends it all.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use spillway_control::config::{Config, Policy, model};
+use spillway_control::kernel::{
+    Hooks, Kernel, KernelConfig, KernelDevice, KernelError, LinkState, Queues, StaticRoute, StaticTarget, TwinConfig,
+};
+use spillway_control::manage::http::HttpServer;
+use spillway_control::manage::socket::ManagementSocket;
+use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, ReloadReport, ask};
+use spillway_control::publish::Publisher;
+use spillway_dataplane::snapshot::PortId;
+use spillway_dpdk::{Eal, Pool};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::description::Running;
+use super::links::Links;
+use super::ports::{Ports, spec, with_port};
+use super::workers::Workers;
+use crate::check;
+use crate::cli::Run;
+
+/// How often links, devices and retired snapshots are looked at.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// The host name until one is configured.
+const HOSTNAME: &str = "Spillway";
+
+/// A reload that somebody waits for.
+type ReloadRequest = oneshot::Sender<Result<ReloadReport, Vec<String>>>;
+
+/// What the control thread gets from the start.
+pub(super) struct Parts<'a> {
+    pub(super) options: &'a Run,
+    pub(super) config: Config,
+    pub(super) eal: &'a Eal,
+    pub(super) pool: &'a Pool,
+    pub(super) ports: Ports,
+    pub(super) workers: &'a mut Workers,
+    pub(super) publisher: Arc<Mutex<Publisher>>,
+}
+
+/// The control thread's own state.
+struct Control<'a> {
+    options: &'a Run,
+    eal: &'a Eal,
+    ports: Ports,
+    workers: &'a mut Workers,
+    publisher: Arc<Mutex<Publisher>>,
+    links: Links,
+    kernel: Kernel,
+    policy: Arc<Policy>,
+    running: Arc<Running>,
+    hostname: Arc<ArcSwap<String>>,
+    appliance: Arc<Appliance>,
+}
+
+/// Serves until told to stop. The errors are a sentence each.
+pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
+    let Parts { options, config, eal, pool, ports, workers, publisher } = parts;
+    let one = |error: &dyn std::fmt::Display| vec![error.to_string()];
+    let socket = ManagementSocket::open(&options.socket).map_err(|e| one(&e))?;
+    let http = HttpServer::open(options.http)
+        .await
+        .map_err(|e| one(&format!("http://{} can't be served: {e}; choose another --http", options.http)))?;
+
+    let config = Arc::new(config);
+    let now = workers.clock.millis().tick();
+    let policy = Arc::new(Policy::compile(Arc::clone(&config), &HashMap::new(), now, None));
+    let links = Links::default();
+    publish(&publisher, |p| p.publish(|snapshot| snapshot.nat = Arc::clone(&policy.nat)));
+    let queues = Queues {
+        punt: Arc::clone(&workers.punt),
+        inject: workers.injectors(&ports),
+        resolve: Arc::clone(&workers.resolve),
+    };
+    let started = Kernel::start(
+        &kernel_config(&config, &policy, &ports).map_err(|e| one(&e))?,
+        queues,
+        pool.clone(),
+        hooks(&publisher, &links),
+    );
+    let (kernel, later) = match started.await {
+        Ok(started) => started,
+        Err(errors) => {
+            workers.stop();
+            return Err(errors.iter().map(ToString::to_string).collect());
+        }
+    };
+    for warning in later {
+        warn!("{warning}");
+    }
+    for (port, name) in kernel.kernel_names() {
+        info!("interface {}: its kernel twin is {name}", config_name(&config, port));
+    }
+
+    let running = Running::new(Arc::clone(&policy));
+    let hostname = Arc::new(ArcSwap::from_pointee(hostname(&config)));
+    let (reloads, mut reload_requests) = mpsc::channel::<ReloadRequest>(1);
+    let clock = workers.clock;
+    let appliance = Appliance::new(ApplianceParts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hostname: Arc::clone(&hostname),
+        clock: Box::new(move || clock.millis()),
+        workers: workers.handles(),
+        snapshot: publish(&publisher, |p| p.shared()),
+        occupancy: Arc::clone(&workers.occupancy),
+        ports: ports.view(),
+        description: Arc::clone(&running) as Arc<_>,
+        reloader: Box::new(move || {
+            let reloads = reloads.clone();
+            Box::pin(async move {
+                let stopping = || vec!["the appliance is stopping".to_owned()];
+                let (answer, done) = oneshot::channel();
+                reloads.send(answer).await.map_err(|_| stopping())?;
+                done.await.map_err(|_| stopping())?
+            })
+        }),
+        limits: Limits::default(),
+    });
+    let answering = tokio::spawn(socket.serve(Arc::clone(&appliance)));
+    let scraping = tokio::spawn(http.serve(Arc::clone(&appliance)));
+
+    let mut control = Control {
+        options,
+        eal,
+        ports,
+        workers,
+        publisher,
+        links,
+        kernel,
+        policy,
+        running,
+        hostname,
+        appliance,
+    };
+    let ended = control.run(&mut reload_requests).await;
+    answering.abort();
+    scraping.abort();
+    // Both hold what they answer from; it has to be gone before DPDK ends.
+    let _ = (answering.await, scraping.await);
+    control.workers.stop();
+    control.kernel.stop().await;
+    ended
+}
+
+fn publish<T>(publisher: &Mutex<Publisher>, act: impl FnOnce(&mut Publisher) -> T) -> T {
+    act(&mut publisher.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// New forwarding tables are published as they come; links are noted and looked at in the loop.
+fn hooks(publisher: &Arc<Mutex<Publisher>>, links: &Links) -> Hooks {
+    let (publisher, links) = (Arc::clone(publisher), links.clone());
+    Hooks {
+        on_fib: Box::new(move |fib| publish(&publisher, |p| p.publish(|snapshot| snapshot.fib = Arc::new(fib)))),
+        on_link: Box::new(move |event| links.note(&event)),
+        is_used: None,
+    }
+}
+
+impl Control<'_> {
+    /// Until a signal ends it, or a worker falls.
+    async fn run(&mut self, reloads: &mut mpsc::Receiver<ReloadRequest>) -> Result<(), Vec<String>> {
+        let listen = |kind| signal(kind).map_err(|e| vec![format!("signals can't be caught: {e}")]);
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut hang_up = listen(SignalKind::hangup())?;
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        self.look_at_links().await;
+        info!("ready");
+        loop {
+            let links = self.links.clone();
+            tokio::select! {
+                _ = terminate.recv() => { info!("stopping: SIGTERM"); return Ok(()) }
+                _ = interrupt.recv() => { info!("stopping: SIGINT"); return Ok(()) }
+                _ = hang_up.recv() => self.reload_for_signal().await,
+                Some(answer) = reloads.recv() => {
+                    // Whoever asked may have gone away meanwhile; the reload stands.
+                    let _ = answer.send(self.reload().await);
+                }
+                () = links.changed() => self.look_at_links().await,
+                _ = check.tick() => {
+                    publish(&self.publisher, Publisher::reclaim);
+                    self.look_at_links().await;
+                    self.ports.refresh();
+                    if let Some(worker) = self.workers.fallen() {
+                        return Err(vec![format!("worker {worker} has ended; the appliance stops")]);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reload_for_signal(&mut self) {
+        match self.reload().await {
+            Ok(report) => {
+                for warning in report.warnings {
+                    warn!("{warning}");
+                }
+                info!("reloaded {}: {} entries withdrawn", report.file, report.withdrawn);
+            }
+            Err(errors) => {
+                for text in errors {
+                    error!("{text}");
+                }
+                error!("not reloaded: the running configuration stays");
+            }
+        }
+    }
+
+    /// Checks the file whole, then swaps it in.
+    async fn reload(&mut self) -> Result<ReloadReport, Vec<String>> {
+        let file: &Path = &self.options.config;
+        let (config, warnings) = check::load(file).map_err(|refused| refused.texts())?;
+        same_ports(&self.policy.config, &config)?;
+        let config = Arc::new(config);
+        let now = self.workers.clock.millis().tick();
+        let policy = Arc::new(Policy::compile(
+            Arc::clone(&config),
+            &HashMap::new(),
+            now,
+            Some(&self.policy),
+        ));
+        let kernel = kernel_config(&config, &policy, &self.ports).map_err(|e| vec![e.to_string()])?;
+        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(self.kernel.apply(&kernel).await.iter().map(ToString::to_string));
+
+        self.policy = Arc::clone(&policy);
+        self.running.0.store(Arc::clone(&policy));
+        self.hostname.store(Arc::new(hostname(&config)));
+        let interfaces = self.interfaces();
+        publish(&self.publisher, |p| {
+            p.publish(|snapshot| {
+                snapshot.interfaces = interfaces;
+                snapshot.nat = Arc::clone(&policy.nat);
+            });
+        });
+        let withdrawn = ask::reconcile(&self.appliance).await.map_err(|e| vec![e.to_string()])?;
+        Ok(ReloadReport { file: file.display().to_string(), warnings, withdrawn })
+    }
+
+    /// The interfaces with their links as they are now.
+    fn interfaces(&self) -> Vec<spillway_dataplane::snapshot::Interface> {
+        let mut interfaces = self.ports.interfaces(&self.policy.config);
+        for (at, interface) in interfaces.iter_mut().enumerate() {
+            let state = self.links.peek(PortId(at as u8));
+            interface.up &= !matches!(state, Some(LinkState::Absent | LinkState::Down));
+        }
+        interfaces
+    }
+
+    /// Closes ports whose interface has gone, opens those whose interface is back, and tells the
+    /// workers and the kernel what has changed.
+    async fn look_at_links(&mut self) {
+        for at in 0..self.ports.len() {
+            let id = PortId(at as u8);
+            let link = self.links.look(id);
+            if link.was_absent && self.ports.is_open(id) {
+                self.ports.detach(id, self.workers).await;
+            }
+            let is_there = !matches!(link.state, None | Some(LinkState::Absent));
+            if is_there && !self.ports.is_open(id) {
+                if let Err(sentence) = self.ports.reopen(self.eal, id, self.workers) {
+                    warn!("{sentence}; tried again in a second");
+                    continue;
+                }
+                self.tell_kernel().await;
+            }
+        }
+        let interfaces = self.interfaces();
+        publish(&self.publisher, |p| {
+            if p.snapshot().interfaces != interfaces {
+                p.publish(|snapshot| snapshot.interfaces = interfaces);
+            }
+        });
+    }
+
+    /// A port that was opened again may have another MAC address.
+    async fn tell_kernel(&mut self) {
+        match kernel_config(&self.policy.config, &self.policy, &self.ports) {
+            Ok(config) => {
+                for problem in self.kernel.apply(&config).await {
+                    warn!("{problem}");
+                }
+            }
+            Err(problem) => warn!("{problem}"),
+        }
+    }
+}
+
+fn hostname(config: &Config) -> String {
+    config.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned())
+}
+
+fn config_name(config: &Config, port: PortId) -> &str {
+    let mut interfaces = with_port(config);
+    interfaces.find(|(id, ..)| *id == port).map_or("?", |(_, interface, _)| &interface.name)
+}
+
+/// Ports stay while the process runs.
+fn same_ports(running: &Config, new: &Config) -> Result<(), Vec<String>> {
+    let list = |config: &Config| -> Vec<(String, String)> {
+        let key = |(_, interface, port): (PortId, &model::Interface, &model::Port)| {
+            (interface.name.to_ascii_lowercase(), spec(port).to_owned())
+        };
+        with_port(config).map(key).collect()
+    };
+    let (have, want) = (list(running), list(new));
+    if have == want {
+        return Ok(());
+    }
+    let text = |ports: &[(String, String)]| {
+        ports.iter().map(|(name, spec)| format!("{name} ({spec})")).collect::<Vec<_>>().join(", ")
+    };
+    Err(vec![format!(
+        "the new configuration has other ports: {}; running are {}. Ports can't change while the appliance runs: \
+         stop it and start it again",
+        text(&want),
+        text(&have)
+    )])
+}
+
+/// What the kernel shall have: twins and static routes.
+fn kernel_config(config: &Config, policy: &Policy, ports: &Ports) -> Result<KernelConfig, KernelError> {
+    let mut interfaces = Vec::new();
+    for (port, interface, device) in with_port(config) {
+        let device = match device {
+            model::Port::Pci(_) => None,
+            model::Port::Vdev(arguments) => KernelDevice::of_vdev(arguments)?,
+        };
+        interfaces.push(TwinConfig {
+            port,
+            name: interface.name.clone(),
+            description: interface.description.clone(),
+            mac: ports.mac(port),
+            mtu: ports.mtu(port, interface.mtu),
+            address: interface.fixed(),
+            shutdown: interface.shutdown,
+            device,
+            aliases: aliases(config, policy, interface),
+        });
+    }
+    let by_name = |name: &str| {
+        with_port(config).find(|(_, i, _)| i.name.eq_ignore_ascii_case(name)).map(|(port, ..)| port)
+    };
+    let route = |route: &model::StaticRoute| {
+        let target = match &route.target {
+            model::RouteTarget::NextHop(via) => StaticTarget::NextHop(*via),
+            model::RouteTarget::Interface(name) => StaticTarget::Port(by_name(name)?),
+            model::RouteTarget::Null => StaticTarget::Null,
+        };
+        Some(StaticRoute { prefix: route.prefix, target })
+    };
+    Ok(KernelConfig { interfaces, routes: config.routes.iter().filter_map(route).collect() })
+}
+
+/// The global addresses in an interface's subnet other than its own: ARP is answered for them.
+fn aliases(config: &Config, policy: &Policy, interface: &model::Interface) -> Vec<ipnet::Ipv4Net> {
+    let Some(subnet) = interface.fixed() else { return Vec::new() };
+    let own = |address: &std::net::Ipv4Addr| {
+        config.interfaces.iter().any(|i| i.fixed().is_some_and(|a| a.addr() == *address))
+    };
+    let mut addresses: Vec<ipnet::Ipv4Net> = policy
+        .nat
+        .globals
+        .keys()
+        .filter(|address| subnet.contains(*address) && !own(address))
+        .map(|address| ipnet::Ipv4Net::from(*address))
+        .collect();
+    addresses.sort();
+    ipnet::Ipv4Net::aggregate(&addresses)
+}
