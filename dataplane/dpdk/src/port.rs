@@ -379,7 +379,9 @@ fn refused_attach(device: &Device, code: i32, said: &str) -> PortError {
     const EACCES: i32 = -13;
     let detail = bracketed(said, code);
     let device = device.name.clone();
-    if matches!(code, EPERM | EACCES) || said.contains("not permitted") || said.contains("denied") {
+    // What drivers say when the kernel refuses them; the last one leaves out why.
+    let refusals = ["not permitted", "denied", "Could not open AF_PACKET socket"];
+    if matches!(code, EPERM | EACCES) || refusals.iter().any(|words| said.contains(words)) {
         PortError::Permission { device, detail }
     } else if said.contains("no driver") || said.contains("failed to parse device") {
         PortError::Driver { device, detail }
@@ -395,15 +397,10 @@ fn start(number: u16, device: &Device, config: &PortConfig) -> Result<(u16, u16)
         detail: bracketed(said, code),
     };
     let info = info(number).map_err(|code| failed(code, ""))?;
-    // Its kernel sockets share the traffic out among all queues, polled or not.
-    let all = device.name.contains("af_packet");
+    let (rx_queues, tx_queues) = queue_numbers(device, config, &info);
     let mut set = sys::spw_port_config {
-        rx_queues: if all {
-            info.max_rx_queues
-        } else {
-            config.rx_queues.clamp(1, info.max_rx_queues.max(1))
-        },
-        tx_queues: config.tx_queues.clamp(1, info.max_tx_queues.max(1)),
+        rx_queues,
+        tx_queues,
         rx_descriptors: config.rx_descriptors,
         tx_descriptors: config.tx_descriptors,
         mtu: config.mtu.min(info.max_mtu.max(1)).max(info.min_mtu),
@@ -417,13 +414,33 @@ fn start(number: u16, device: &Device, config: &PortConfig) -> Result<(u16, u16)
     started.map_err(|(code, said)| failed(code, &said))?;
     if set.mtu < config.mtu {
         tracing::warn!(
-            "{}: its MTU is {}, not {}",
+            "{}: its driver is set for an MTU of {}, not {}; larger packets pass only if the \
+             device's arguments provide for them",
             device.name,
             set.mtu,
             config.mtu
         );
     }
     Ok((set.rx_queues, set.tx_queues))
+}
+
+/// How many queues to set up, receive and transmit: what is wished, within what the device has.
+fn queue_numbers(device: &Device, config: &PortConfig, info: &sys::spw_port_info) -> (u16, u16) {
+    let (max_rx, max_tx) = (info.max_rx_queues.max(1), info.max_tx_queues.max(1));
+    let (rx, tx) = (
+        config.rx_queues.clamp(1, max_rx),
+        config.tx_queues.clamp(1, max_tx),
+    );
+    if device.name.contains("af_packet") {
+        // Its kernel sockets share the traffic out among themselves, polled or not.
+        (max_rx, tx)
+    } else if device.name.starts_with("net_tap") {
+        // Its driver wants as many the one way as the other.
+        let both = rx.max(tx).min(max_rx).min(max_tx);
+        (both, both)
+    } else {
+        (rx, tx)
+    }
 }
 
 /// Stops and closes the port, and gives its device back. The state's lock is held.
