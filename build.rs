@@ -142,6 +142,7 @@ fn bind(dpdk: &pkg_config::Library, flags: &[String]) -> Result<(), Box<dyn erro
         .blocklist_type("rte_.*")
         .raw_line(OPAQUE)
         .prepend_enum_name(false)
+        .formatter(bindgen::Formatter::None)
         .use_core();
     let said = match std::panic::catch_unwind(AssertUnwindSafe(|| builder.generate())) {
         Ok(Ok(bindings)) => return Ok(fs::write(out, bindings.to_string())?),
