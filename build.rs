@@ -1,6 +1,7 @@
 //! Finds libdpdk, binds what `shim.h` names and compiles `shim.c`.
 //!
 //! This is the build script of `spillway-dpdk-sys`; cargo runs it in that crate's folder.
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::{env, error, fs};
 
@@ -125,7 +126,9 @@ fn compile_shim(dpdk: &pkg_config::Library, flags: &[String]) {
 /// releases without touching Rust.
 fn bind(dpdk: &pkg_config::Library, flags: &[String]) -> Result<(), Box<dyn error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?).join("bindings.rs");
-    let bindings = bindgen::Builder::default()
+    // Where there is no libclang at all, the loader of it panics: the same sentence for both.
+    std::panic::set_hook(Box::new(|_| {}));
+    let builder = bindgen::Builder::default()
         .header("shim.h")
         .clang_args(
             dpdk.include_paths
@@ -139,15 +142,17 @@ fn bind(dpdk: &pkg_config::Library, flags: &[String]) -> Result<(), Box<dyn erro
         .blocklist_type("rte_.*")
         .raw_line(OPAQUE)
         .prepend_enum_name(false)
-        .use_core()
-        .generate()
-        .map_err(|error| {
-            format!(
-                "DPDK's headers could not be read by libclang ({}): install the compiler with \
-                 `apt-get install clang libclang-dev libdpdk-dev`.",
-                error.to_string().lines().next().unwrap_or_default()
-            )
-        })?;
-    fs::write(out, bindings.to_string())?;
-    Ok(())
+        .formatter(bindgen::Formatter::None)
+        .use_core();
+    let said = match std::panic::catch_unwind(AssertUnwindSafe(|| builder.generate())) {
+        Ok(Ok(bindings)) => return Ok(fs::write(out, bindings.to_string())?),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it was not found, or could not be loaded".to_owned(),
+    };
+    Err(format!(
+        "DPDK's headers could not be read by libclang ({}): install the compiler with \
+         `apt-get install clang libclang-dev libdpdk-dev`.",
+        said.lines().next().unwrap_or_default()
+    )
+    .into())
 }

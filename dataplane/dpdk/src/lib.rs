@@ -8,6 +8,7 @@
 //! buffer into memory that is gone.
 
 mod args;
+mod attach;
 mod device;
 mod eal;
 mod error;

@@ -113,16 +113,21 @@ pub(crate) fn held(call: impl FnOnce() -> i32) -> Result<i32, (i32, String)> {
 
 /// What EAL adds to every device that it could not attach.
 const SAYS_NOTHING: &str = "Failed to attach device on primary process";
+/// What EAL adds too, and what is all there is if the driver is silent.
+const SAYS_LITTLE: &str = "Driver cannot attach the device";
 
 /// The first errors of a call in one line: the cause comes first, its consequences after it.
 fn summary(held: &[(u32, String)]) -> String {
-    let errors: Vec<&str> = held
+    let mut errors: Vec<&str> = held
         .iter()
         .filter(|(severity, _)| *severity <= SEVERITY_WARNING)
         .map(|(_, line)| line.as_str())
         .filter(|line| !line.contains(SAYS_NOTHING))
         .take(2)
         .collect();
+    if errors.len() > 1 {
+        errors.retain(|line| !line.contains(SAYS_LITTLE));
+    }
     errors.join("; ")
 }
 

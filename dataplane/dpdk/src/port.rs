@@ -1,14 +1,14 @@
 //! A device, opened: its queues, what it is, what it counts, and its orderly end.
 
+use crate::attach;
 use crate::device::Device;
 use crate::eal::{Eal, EalShared};
-use crate::error::{PortError, bracketed, reason};
+use crate::error::{PortError, reason};
 use crate::info::{Link, PortInfo, PortStats, text};
 use crate::log;
 use crate::pool::Pool;
 use crate::queue::{DpdkRxQueue, DpdkTxQueue};
 use spillway_dpdk_sys as sys;
-use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -85,17 +85,17 @@ impl Port {
         if device.bus == "pci" && !eal.pci {
             return Err(PortError::PciDisabled(device.name));
         }
-        let interface_index = interface_index(&device)?;
+        let interface_index = attach::interface_index(&device)?;
         // Held until the port is up: attaching and detaching one device at a time.
         let mut state = eal.state();
         if state.devices.contains(&device.name) {
             return Err(PortError::Open(device.name));
         }
-        let number = attach(&device)?;
-        let (rx_queues, tx_queues) = match start(number, &device, config) {
+        let number = attach::attach(&device)?;
+        let (rx_queues, tx_queues) = match attach::start(number, &device, config) {
             Ok(queues) => queues,
             Err(error) => {
-                detach(number, &device);
+                attach::detach(number, &device);
                 return Err(error);
             }
         };
@@ -167,7 +167,7 @@ impl Port {
     pub fn present(&self) -> bool {
         let shared = &self.shared;
         match (shared.device.interface(), shared.interface_index) {
-            (Some(name), Some(index)) => kernel_index(name) == index,
+            (Some(name), Some(index)) => attach::kernel_index(name) == index,
             _ => true,
         }
     }
@@ -302,147 +302,14 @@ impl Drop for PortShared {
     fn drop(&mut self) {
         let mut state = self.eal.state();
         if self.device.name.starts_with("net_ring") {
-            drain(self.number, self.rx_queues);
+            attach::drain(self.number, self.rx_queues);
         }
-        detach(self.number, &self.device);
+        attach::detach(self.number, &self.device);
         state.devices.remove(&self.device.name);
     }
 }
 
-/// Frees what lies in a ring port: its driver frees the ring and forgets the packets.
-fn drain(number: u16, queues: u16) {
-    /// A ring holds at most this many bursts (RTE_PMD_RING... rings of 1024 entries).
-    const BURSTS: usize = 64;
-    let mut mbufs = [std::ptr::null_mut(); 32];
-    let mut not_linear = 0;
-    for queue in 0..queues {
-        for _ in 0..BURSTS {
-            // SAFETY: the port is still started and its queues have no other user left; the
-            // packets that came are freed once.
-            let came = unsafe {
-                let came =
-                    sys::spw_rx_burst(number, queue, mbufs.as_mut_ptr(), 32, &mut not_linear);
-                sys::spw_mbuf_free_bulk(mbufs.as_mut_ptr(), u32::from(came));
-                came
-            };
-            if came == 0 {
-                break;
-            }
-        }
-    }
-}
-
-/// The index of the kernel interface that the device needs; an error if that does not exist.
-fn interface_index(device: &Device) -> Result<Option<u32>, PortError> {
-    let Some(name) = device.interface() else {
-        return Ok(None);
-    };
-    match kernel_index(name) {
-        0 => Err(PortError::Interface {
-            device: device.name.clone(),
-            interface: name.to_owned(),
-        }),
-        index => Ok(Some(index)),
-    }
-}
-
-/// The kernel's index of an interface, 0 where there is none of that name.
-fn kernel_index(name: &str) -> u32 {
-    // SAFETY: the argument is a C string.
-    CString::new(name).map_or(0, |name| unsafe { sys::spw_interface_index(name.as_ptr()) })
-}
-
-/// The port of the device, attached if it is not yet. The state's lock is held.
-fn attach(device: &Device) -> Result<u16, PortError> {
-    let spec = || PortError::Spec(device.name.escape_default().to_string());
-    let bus = CString::new(device.bus).map_err(|_| spec())?;
-    let name = CString::new(device.name.as_str()).map_err(|_| spec())?;
-    let args = CString::new(device.args.as_str()).map_err(|_| spec())?;
-    let attached = log::held(|| {
-        // SAFETY: the environment runs; the arguments are C strings, which DPDK copies.
-        unsafe {
-            match sys::spw_port_find(name.as_ptr()) {
-                code if code < 0 => {
-                    sys::spw_port_attach(bus.as_ptr(), name.as_ptr(), args.as_ptr())
-                }
-                number => number,
-            }
-        }
-    });
-    let number = attached.map_err(|(code, said)| refused_attach(device, code, &said))?;
-    u16::try_from(number).map_err(|_| refused_attach(device, -19, ""))
-}
-
-/// Puts a refusal to attach into one sentence.
-fn refused_attach(device: &Device, code: i32, said: &str) -> PortError {
-    const EPERM: i32 = -1;
-    const EACCES: i32 = -13;
-    let detail = bracketed(said, code);
-    let device = device.name.clone();
-    if matches!(code, EPERM | EACCES) || said.contains("not permitted") || said.contains("denied") {
-        PortError::Permission { device, detail }
-    } else if said.contains("no driver") || said.contains("failed to parse device") {
-        PortError::Driver { device, detail }
-    } else {
-        PortError::Attach { device, detail }
-    }
-}
-
-/// Sets the port up and starts it; the numbers of its queues.
-fn start(number: u16, device: &Device, config: &PortConfig) -> Result<(u16, u16), PortError> {
-    let failed = |code: i32, said: &str| PortError::Setup {
-        device: device.name.clone(),
-        detail: bracketed(said, code),
-    };
-    let info = info(number).map_err(|code| failed(code, ""))?;
-    // Its kernel sockets share the traffic out among all queues, polled or not.
-    let all = device.name.contains("af_packet");
-    let mut set = sys::spw_port_config {
-        rx_queues: if all {
-            info.max_rx_queues
-        } else {
-            config.rx_queues.clamp(1, info.max_rx_queues.max(1))
-        },
-        tx_queues: config.tx_queues.clamp(1, info.max_tx_queues.max(1)),
-        rx_descriptors: config.rx_descriptors,
-        tx_descriptors: config.tx_descriptors,
-        mtu: config.mtu.min(info.max_mtu.max(1)).max(info.min_mtu),
-        rx_ip_checksum: false,
-        rss: false,
-    };
-    // SAFETY: the port exists and is stopped, nobody else knows of it; the pool lives as long as
-    // the environment.
-    let started =
-        log::held(|| unsafe { sys::spw_port_start(number, &mut set, config.pool.as_ptr()) });
-    started.map_err(|(code, said)| failed(code, &said))?;
-    if set.mtu < config.mtu {
-        tracing::warn!(
-            "{}: its MTU is {}, not {}",
-            device.name,
-            set.mtu,
-            config.mtu
-        );
-    }
-    Ok((set.rx_queues, set.tx_queues))
-}
-
-/// Stops and closes the port, and gives its device back. The state's lock is held.
-fn detach(number: u16, device: &Device) {
-    let (Ok(bus), Ok(name)) = (CString::new(device.bus), CString::new(device.name.as_str())) else {
-        return;
-    };
-    // SAFETY: the port is attached and has no user left; the arguments are C strings.
-    let gone = log::held(|| unsafe { sys::spw_port_detach(number, bus.as_ptr(), name.as_ptr()) });
-    if let Err((code, said)) = gone {
-        tracing::warn!(
-            "{} did not close cleanly{}",
-            device.name,
-            bracketed(&said, code)
-        );
-    }
-}
-
-fn info(number: u16) -> Result<sys::spw_port_info, i32> {
+pub(crate) fn info(number: u16) -> Result<sys::spw_port_info, i32> {
     let mut info = MaybeUninit::zeroed();
     // SAFETY: the shim fills the structure, for which all zeroes are a value too.
     let (code, info) = unsafe {
