@@ -1,1 +1,174 @@
 //! The kernel twin of each interface, and what it knows: routes and neighbours.
+//!
+//! The kernel answers ARP and ping for our addresses and owns neighbours and routes. Each port
+//! has a TAP interface, its twin; [`Kernel`] makes the twins, carries frames between them and the
+//! workers' queues, and follows the kernel by netlink.
+
+mod arp;
+mod device;
+mod error;
+mod follow;
+mod frames;
+mod ingress;
+mod name;
+mod netlink;
+mod resolve;
+mod statics;
+mod stats;
+mod sysctl;
+mod table;
+mod tap;
+mod twins;
+mod watch;
+
+pub use device::KernelDevice;
+pub use error::KernelError;
+pub use follow::Hooks;
+pub use frames::{InjectQueue, PuntQueue};
+pub use name::{MAX_NAME, PREFIX, kernel_names};
+pub use statics::{METRIC, PROTOCOL, RULE_PRIORITY, StaticRoute, StaticTarget, TABLE};
+pub use stats::{Count, TwinStats};
+pub use twins::TwinConfig;
+pub use watch::{LinkEvent, LinkState};
+
+use std::sync::Arc;
+
+use spillway_dataplane::command::ResolveQueue;
+use spillway_dataplane::packet::PacketPool;
+use spillway_dataplane::snapshot::PortId;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use follow::{Command, Follower};
+use frames::{Carrier, Faces};
+use twins::Twins;
+
+/// Commands that may wait for the follower.
+const COMMANDS: usize = 4;
+
+/// What the configuration asks of the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// The interfaces.
+    pub interfaces: Vec<TwinConfig>,
+    /// `ip route`.
+    pub routes: Vec<StaticRoute>,
+}
+
+/// The queues that workers share with the kernel side.
+#[derive(Debug)]
+pub struct Queues<P> {
+    /// From all workers to the twins.
+    pub punt: PuntQueue<P>,
+    /// From the twins to the worker that transmits on the port, by [`PortId::index`]. Ports may
+    /// share a queue.
+    pub inject: Vec<InjectQueue<P>>,
+    /// Next hops that workers have packets for and no MAC address.
+    pub resolve: ResolveQueue,
+}
+
+/// The running kernel side: two tasks on the runtime that it was started on.
+pub struct Kernel {
+    twins: Twins,
+    commands: mpsc::Sender<Command>,
+    carrier: JoinHandle<()>,
+    follower: JoinHandle<()>,
+    stats: Arc<TwinStats>,
+}
+
+impl Kernel {
+    /// Makes the twins in the network namespace of this thread and starts the tasks. When it
+    /// returns, the hooks have been called with the first table and the state of each link.
+    ///
+    /// # Errors
+    /// Everything that could not be made; what had been made is removed again. A static route
+    /// whose next hop is on no link is no such error: it is in the second part of the result.
+    pub async fn start<A>(
+        config: &KernelConfig,
+        queues: Queues<A::Packet>,
+        pool: A,
+        hooks: Hooks,
+    ) -> Result<(Kernel, Vec<KernelError>), Vec<KernelError>>
+    where
+        A: PacketPool + Send + 'static,
+        A::Packet: 'static,
+    {
+        let stats = Arc::new(TwinStats::default());
+        let faces = Faces::default();
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let handle = netlink::connect().map_err(|e| vec![e])?;
+        let follower = Follower::new(
+            handle.clone(),
+            receiver,
+            queues.resolve,
+            hooks,
+            Arc::clone(&stats),
+        )
+        .map_err(|e| vec![e])?;
+        sysctl::make_room_for_neighbours();
+        let carrier = Carrier {
+            faces: faces.clone(),
+            punt: queues.punt,
+            inject: queues.inject,
+            pool,
+            stats: Arc::clone(&stats),
+        };
+        let mut kernel = Kernel {
+            twins: Twins::new(handle, faces),
+            commands,
+            carrier: tokio::spawn(carrier.run()),
+            follower: tokio::spawn(follower.run()),
+            stats,
+        };
+        let problems = kernel.apply(config).await;
+        let (later, fatal): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|p| matches!(p, KernelError::NextHop(_)));
+        if fatal.is_empty() {
+            return Ok((kernel, later));
+        }
+        kernel.stop().await;
+        Err(fatal)
+    }
+
+    /// Makes the kernel side what `config` says, touching only what differs. The answer holds
+    /// what could not be done; everything else is done.
+    pub async fn apply(&mut self, config: &KernelConfig) -> Vec<KernelError> {
+        let mut problems = self.twins.apply(&config.interfaces).await;
+        let (answer, done) = oneshot::channel();
+        let command = Command::Configure(self.twins.views(), config.routes.clone(), answer);
+        let sent = self.commands.send(command).await;
+        match (sent, done.await) {
+            (Ok(()), Ok(more)) => problems.extend(more),
+            _ => problems.push(KernelError::Stopped),
+        }
+        problems
+    }
+
+    /// The kernel's name of each twin.
+    #[must_use]
+    pub fn kernel_names(&self) -> Vec<(PortId, String)> {
+        self.twins.kernel_names()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> Arc<TwinStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Removes static routes, rules, ingress drops and twins. Stop the workers first: what they
+    /// still put into the queues stays there.
+    pub async fn stop(mut self) {
+        let (answer, done) = oneshot::channel();
+        if self.commands.send(Command::Stop(answer)).await.is_ok() {
+            // A follower that ended by itself has nothing left to remove.
+            let _ = done.await;
+        }
+        self.follower.abort();
+        self.carrier.abort();
+        self.twins.remove().await;
+        // The packet pool lives in the carrier: it has to be back before the caller ends DPDK.
+        let _ = self.carrier.await;
+    }
+}
