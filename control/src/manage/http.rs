@@ -3,7 +3,6 @@
 mod listener;
 mod translations;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -103,7 +102,7 @@ async fn get_metrics(State(appliance): State<Arc<Appliance>>) -> Response {
 
 async fn get_translations(
     State(appliance): State<Arc<Appliance>>,
-    query: Result<Query<HashMap<String, String>>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let wanted = match query {
         Ok(Query(query)) => translations::Wanted::new(&query),

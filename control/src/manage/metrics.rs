@@ -64,37 +64,34 @@ fn write_build(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::R
 fn write_table(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let occupancy = &appliance.parts.occupancy;
     let statics = appliance.snapshot().nat.statics.len() as u64;
-    let single = |value| vec![(Labels::new(), value)];
-    gauges(
-        encoder,
-        "translations_active",
-        "dynamic entries now",
-        single(occupancy.active()),
-    )?;
-    gauges(
-        encoder,
-        "translations_static",
-        "configured statics",
-        single(statics),
-    )?;
-    gauges(
-        encoder,
-        "translations_peak",
-        "most dynamic entries at once",
-        single(occupancy.peak().0),
-    )?;
-    gauges(
-        encoder,
-        "translations_capacity",
-        "entries that fit",
-        single(appliance.capacity()),
-    )?;
-    gauges(
-        encoder,
-        "table_memory_bytes",
-        "octets that the tables take",
-        single(appliance.memory_bytes()),
-    )
+    let gauges = [
+        (
+            "translations_active",
+            "dynamic entries now",
+            occupancy.active(),
+        ),
+        ("translations_static", "configured statics", statics),
+        (
+            "translations_peak",
+            "most dynamic entries at once",
+            occupancy.peak().0,
+        ),
+        (
+            "translations_capacity",
+            "entries that fit",
+            appliance.capacity(),
+        ),
+        (
+            "table_memory_bytes",
+            "octets that the tables take",
+            appliance.memory_bytes(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(descriptor)?;
+    }
+    Ok(())
 }
 
 fn write_workers(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::Result {

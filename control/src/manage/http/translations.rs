@@ -1,6 +1,6 @@
 //! `GET /translations`: a page of the table.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
@@ -33,13 +33,17 @@ pub(super) struct Page {
 
 impl Wanted {
     /// Reads the query.
-    pub(super) fn new(query: &HashMap<String, String>) -> Result<Wanted, String> {
+    pub(super) fn new(query: &[(String, String)]) -> Result<Wanted, String> {
         let mut wanted = Wanted {
             filter: SessionFilter::default(),
             limit: DEFAULT_LIMIT,
             skip: 0,
         };
+        let mut names = BTreeSet::new();
         for (name, text) in query {
+            if !names.insert(name) {
+                return Err(format!("{name} is given twice"));
+            }
             let filter = &mut wanted.filter;
             match name.as_str() {
                 "proto" => filter.protocol = Some(protocol(text)?),
