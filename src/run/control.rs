@@ -73,20 +73,16 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
     let config = Arc::new(config);
     let now = workers.clock.millis().tick();
     let policy = Arc::new(Policy::compile(Arc::clone(&config), &HashMap::new(), now, None));
-    let links = Links::default();
+    let links = Links::new();
     publish(&publisher, |p| p.publish(|snapshot| snapshot.nat = Arc::clone(&policy.nat)));
     let queues = Queues {
         punt: Arc::clone(&workers.punt),
         inject: workers.injectors(&ports),
         resolve: Arc::clone(&workers.resolve),
     };
-    let started = Kernel::start(
-        &kernel_config(&config, &policy, &ports).map_err(|e| one(&e))?,
-        queues,
-        pool.clone(),
-        hooks(&publisher, &links),
-    );
-    let (kernel, later) = match started.await {
+    let wanted = kernel_config(&config, &policy, &ports).map_err(|e| one(&e))?;
+    let hooks = hooks(&publisher, &links);
+    let (kernel, later) = match Kernel::start(&wanted, queues, pool.clone(), hooks).await {
         Ok(started) => started,
         Err(errors) => {
             workers.stop();

@@ -16,18 +16,25 @@ pub(super) struct Link {
 }
 
 /// All of them, the latest state of each: bounded whatever happens.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Links {
-    links: Arc<Mutex<[Option<Link>; PortId::MAX]>>,
+    links: Arc<Mutex<[Link; PortId::MAX]>>,
     changed: Arc<Notify>,
 }
 
 impl Links {
+    /// Nothing is known of any port.
+    pub(super) fn new() -> Links {
+        Links {
+            links: Arc::new(Mutex::new([Link::default(); PortId::MAX])),
+            changed: Arc::default(),
+        }
+    }
+
     /// Notes a change.
     pub(super) fn note(&self, event: &LinkEvent) {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = links.get_mut(event.port.index()) {
-            let link = slot.get_or_insert_default();
+        if let Some(link) = links.get_mut(event.port.index()) {
             link.state = Some(event.state);
             link.was_absent |= event.state == LinkState::Absent;
             self.changed.notify_one();
@@ -42,19 +49,15 @@ impl Links {
     /// How a port's interface is.
     pub(super) fn peek(&self, port: PortId) -> Option<LinkState> {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.get(port.index()).copied().flatten()?.state
+        links.get(port.index())?.state
     }
 
     /// How a port's interface is, and whether it was away since the last call.
     pub(super) fn look(&self, port: PortId) -> Link {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        match links.get_mut(port.index()) {
-            Some(Some(link)) => {
-                let seen = *link;
-                link.was_absent = link.state == Some(LinkState::Absent);
-                seen
-            }
-            _ => Link::default(),
-        }
+        let Some(link) = links.get_mut(port.index()) else { return Link::default() };
+        let seen = *link;
+        link.was_absent = link.state == Some(LinkState::Absent);
+        seen
     }
 }

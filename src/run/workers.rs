@@ -128,10 +128,13 @@ impl Workers {
                 seed,
             };
             let started = workers.spawn(options, gateway, *core, links, eal, pool, ports.len());
-            workers.started.push(started.map_err(|sentence| {
-                workers.stop();
-                vec![sentence]
-            })?);
+            match started {
+                Ok(started) => workers.started.push(started),
+                Err(sentence) => {
+                    workers.stop();
+                    return Err(vec![sentence]);
+                }
+            }
         }
         Ok(workers)
     }

@@ -145,37 +145,40 @@ fn addressed_interface(draft: &Draft, findings: &mut Findings, name: &str, span:
 /// Dynamic rules: what they name exists, and a pool is shared by port or not, not both.
 fn rules(draft: &Draft, findings: &mut Findings) {
     let config = &draft.config;
-    let mut shared: HashMap<&str, (bool, Span)> = HashMap::new();
+    let mut shared: HashMap<String, (bool, Span)> = HashMap::new();
     for (rule, places) in config.sources.iter().zip(&draft.places.sources) {
         if let Some(what) = config.inactivity(rule) {
             findings.warn(places.from, format!("{what} is not active yet"));
         }
-        if let Selector::List(list) = &rule.selector {
-            if !config.access_lists.contains_key(list) && !draft.is_suspect(&list.to_string()) {
-                let message = format!("there is no access list {list}: nothing is translated");
-                findings.warn(places.from, message);
-            }
+        if let Selector::List(list) = &rule.selector
+            && !config.access_lists.contains_key(list)
+            && !draft.is_suspect(&list.to_string())
+        {
+            let message = format!("there is no access list {list}: nothing is translated");
+            findings.warn(places.from, message);
         }
         match &rule.target {
             RuleTarget::Interface(name) => addressed_interface(draft, findings, name, places.to),
             RuleTarget::Pool(name) => {
                 pool_of_rule(draft, findings, name, rule.overload, places.to);
-                let before = *shared.entry(name).or_insert((rule.overload, places.to));
-                if before.0 != rule.overload {
-                    let line = at_line(before.1);
-                    let (is, other) = if rule.overload {
-                        ("with", "without")
-                    } else {
-                        ("without", "with")
-                    };
-                    findings.error(
-                        places.to,
-                        format!(
-                            "pool {name} is used {is} `overload` here and {other} it before{line}"
-                        ),
-                    );
-                }
             }
+        }
+        let target = rule.target.to_string();
+        let key = match rule.target {
+            RuleTarget::Interface(_) => target.to_ascii_lowercase(),
+            RuleTarget::Pool(_) => target.clone(),
+        };
+        let before = *shared.entry(key).or_insert((rule.overload, places.to));
+        if before.0 != rule.overload {
+            let line = at_line(before.1);
+            let (is, other) = if rule.overload {
+                ("with", "without")
+            } else {
+                ("without", "with")
+            };
+            let message =
+                format!("{target} is used {is} `overload` here and {other} it before{line}");
+            findings.error(places.to, message);
         }
     }
 }
@@ -239,12 +242,12 @@ fn statics(draft: &Draft, findings: &mut Findings) {
             Some((_, port)) => format!(" port {port}"),
             None => String::new(),
         };
-        if let Some(address) = address {
-            if let Some(before) = claim(&mut globals, (address, global_port), places.to) {
-                let (what, line) = (port(global_port), at_line(before));
-                let message = format!("{address}{what} is another static's global address{line}");
-                findings.error(places.to, message);
-            }
+        if let Some(address) = address
+            && let Some(before) = claim(&mut globals, (address, global_port), places.to)
+        {
+            let (what, line) = (port(global_port), at_line(before));
+            let message = format!("{address}{what} is another static's global address{line}");
+            findings.error(places.to, message);
         }
         let before = claim(&mut locals, (rule.local, local_port), places.from);
         if let (Some(before), false) = (before, rule.extendable) {
@@ -307,7 +310,8 @@ fn claims(draft: &Draft, findings: &mut Findings) {
         if total > most {
             let span = claims
                 .iter()
-                .find(|c| c.shared == shared && size(c) > most)
+                .filter(|c| c.shared == shared)
+                .max_by_key(|c| size(c))
                 .map_or_else(Span::default, |c| c.span);
             let message = format!("{total} addresses are used {how}; {most} is the most");
             findings.error(span, message);

@@ -306,6 +306,9 @@ impl Interface {
 }
 
 impl AccessList {
+    /// The greatest sequence number.
+    pub const LAST_SEQUENCE: u32 = 2_147_483_647;
+
     /// An empty list.
     #[must_use]
     pub fn new(kind: ListKind) -> AccessList {
@@ -320,11 +323,12 @@ impl AccessList {
         self.lines.iter().filter_map(ListLine::entry)
     }
 
-    /// The sequence number of the next line at the end.
+    /// The sequence number of the next line at the end; `None` where no number is left.
     #[must_use]
-    pub fn next_sequence(&self) -> u32 {
+    pub fn next_sequence(&self) -> Option<u32> {
         let last = self.lines.iter().rev().find_map(ListLine::entry);
-        last.map_or(10, |e| e.sequence.saturating_add(10))
+        let next = last.map_or(Some(10), |e| e.sequence.checked_add(10));
+        next.filter(|next| *next <= Self::LAST_SEQUENCE)
     }
 }
 

@@ -215,7 +215,6 @@ impl<'a> Args<'a> {
 }
 
 /// All commands, for those who list them.
-#[must_use]
 pub fn commands() -> impl Iterator<Item = &'static Command> {
     COMMANDS.iter().copied().flatten()
 }

@@ -116,6 +116,8 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
 ];
 
+const NO_SEQUENCE: &str = "no sequence number is left behind the last line of this list";
+
 /// The list that a line names.
 pub(super) fn list_name(args: &Args<'_>) -> ListName {
     match args.port("number") {
@@ -133,7 +135,9 @@ fn numbered(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         .access_lists
         .entry(name)
         .or_insert_with(|| AccessList::new(kind));
-    entry.sequence = list.next_sequence();
+    entry.sequence = list
+        .next_sequence()
+        .ok_or_else(|| Problem::new(args.whole(), NO_SEQUENCE))?;
     list.lines.push(ListLine::Entry(entry));
     Ok(())
 }
@@ -189,7 +193,8 @@ fn below(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     let mut entry = entry(args, list.kind)?;
     entry.sequence = args
         .number("sequence")
-        .unwrap_or_else(|| list.next_sequence());
+        .or_else(|| list.next_sequence())
+        .ok_or_else(|| Problem::new(args.whole(), NO_SEQUENCE))?;
     insert(list, entry).map_err(|sequence| {
         let message = format!("line {sequence} is there already");
         Problem::new(args.span("sequence"), message)

@@ -209,7 +209,13 @@ impl Table {
         let of = |mode| {
             let rows = COMMANDS.iter().copied().flatten();
             let commands: Vec<_> = rows.filter(|c| c.mode == mode).collect();
-            let graph = Graph::new(commands.iter().map(|c| c.pattern), PIECES)?;
+            let graph = Graph::new(
+                // A short form must not turn a line that counts into one that means nothing.
+                commands
+                    .iter()
+                    .map(|c| (c.pattern, matches!(c.run, Run::Foreign))),
+                PIECES,
+            )?;
             Ok((graph, commands))
         };
         let modes = Mode::ALL

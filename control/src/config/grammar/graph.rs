@@ -68,6 +68,8 @@ pub(super) struct Edge {
     pub(super) to: usize,
     /// In a `( )*` group: a keyword may come once only.
     pub(super) once: bool,
+    /// Only the whole keyword counts.
+    pub(super) whole: bool,
 }
 
 /// A place between words: which edges leave it, and which command may end here.
@@ -85,12 +87,13 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph of these patterns; `pieces` are the texts of `$name`.
+    /// The graph of these patterns; with each goes whether it takes whole keywords only, no short
+    /// ones. `pieces` are the texts of `$name`.
     ///
     /// # Errors
     /// A sentence about the first pattern that is no pattern.
     pub fn new(
-        patterns: impl IntoIterator<Item = &'static str>,
+        patterns: impl IntoIterator<Item = (&'static str, bool)>,
         pieces: &[(&'static str, &'static str)],
     ) -> Result<Graph, String> {
         let mut builder = Builder {
@@ -98,8 +101,10 @@ impl Graph {
             states: vec![State::default()],
             edges: Vec::new(),
             group: 0,
+            whole: false,
         };
-        for (command, pattern) in patterns.into_iter().enumerate() {
+        for (command, (pattern, whole)) in patterns.into_iter().enumerate() {
+            builder.whole = whole;
             let mut words = split(pattern, pieces)?;
             words.reverse();
             let end = builder.alternatives(0, &mut words, None)?;
@@ -126,6 +131,8 @@ struct Builder<'a> {
     edges: Vec<Edge>,
     /// How many `( )*` groups we are in.
     group: u32,
+    /// Whether this pattern takes whole keywords only.
+    whole: bool,
 }
 
 type Words = Vec<&'static str>;
@@ -216,6 +223,7 @@ impl Builder<'_> {
             label,
             to,
             once: self.group > 0,
+            whole: self.whole,
         });
         self.states[source].edge = Some(self.edges.len() - 1);
         Ok(to)

@@ -92,8 +92,8 @@ impl Graph {
             None => {
                 let last = words.last().copied().unwrap_or_default();
                 let behind = Span {
-                    start: last.end + 1,
-                    end: last.end + 2,
+                    start: last.end,
+                    end: last.end + 1,
                     ..last
                 };
                 Err(self.failure(words.len(), behind, "", &threads, Vec::new()))
@@ -134,8 +134,10 @@ impl Graph {
                 match self.edges[*at].symbol {
                     Symbol::Keyword(keyword) => match fit(word, keyword) {
                         Fit::Exact => exact.push(found(Value::Keyword(keyword))),
-                        Fit::Short => short.push((keyword, found(Value::Keyword(keyword)))),
-                        Fit::No => {}
+                        Fit::Short if !self.edges[*at].whole => {
+                            short.push((keyword, found(Value::Keyword(keyword))));
+                        }
+                        Fit::Short | Fit::No => {}
                     },
                     Symbol::Names(names, _) => {
                         for (name, value) in names {
@@ -314,10 +316,12 @@ fn text(line: &str, span: Span) -> &str {
 fn value(kind: Kind, word: &str) -> Option<Value> {
     let address = || word.parse::<Ipv4Addr>().ok();
     match kind {
-        Kind::Word | Kind::Text => Some(Value::Text),
+        Kind::Text => Some(Value::Text),
+        Kind::Word => (!word.contains(char::is_control)).then_some(Value::Text),
         Kind::Name | Kind::Interface => word
             .starts_with(|c: char| c.is_ascii_alphabetic())
-            .then_some(Value::Text),
+            .then(|| value(Kind::Word, word))
+            .flatten(),
         Kind::Address => address().map(Value::Address),
         Kind::Mask => address()
             .filter(|a| (!a.to_bits()).leading_zeros() + a.to_bits().trailing_zeros() == 32)

@@ -6,13 +6,6 @@ const LAB: &str = include_str!("../../../../tests/configs/lab.conf");
 const HUB: &str = include_str!("../../../../tests/configs/hub-sam-i-am.conf");
 const REMOTE: &str = include_str!("../../../../tests/configs/remote-dr_whoovie.conf");
 
-fn load(text: &str) -> Loaded {
-    parse("router.conf", text).unwrap_or_else(|errors| {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        panic!("{}", errors.join("\n"))
-    })
-}
-
 #[test]
 fn the_lab_loads_without_a_word() {
     let (config, warnings) = load(LAB);
@@ -24,14 +17,48 @@ fn the_lab_loads_without_a_word() {
 
 #[test]
 fn the_samples_load_and_every_line_without_effect_is_named() {
-    for (text, interfaces) in [(HUB, 2), (REMOTE, 2)] {
+    for (text, lists) in [(HUB, [115, 120]), (REMOTE, [115, 120])] {
         let (config, warnings) = load(text);
-        for w in &warnings {
-            println!("{w}");
-        }
-        println!("{config}");
-        assert_eq!(config.interfaces.len(), interfaces);
-        assert_eq!(config.access_lists.len(), 2);
+        assert_eq!(config.interfaces.len(), 2);
+        let numbers: Vec<_> = lists.map(model::ListName::Number).to_vec();
+        assert_eq!(
+            config.access_lists.keys().cloned().collect::<Vec<_>>(),
+            numbers
+        );
         assert_eq!(load(&config.to_string()).0, config);
+        for (number, line) in (1..).zip(text.lines()) {
+            let counts = [
+                "hostname",
+                "interface",
+                "ip address",
+                "ip nat",
+                "ip route ",
+                "access-list",
+                "end",
+            ];
+            let word = line.trim();
+            let active =
+                word.is_empty() || word == "!" || counts.iter().any(|c| word.starts_with(c));
+            let named = warnings.iter().any(|w| w.line == number);
+            assert!(active || named, "line {number} `{line}` is silent");
+        }
     }
+}
+
+#[test]
+fn the_service_lines_of_the_samples_load() {
+    let text = "ip nat service list 10 ftp tcp port 2021
+ip nat service list 10 ftp tcp port 21
+access-list 10 permit 10.1.1.1
+ip nat service skinny tcp port 20002
+ip nat service list 10 IKE preserve-port
+ip nat service list 10 ESP spi-match
+";
+    let (config, warnings) = load(text);
+    assert_eq!(config.inactive.len(), 5);
+    assert_eq!(
+        warnings.iter().map(|w| w.line).collect::<Vec<_>>(),
+        [1, 2, 4, 5, 6]
+    );
+    assert_eq!(load(&config.to_string()).0, config);
 }

@@ -1,0 +1,183 @@
+//! Compiling, and what a reload carries over.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use spillway_dataplane::acl::{Action, Subject};
+use spillway_dataplane::nat::{Global, PortSpace, Target, Timer};
+use spillway_dataplane::snapshot::WorkerId;
+use spillway_dataplane::time::Tick;
+
+use super::*;
+
+const TEXT: &str = "interface In
+ ip address 10.0.0.1 255.255.255.0
+interface Out
+ ip address 192.0.2.1 255.255.255.0
+ip nat pool P 192.0.2.10 192.0.2.20 netmask 255.255.255.0
+access-list 1 permit 10.0.0.0 0.0.0.255
+access-list 2 permit 10.9.0.0 0.0.255.255
+ip nat inside source list 1 interface Out overload
+ip nat inside source list 2 pool P
+ip nat inside source static tcp 10.0.0.5 80 interface Out 8080
+ip nat inside source static 10.0.0.6 192.0.2.6
+ip nat translation udp-timeout 20
+";
+
+fn compile(text: &str, now: u32, previous: Option<&Policy>) -> Policy {
+    let config = Arc::new(load(text).0);
+    Policy::compile(config, &HashMap::new(), Tick(now), previous)
+}
+
+fn shared(policy: &Policy, rule: usize) -> Arc<spillway_dataplane::nat::GlobalAddress> {
+    match &policy.nat.rules[rule].target {
+        Target::Overload(addresses) => Arc::clone(&addresses[0]),
+        Target::OneToOne(_) => panic!("one to one"),
+    }
+}
+
+fn pool(policy: &Policy, rule: usize) -> Arc<spillway_dataplane::nat::OneToOnePool> {
+    match &policy.nat.rules[rule].target {
+        Target::OneToOne(pool) => Arc::clone(pool),
+        Target::Overload(_) => panic!("overload"),
+    }
+}
+
+fn from(source: [u8; 4]) -> Subject {
+    Subject {
+        protocol: 17,
+        source: u32::from_be_bytes(source),
+        destination: 0x0808_0808,
+        ports: Some((1, 2)),
+        icmp: None,
+        established: false,
+        later_fragment: false,
+    }
+}
+
+#[test]
+fn a_configuration_becomes_policy() {
+    let policy = compile(TEXT, 7, None);
+    let nat = &policy.nat;
+    assert_eq!(nat.rules.iter().map(|r| r.id).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        nat.rules[0].list.check(&from([10, 0, 0, 9])),
+        Action::Permit
+    );
+    assert_eq!(nat.rules[0].list.check(&from([10, 0, 1, 9])), Action::Deny);
+    assert_eq!(shared(&policy, 0).address, Ipv4Addr::new(192, 0, 2, 1));
+    assert_eq!(
+        (pool(&policy, 1).first, pool(&policy, 1).size()),
+        (Ipv4Addr::new(192, 0, 2, 10), 11)
+    );
+    let at = |last| nat.globals.get(&Ipv4Addr::new(192, 0, 2, last));
+    assert!(matches!(at(1), Some(Global::Overload(_))));
+    assert!(matches!(at(6), Some(Global::Static)));
+    assert!(matches!(at(20), Some(Global::OneToOne(_, 10))));
+    assert_eq!(nat.globals.len(), 13);
+    let to = nat.static_to_global(Ipv4Addr::new(192, 0, 2, 1), 6, Some(8080));
+    assert_eq!(
+        to.map(|s| (s.inside, s.created)),
+        Some((Ipv4Addr::new(10, 0, 0, 5), Tick(7)))
+    );
+    assert_eq!(nat.timers.seconds[Timer::Udp as usize], Some(20));
+    assert_eq!(
+        policy.rule_text(1).as_deref(),
+        Some("access-list 1 interface Out")
+    );
+    assert_eq!(policy.rule_text(2).as_deref(), Some("access-list 2 pool P"));
+    assert_eq!(
+        policy.rule_pool(2).map(|(name, pool)| (name, pool.size())),
+        Some(("P", 11))
+    );
+}
+
+#[test]
+fn a_reload_carries_live_state_over() {
+    let before = compile(TEXT, 7, None);
+    let _ = before.nat.rules[0].list.check(&from([10, 0, 0, 9]));
+    assert!(shared(&before, 0).claim(WorkerId(1), 1024));
+    shared(&before, 0).take(PortSpace::Udp, 1024);
+    // List 2 changes, a rule comes first, the pool and a static go.
+    let text = TEXT
+        .replace("access-list 2 permit", "access-list 2 deny")
+        .replace(
+            "ip nat inside source list 1",
+            "ip nat inside source list 3 interface Out overload\nip nat inside source list 1",
+        )
+        .replace("ip nat inside source static 10.0.0.6 192.0.2.6\n", "")
+        .replace("192.0.2.20", "192.0.2.21");
+    let after = compile(&text, 99, Some(&before));
+    let ids: Vec<u16> = after.nat.rules.iter().map(|r| r.id).collect();
+    assert_eq!(ids, [3, 1, 2]);
+    assert!(Arc::ptr_eq(&shared(&before, 0), &shared(&after, 1)));
+    assert!(Arc::ptr_eq(&shared(&after, 0), &shared(&after, 1)));
+    assert!(shared(&after, 0).in_use(PortSpace::Udp, 1024));
+    assert!(Arc::ptr_eq(
+        &before.nat.rules[0].list,
+        &after.nat.rules[1].list
+    ));
+    assert_eq!(after.nat.rules[1].list.hits(0), 1);
+    assert!(!Arc::ptr_eq(
+        &before.nat.rules[1].list,
+        &after.nat.rules[2].list
+    ));
+    assert!(
+        !Arc::ptr_eq(&pool(&before, 1), &pool(&after, 2)),
+        "another size is another pool"
+    );
+    assert_eq!(after.nat.statics.len(), 1);
+    assert!(Arc::ptr_eq(&before.nat.statics[0], &after.nat.statics[0]));
+    assert_eq!(after.nat.statics[0].created, Tick(7));
+    // The same again: the pool stays as well.
+    let again = compile(&text, 100, Some(&after));
+    assert!(Arc::ptr_eq(&pool(&after, 2), &pool(&again, 2)));
+}
+
+#[test]
+fn a_number_is_not_given_to_another_rule_in_the_reload_that_frees_it() {
+    let before = compile(TEXT, 0, None);
+    let text = TEXT.replace("source list 1 interface", "source list 3 interface");
+    let after = compile(&text, 0, Some(&before));
+    assert_eq!(
+        after.nat.rules.iter().map(|r| r.id).collect::<Vec<_>>(),
+        [3, 2]
+    );
+}
+
+#[test]
+fn a_learnt_address_is_used_where_none_is_configured() {
+    let text = TEXT.replace("ip address 192.0.2.1 255.255.255.0", "ip address dhcp");
+    let config = Arc::new(load(&text).0);
+    let none = Policy::compile(Arc::clone(&config), &HashMap::new(), Tick(0), None);
+    assert_eq!(none.nat.rules.len(), 1);
+    let learnt = HashMap::from([("out".to_owned(), Ipv4Addr::new(198, 51, 100, 7))]);
+    let policy = Policy::compile(config, &learnt, Tick(0), Some(&none));
+    assert_eq!(shared(&policy, 0).address, Ipv4Addr::new(198, 51, 100, 7));
+    assert_eq!(policy.nat.statics.len(), 2);
+}
+
+#[test]
+fn a_static_network_is_translated_host_by_host() {
+    let policy = compile(
+        "ip nat inside source static network 10.0.0.0 192.0.2.0 /28\n",
+        0,
+        None,
+    );
+    assert_eq!(policy.nat.statics.len(), 16);
+    let third = policy
+        .nat
+        .static_from_inside(Ipv4Addr::new(10, 0, 0, 3), 6, Some(80));
+    assert_eq!(third.map(|s| s.global), Some(Ipv4Addr::new(192, 0, 2, 3)));
+}
+
+#[test]
+fn what_is_not_active_is_not_compiled() {
+    let text = format!(
+        "{TEXT}ip nat inside source route-map R interface Out overload\nip nat inside source static 10.0.0.9 192.0.2.9 vrf green\n"
+    );
+    let policy = compile(&text, 0, None);
+    assert_eq!(policy.nat.rules.len(), 2);
+    assert_eq!(policy.nat.statics.len(), 2);
+}
