@@ -33,10 +33,12 @@ impl Sum {
             .iter()
             .map(|word| u64::from(u32::from_ne_bytes(*word)))
             .sum();
-        let mut last = [0; 4];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
+        let last = match *rest {
+            [a, b, c] => [a, b, c, 0],
+            [a, b] => [a, b, 0, 0],
+            [a] => [a, 0, 0, 0],
+            _ => [0; 4],
+        };
         Sum(self.0 + words + u64::from(u32::from_ne_bytes(last)))
     }
 

@@ -149,7 +149,9 @@ impl Ipv4 {
 /// - `L4Truncated`: shorter than the header of its protocol.
 /// - `FragmentMalformed`: a fragment that can't be part of a datagram, a first one without its
 ///   ports, flags and checksum, or one that would overwrite them (RFC 1858, RFC 3128).
-#[inline]
+// Inlined, so that the result is built where the caller wants it: copying it costs more than
+// reading the headers.
+#[inline(always)]
 pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
     const HEADERS: usize = ETHERNET_HEADER + IPV4_HEADER;
     let head: &[u8; HEADERS] = frame.first_chunk().ok_or(DropReason::FrameTooShort)?;
@@ -171,11 +173,8 @@ pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
         return Err(DropReason::IpChecksum);
     }
     let (src, dst) = (be32::<26, HEADERS>(head), be32::<30, HEADERS>(head));
-    if is_martian_source(src) && !(src == 0 && dst == u32::MAX) {
-        return Err(DropReason::IpSource);
-    }
-    if is_martian_destination(dst) {
-        return Err(DropReason::IpDestination);
+    if is_martian_source(src) | is_martian_destination(dst) {
+        martian(src, dst)?;
     }
     let protocol = head[23];
     let flags_and_offset = be16::<20, HEADERS>(head);
@@ -198,6 +197,19 @@ pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
     })
 }
 
+/// Which of two addresses is refused, if it is not the one case that is right.
+#[cold]
+fn martian(src: u32, dst: u32) -> Result<(), DropReason> {
+    let address_request = src == 0 && dst == u32::MAX;
+    if is_martian_source(src) && !address_request {
+        return Err(DropReason::IpSource);
+    }
+    if is_martian_destination(dst) {
+        return Err(DropReason::IpDestination);
+    }
+    Ok(())
+}
+
 /// Whether no host may have this address as its own (RFC 1812 section 5.3.7, RFC 1122 section
 /// 3.2.1.3): 0/8, 127/8, and from 224/4 up multicast, class E and broadcast.
 ///
@@ -207,7 +219,7 @@ pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
 #[must_use]
 pub fn is_martian_source(address: u32) -> bool {
     let net = address >> 24;
-    net.wrapping_sub(1) >= 223 || net == 127
+    (net.wrapping_sub(1) >= 223) | (net == 127)
 }
 
 /// Whether no packet may go to this address (RFC 1812 section 5.3.7): 0/8, 127/8, and class E but
@@ -216,21 +228,26 @@ pub fn is_martian_source(address: u32) -> bool {
 #[must_use]
 pub fn is_martian_destination(address: u32) -> bool {
     let net = address >> 24;
-    (net.wrapping_sub(1) >= 239 || net == 127) && address != u32::MAX
+    ((net.wrapping_sub(1) >= 239) | (net == 127)) & (address != u32::MAX)
 }
 
 /// Whether the IPv4 header of `header_len` octets at `at` has the right checksum.
-#[inline]
+#[inline(always)]
 pub(super) fn header_checksum_is_right(bytes: &[u8], at: usize, header_len: u8) -> bool {
     if usize::from(header_len) == IPV4_HEADER {
         // The usual length, known to the compiler.
         chunk::<IPV4_HEADER>(bytes, at)
             .is_some_and(|header| Sum::default().bytes(header).is_right())
     } else {
-        bytes
-            .get(at..at + usize::from(header_len))
-            .is_some_and(|header| Sum::default().bytes(header).is_right())
+        long_header_checksum_is_right(bytes, at, header_len)
     }
+}
+
+#[cold]
+fn long_header_checksum_is_right(bytes: &[u8], at: usize, header_len: u8) -> bool {
+    bytes
+        .get(at..at + usize::from(header_len))
+        .is_some_and(|header| Sum::default().bytes(header).is_right())
 }
 
 /// Takes the header's field apart that holds flags and fragment offset.
@@ -246,7 +263,7 @@ pub(super) fn fragment(flags_and_offset: u16) -> Option<Fragment> {
 }
 
 /// Reads the header after IPv4's; `None` where it is cut short.
-#[inline]
+#[inline(always)]
 fn read_l4(protocol: u8, l4: &[u8]) -> Option<L4> {
     match protocol {
         PROTO_TCP => {
@@ -302,7 +319,7 @@ fn read_fragment(
 }
 
 /// Sorts ICMP types into queries, errors and others. All have the same first 8 octets.
-#[inline]
+#[cold]
 fn icmp_kind(icmp: &[u8; 8]) -> L4 {
     let (icmp_type, code) = (icmp[0], icmp[1]);
     match icmp_type {

@@ -156,7 +156,7 @@ impl<'a> Ethernet<'a> {
 ///
 /// # Errors
 /// The reason to drop the packet: `FrameTooShort`, and those of [`ipv4::parse`].
-#[inline]
+#[inline(always)]
 pub fn parse(frame: &[u8], verify_ip_checksum: bool) -> Result<Parsed, DropReason> {
     let ethernet = Ethernet::new(frame).ok_or(DropReason::FrameTooShort)?;
     match ethernet.ethertype() {

@@ -1,6 +1,8 @@
 //! Tests of the wire, with etherparse as the oracle: it builds packets from scratch, and what the
 //! wire code makes by difference has to be the same to the last bit.
 
+#![allow(clippy::unwrap_used)]
+
 mod checksum;
 mod icmp_build;
 mod icmp_error;
