@@ -68,11 +68,11 @@ class Namespace:
 
     def ip(self, *lines, check=True):
         """Runs lines of `ip` commands (`link set eth0 up`), all in one go."""
-        return run("ip", "-n", self.name, "-batch", "-", input="\n".join(lines) + "\n", check=check)
+        return self.call("ip", "-batch", "-", input="\n".join(lines) + "\n", check=check)
 
     def ip_json(self, *words):
         """The JSON output of an `ip` command, as text."""
-        return run("ip", "-n", self.name, "-json", *words)
+        return self.call("ip", "-json", *words)
 
     def nft(self, script):
         """Loads an nftables script."""
