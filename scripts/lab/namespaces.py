@@ -13,6 +13,8 @@ import time
 
 ROOT = "/run/netns"
 _CLONE_NEWNET = 0x40000000
+# ethtool, nft and sysctl live where an ordinary PATH does not look.
+os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
