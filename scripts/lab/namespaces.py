@@ -13,6 +13,8 @@ import time
 
 ROOT = "/run/netns"
 _CLONE_NEWNET = 0x40000000
+# ethtool, nft and sysctl live where an ordinary PATH does not look.
+os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -68,11 +70,11 @@ class Namespace:
 
     def ip(self, *lines, check=True):
         """Runs lines of `ip` commands (`link set eth0 up`), all in one go."""
-        return run("ip", "-n", self.name, "-batch", "-", input="\n".join(lines) + "\n", check=check)
+        return self.call("ip", "-batch", "-", input="\n".join(lines) + "\n", check=check)
 
     def ip_json(self, *words):
         """The JSON output of an `ip` command, as text."""
-        return run("ip", "-n", self.name, "-json", *words)
+        return self.call("ip", "-json", *words)
 
     def nft(self, script):
         """Loads an nftables script."""
