@@ -2,3 +2,5 @@
 
 mod napt;
 mod support;
+mod tcp;
+mod timers;

@@ -22,9 +22,19 @@ pub(crate) struct Packet4 {
 
 #[derive(Debug, Clone)]
 enum Transport {
-    Tcp { sport: u16, dport: u16, flags: String },
-    Udp { sport: u16, dport: u16, checksum: bool },
-    Icmp { kind: [u8; 8] },
+    Tcp {
+        sport: u16,
+        dport: u16,
+        flags: String,
+    },
+    Udp {
+        sport: u16,
+        dport: u16,
+        checksum: bool,
+    },
+    Icmp {
+        kind: [u8; 8],
+    },
     Raw(u8),
 }
 
@@ -42,25 +52,43 @@ fn packet(src: Ipv4Addr, dst: Ipv4Addr, transport: Transport) -> Packet4 {
 }
 
 fn endpoint(text: &str) -> SocketAddrV4 {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no endpoint"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text} is no endpoint"))
 }
 
 fn address(text: &str) -> Ipv4Addr {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no address"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text} is no address"))
 }
 
 /// A UDP packet between two endpoints.
 pub(crate) fn udp(from: &str, to: &str) -> Packet4 {
     let (from, to) = (endpoint(from), endpoint(to));
     let (sport, dport, checksum) = (from.port(), to.port(), true);
-    packet(*from.ip(), *to.ip(), Transport::Udp { sport, dport, checksum })
+    packet(
+        *from.ip(),
+        *to.ip(),
+        Transport::Udp {
+            sport,
+            dport,
+            checksum,
+        },
+    )
 }
 
 /// A TCP packet with flags out of "FSRPA".
 pub(crate) fn tcp(from: &str, to: &str, flags: &str) -> Packet4 {
     let (from, to) = (endpoint(from), endpoint(to));
     let (sport, dport, flags) = (from.port(), to.port(), flags.to_owned());
-    packet(*from.ip(), *to.ip(), Transport::Tcp { sport, dport, flags })
+    packet(
+        *from.ip(),
+        *to.ip(),
+        Transport::Tcp {
+            sport,
+            dport,
+            flags,
+        },
+    )
 }
 
 fn icmp(from: &str, to: &str, kind: [u8; 8]) -> Packet4 {
@@ -145,7 +173,11 @@ impl Packet4 {
     fn datagram(&self) -> Vec<u8> {
         let (src, dst) = (self.src.octets(), self.dst.octets());
         let mut octets = match &self.transport {
-            Transport::Tcp { sport, dport, flags } => {
+            Transport::Tcp {
+                sport,
+                dport,
+                flags,
+            } => {
                 let mut header = TcpHeader::new(*sport, *dport, 1, 1000);
                 (header.syn, header.ack) = (flags.contains('S'), flags.contains('A'));
                 (header.fin, header.rst) = (flags.contains('F'), flags.contains('R'));
@@ -155,9 +187,14 @@ impl Packet4 {
                     .expect("short enough");
                 header.to_bytes().to_vec()
             }
-            Transport::Udp { sport, dport, checksum } => {
-                let mut header = UdpHeader::without_ipv4_checksum(*sport, *dport, self.payload.len())
-                    .expect("short enough");
+            Transport::Udp {
+                sport,
+                dport,
+                checksum,
+            } => {
+                let mut header =
+                    UdpHeader::without_ipv4_checksum(*sport, *dport, self.payload.len())
+                        .expect("short enough");
                 if *checksum {
                     header.checksum = header
                         .calc_checksum_ipv4_raw(src, dst, &self.payload)
@@ -176,7 +213,9 @@ impl Packet4 {
                         bytes5to8: [a, b, c, d],
                     },
                 };
-                Icmpv4Header::with_checksum(kind, &self.payload).to_bytes().to_vec()
+                Icmpv4Header::with_checksum(kind, &self.payload)
+                    .to_bytes()
+                    .to_vec()
             }
             Transport::Raw(_) => Vec::new(),
         };

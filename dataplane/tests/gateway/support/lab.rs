@@ -84,13 +84,28 @@ impl Lab {
             (net("198.51.100.0/24"), Route::Connected { port: OUTSIDE }),
             (net("192.0.2.0/24"), Route::Connected { port: PLAIN }),
             (net("10.2.0.0/24"), Route::Connected { port: INSIDE2 }),
-            (net("10.9.0.0/16"), Route::Via { port: INSIDE, via: [10, 1, 0, 254].into() }),
-            (net("0.0.0.0/0"), Route::Via { port: OUTSIDE, via: [198, 51, 100, 254].into() }),
+            (
+                net("10.9.0.0/16"),
+                Route::Via {
+                    port: INSIDE,
+                    via: [10, 1, 0, 254].into(),
+                },
+            ),
+            (
+                net("0.0.0.0/0"),
+                Route::Via {
+                    port: OUTSIDE,
+                    via: [198, 51, 100, 254].into(),
+                },
+            ),
         ];
         let hosts = |port: PortId, a: u8, b: u8, c: u8| {
             (2..=60).chain([254]).map(move |d| {
                 let address = Ipv4Addr::new(a, b, c, d);
-                (NextHop { port, address }, Neighbour::Reachable(mac_of(port, address)))
+                (
+                    NextHop { port, address },
+                    Neighbour::Reachable(mac_of(port, address)),
+                )
             })
         };
         let neighbours = hosts(INSIDE, 10, 1, 0)
@@ -100,8 +115,17 @@ impl Lab {
             .collect();
         let occupancy = Arc::new(Occupancy::default());
         let gateway = |me: u8| {
-            let options = Options { me: WorkerId(me), workers, sessions, seed: 0x5eed_0001 };
-            Gateway::new(options, Arc::new(WorkerStats::new(4)), Arc::clone(&occupancy))
+            let options = Options {
+                me: WorkerId(me),
+                workers,
+                sessions,
+                seed: 0x5eed_0001,
+            };
+            Gateway::new(
+                options,
+                Arc::new(WorkerStats::new(4)),
+                Arc::clone(&occupancy),
+            )
         };
         let mut lab = Lab {
             now: Millis(1_000),
@@ -161,7 +185,12 @@ impl Lab {
             _ => Ipv4Addr::UNSPECIFIED,
         };
         let sender = mac_of(port, link_neighbour(port, src));
-        ethernet(self.snapshot.interfaces[port.index()].mac, sender, 0x0800, ip)
+        ethernet(
+            self.snapshot.interfaces[port.index()].mac,
+            sender,
+            0x0800,
+            ip,
+        )
     }
 
     /// A frame arrives, at any worker.
@@ -189,8 +218,21 @@ impl Lab {
     }
 
     fn process(&mut self, at: usize, items: ArrayVec<Item<Frame>, BURST>) {
-        let Lab { workers, effects, snapshot, now, .. } = self;
-        workers[at].process(&mut Pass { now: *now, snapshot, out: effects }, items);
+        let Lab {
+            workers,
+            effects,
+            snapshot,
+            now,
+            ..
+        } = self;
+        workers[at].process(
+            &mut Pass {
+                now: *now,
+                snapshot,
+                out: effects,
+            },
+            items,
+        );
     }
 
     /// Workers take over what they hand to each other until nothing is left.
@@ -252,8 +294,18 @@ impl Lab {
     /// Every worker ages until it has nothing more to do now.
     pub(crate) fn poll(&mut self) {
         for at in 0..self.workers.len() {
-            let Lab { workers, effects, snapshot, now, .. } = self;
-            let pass = &mut Pass { now: *now, snapshot, out: effects };
+            let Lab {
+                workers,
+                effects,
+                snapshot,
+                now,
+                ..
+            } = self;
+            let pass = &mut Pass {
+                now: *now,
+                snapshot,
+                out: effects,
+            };
             while workers[at].age(pass) {}
         }
         self.settle();
@@ -262,7 +314,11 @@ impl Lab {
     /// Dynamic entries of all workers.
     pub(crate) fn entries(&self) -> usize {
         let entries = self.workers.iter().map(|w| w.table().len()).sum();
-        let counted: u64 = self.workers.iter().map(|w| w.stats().sessions.value()).sum();
+        let counted: u64 = self
+            .workers
+            .iter()
+            .map(|w| w.stats().sessions.value())
+            .sum();
         assert_eq!(self.occupancy.active(), entries as u64);
         assert_eq!(counted, entries as u64);
         entries
@@ -270,7 +326,10 @@ impl Lab {
 
     /// A counter over all workers.
     pub(crate) fn counted(&self, counter: Counter) -> u64 {
-        self.workers.iter().map(|w| w.stats().counter(counter)).sum()
+        self.workers
+            .iter()
+            .map(|w| w.stats().counter(counter))
+            .sum()
     }
 
     /// Drops for a reason over all workers.

@@ -25,8 +25,15 @@ pub(crate) struct Policy {
 /// An access list that permits sources: an address and its wildcard mask.
 pub(crate) fn permit(address: &str, wildcard: &str) -> Arc<AccessList> {
     let bits = |text: &str| text.parse::<Ipv4Addr>().expect("an address").to_bits();
-    let source = Wildcard { address: bits(address), dont_care: bits(wildcard) };
-    Arc::new(AccessList::new(vec![Entry::standard(10, Action::Permit, source)]))
+    let source = Wildcard {
+        address: bits(address),
+        dont_care: bits(wildcard),
+    };
+    Arc::new(AccessList::new(vec![Entry::standard(
+        10,
+        Action::Permit,
+        source,
+    )]))
 }
 
 /// `access-list 1 permit 10.0.0.0 0.255.255.255`.
@@ -70,7 +77,11 @@ impl Policy {
             self.globals.insert(pool.address(index), global);
         }
         let id = self.rules.len() as u16 + 1;
-        self.rules.push(Rule { id, list, target: Target::OneToOne(pool) });
+        self.rules.push(Rule {
+            id,
+            list,
+            target: Target::OneToOne(pool),
+        });
         self
     }
 
@@ -81,7 +92,11 @@ impl Policy {
 
     /// `ip nat inside source static tcp|udp INSIDE PORT GLOBAL PORT`.
     pub(crate) fn forward(self, protocol: u8, inside: (&str, u16), global: (&str, u16)) -> Policy {
-        let port = StaticPort { protocol, inside: inside.1, global: global.1 };
+        let port = StaticPort {
+            protocol,
+            inside: inside.1,
+            global: global.1,
+        };
         self.add_static(inside.0, global.0, Some(port))
     }
 
@@ -106,7 +121,11 @@ impl Policy {
 
     /// `ip nat translation port-timeout`.
     pub(crate) fn port_timer(mut self, protocol: u8, port: u16, seconds: Option<u32>) -> Policy {
-        self.timers.ports.push(PortTimer { protocol, port, seconds });
+        self.timers.ports.push(PortTimer {
+            protocol,
+            port,
+            seconds,
+        });
         self
     }
 

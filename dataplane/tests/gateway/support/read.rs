@@ -29,14 +29,24 @@ impl Seen {
 /// Checks an IPv4 packet and reads it. `exact`: nothing may follow it.
 pub(crate) fn read_ip(octets: &[u8], exact: bool) -> Seen {
     let (ip, rest) = Ipv4Header::from_slice(octets).expect("an IPv4 header");
-    assert_eq!(ip.header_checksum, ip.calc_header_checksum(), "IPv4 header checksum of {octets:02x?}");
+    assert_eq!(
+        ip.header_checksum,
+        ip.calc_header_checksum(),
+        "IPv4 header checksum of {octets:02x?}"
+    );
     let len = usize::from(ip.total_len) - ip.header_len();
     if exact {
         assert_eq!(rest.len(), len, "total length and frame length");
     }
     let body = &rest[..len];
     let (src, dst) = (Ipv4Addr::from(ip.source), Ipv4Addr::from(ip.destination));
-    let mut seen = Seen { sport: 0, dport: 0, line: String::new(), payload: body.to_vec(), ip };
+    let mut seen = Seen {
+        sport: 0,
+        dport: 0,
+        line: String::new(),
+        payload: body.to_vec(),
+        ip,
+    };
     let ip = &seen.ip;
     if ip.more_fragments || ip.fragment_offset.value() != 0 {
         let at = ip.fragment_offset.byte_offset();
@@ -46,7 +56,11 @@ pub(crate) fn read_ip(octets: &[u8], exact: bool) -> Seen {
             seen.dport = u16::from_be_bytes([body[2], body[3]]);
         }
         let ports = format!("{src}:{} > {dst}:{}", seen.sport, seen.dport);
-        seen.line = format!("frag {} {at}-{}{more} {ports}", ip.protocol.0, at as usize + len);
+        seen.line = format!(
+            "frag {} {at}-{}{more} {ports}",
+            ip.protocol.0,
+            at as usize + len
+        );
         return seen;
     }
     match ip.protocol.0 {
@@ -54,12 +68,21 @@ pub(crate) fn read_ip(octets: &[u8], exact: bool) -> Seen {
             let (tcp, payload) = TcpHeader::from_slice(body).expect("a TCP header");
             let sum = tcp.calc_checksum_ipv4(ip, payload).expect("short");
             assert_eq!(tcp.checksum, sum, "TCP checksum");
-            let flags: String = [(tcp.fin, 'F'), (tcp.syn, 'S'), (tcp.rst, 'R'), (tcp.psh, 'P'), (tcp.ack, 'A')]
-                .iter()
-                .filter_map(|(set, name)| set.then_some(*name))
-                .collect();
+            let flags: String = [
+                (tcp.fin, 'F'),
+                (tcp.syn, 'S'),
+                (tcp.rst, 'R'),
+                (tcp.psh, 'P'),
+                (tcp.ack, 'A'),
+            ]
+            .iter()
+            .filter_map(|(set, name)| set.then_some(*name))
+            .collect();
             (seen.sport, seen.dport) = (tcp.source_port, tcp.destination_port);
-            seen.line = format!("tcp {src}:{} > {dst}:{} {flags}", tcp.source_port, tcp.destination_port);
+            seen.line = format!(
+                "tcp {src}:{} > {dst}:{} {flags}",
+                tcp.source_port, tcp.destination_port
+            );
             seen.payload = payload.to_vec();
         }
         17 => {
@@ -73,7 +96,10 @@ pub(crate) fn read_ip(octets: &[u8], exact: bool) -> Seen {
                 assert_eq!(udp.checksum, sum, "UDP checksum");
             }
             (seen.sport, seen.dport) = (udp.source_port, udp.destination_port);
-            seen.line = format!("udp {src}:{} > {dst}:{}{note}", udp.source_port, udp.destination_port);
+            seen.line = format!(
+                "udp {src}:{} > {dst}:{}{note}",
+                udp.source_port, udp.destination_port
+            );
             seen.payload = payload.to_vec();
         }
         1 => read_icmp(&mut seen, body),
@@ -100,7 +126,10 @@ fn read_icmp(seen: &mut Seen, body: &[u8]) {
                 mtu if (kind, code) == (3, 4) => format!(" mtu {mtu}"),
                 _ => String::new(),
             };
-            format!("icmp {kind}/{code}{mtu} {src} > {dst} [{}]", read_quoted(payload))
+            format!(
+                "icmp {kind}/{code}{mtu} {src} > {dst} [{}]",
+                read_quoted(payload)
+            )
         }
         (kind, code) => format!("icmp {kind}/{code} {src} > {dst}"),
     };
@@ -109,7 +138,11 @@ fn read_icmp(seen: &mut Seen, body: &[u8]) {
 /// What an ICMP error quotes, checked as far as it is there.
 fn read_quoted(quoted: &[u8]) -> String {
     let (ip, rest) = Ipv4Header::from_slice(quoted).expect("a quoted IPv4 header");
-    assert_eq!(ip.header_checksum, ip.calc_header_checksum(), "quoted IPv4 header checksum");
+    assert_eq!(
+        ip.header_checksum,
+        ip.calc_header_checksum(),
+        "quoted IPv4 header checksum"
+    );
     let (src, dst) = (Ipv4Addr::from(ip.source), Ipv4Addr::from(ip.destination));
     let is_first = ip.fragment_offset.value() == 0;
     if rest.len() >= usize::from(ip.total_len) - ip.header_len() {
