@@ -56,6 +56,8 @@ impl<P: Packet> Gateway<P> {
         let wanted = Wanted { ip, key, hairpin };
         match self.create(pass.now, pass.snapshot, wanted) {
             Ok(Some(change)) => self.leave(pass, item, ip, change, hairpin),
+            // Answers to an untranslated host would not come back through here.
+            Ok(None) if hairpin => self.refused(DropReason::NoTranslation, item.meta),
             Ok(None) => self.route(pass, item, ip),
             Err(reason) => self.refused(reason, item.meta),
         }
