@@ -95,6 +95,9 @@ impl<P: Packet> Gateway<P> {
         quoted: &Quoted,
         direction: Direction,
     ) -> Option<Translated> {
+        if ip.dst != quoted.src {
+            return None; // an error goes to the sender of what it quotes
+        }
         let (sport, dport) = quoted_ports(quoted);
         // The quoted packet went the other way: its key is the reverse of one of this direction.
         let key = Key {
