@@ -155,6 +155,8 @@ enum Lookup {
         key: Key,
         hash: u64,
     },
+    /// An ICMP query from outside. Entries are for answers to those from inside.
+    Request(Key),
     /// The entry of the packet that this ICMP error quotes.
     Quoted(Direction),
 }
@@ -289,6 +291,9 @@ impl<P: Packet> Gateway<P> {
         };
         let lookup = match ip.l4 {
             L4::IcmpError { .. } => Lookup::Quoted(direction),
+            L4::IcmpQuery { .. } if direction == Direction::In && inside::is_request(&ip) => {
+                Lookup::Request(key_of(&ip, item.meta))
+            }
             _ => {
                 let key = key_of(&ip, item.meta);
                 Lookup::Flow {
@@ -312,6 +317,7 @@ impl<P: Packet> Gateway<P> {
         let Prepared { item, ip, lookup } = ready;
         match lookup {
             Lookup::None => self.route(pass, item, &ip),
+            Lookup::Request(key) => self.outside(pass, item, &ip, key),
             Lookup::Quoted(direction) => self.translate_error(pass, item, &ip, direction),
             Lookup::Flow {
                 direction,
