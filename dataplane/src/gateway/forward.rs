@@ -33,6 +33,11 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         at: u32,
     ) {
+        let flags = self.table.session(at).flags;
+        if flags & flag::HAIRPIN != 0 && direction == Direction::In && !item.meta.hairpin {
+            // Only what was translated here comes from a global address.
+            return self.refused(DropReason::IpSource, item.meta);
+        }
         self.stats.count(Counter::Hits);
         self.touch(pass.now, pass.snapshot, ip, direction, at);
         let session = self.table.session(at);
@@ -41,7 +46,7 @@ impl<P: Packet> Gateway<P> {
         } else {
             session.rewrite(direction)
         };
-        if direction == Direction::Out && session.flags & flag::HAIRPIN != 0 {
+        if direction == Direction::Out && flags & flag::HAIRPIN != 0 {
             self.hairpin(pass, item, ip, change);
             return;
         }

@@ -221,7 +221,10 @@ impl<P: Packet> Gateway<P> {
         let Some(sender) = Ethernet::new(packet.data()).map(Ethernet::src) else {
             return;
         };
-        if meta.hairpin || !icmp_build::may_answer(packet.data(), ip) {
+        let to_all = pass
+            .snapshot
+            .is_directed_broadcast(Ipv4Addr::from_bits(ip.src));
+        if meta.hairpin || to_all || !icmp_build::may_answer(packet.data(), ip) {
             return;
         }
         if !self.icmp_limit.pass(pass.now) {

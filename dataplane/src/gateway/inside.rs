@@ -58,6 +58,16 @@ impl<P: Packet> Gateway<P> {
             Ok(Some(change)) => self.leave(pass, item, ip, change, hairpin),
             // Answers to an untranslated host would not come back through here.
             Ok(None) if hairpin => self.refused(DropReason::NoTranslation, item.meta),
+            // Untranslated, it would look like somebody whom we translate.
+            Ok(None)
+                if pass
+                    .snapshot
+                    .nat
+                    .globals
+                    .contains_key(&Ipv4Addr::from_bits(ip.src)) =>
+            {
+                self.refused(DropReason::IpSource, item.meta);
+            }
             Ok(None) => self.route(pass, item, ip),
             Err(reason) => self.refused(reason, item.meta),
         }

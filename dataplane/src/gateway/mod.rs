@@ -14,6 +14,7 @@ mod requests;
 mod steer;
 mod waiting;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -315,18 +316,25 @@ impl<P: Packet> Gateway<P> {
 
     fn decide(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
         let Prepared { item, ip, lookup } = ready;
+        if let Lookup::Flow {
+            direction,
+            key,
+            hash,
+        } = lookup
+            && let Some(at) = self.table.find(hash, direction, ip.protocol, key)
+        {
+            return self.hit(pass, item, &ip, direction, at);
+        }
+        if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
+            return self.refused(reason, item.meta);
+        }
         match lookup {
             Lookup::None => self.route(pass, item, &ip),
             Lookup::Request(key) => self.outside(pass, item, &ip, key),
             Lookup::Quoted(direction) => self.translate_error(pass, item, &ip, direction),
-            Lookup::Flow {
-                direction,
-                key,
-                hash,
-            } => match self.table.find(hash, direction, ip.protocol, key) {
-                Some(at) => self.hit(pass, item, &ip, direction, at),
-                None if direction == Direction::Out => self.inside(pass, item, &ip, key),
-                None => self.outside(pass, item, &ip, key),
+            Lookup::Flow { direction, key, .. } => match direction {
+                Direction::Out => self.inside(pass, item, &ip, key),
+                Direction::In => self.outside(pass, item, &ip, key),
             },
         }
     }
@@ -378,6 +386,20 @@ impl<P: Packet> Gateway<P> {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// Why a packet without entry may not be forwarded, if it may not: nobody else has our addresses
+/// (RFC 1812 section 5.3.8), nobody is a network.
+fn unfit(snapshot: &Snapshot, meta: Meta, ip: &Ipv4) -> Option<DropReason> {
+    if meta.hairpin {
+        None
+    } else if snapshot.local(Ipv4Addr::from_bits(ip.src)).is_some() {
+        Some(DropReason::IpSource)
+    } else if snapshot.is_directed_broadcast(Ipv4Addr::from_bits(ip.dst)) {
+        Some(DropReason::IpDestination)
+    } else {
+        None
     }
 }
 
