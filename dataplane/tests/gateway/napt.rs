@@ -134,9 +134,6 @@ fn a_port_is_shared_by_flows_to_different_destinations() {
             &format!("0 udp {to} > {from}"),
         );
     }
-    // The one that made the port used goes first; the others still have it.
-    let Policy { globals, .. } = &lab.policy;
-    assert_eq!(globals.len(), 1);
     lab.assert_nothing_leaks();
 }
 
@@ -258,8 +255,7 @@ fn nothing_from_outside_makes_an_entry() {
             "punt 1 udp 203.0.113.5:9 > 198.51.100.1:5000",
         );
         for flags in ["S", "A", "SA", "FA", "RA"] {
-            let wanted =
-                format!("punt 1 tcp 203.0.113.5:9 > 198.51.100.1:5000 {flags}").replace("SA", "SA");
+            let wanted = format!("punt 1 tcp 203.0.113.5:9 > 198.51.100.1:5000 {flags}");
             let got = lab.run(OUTSIDE, tcp(OUT, "198.51.100.1:5000", flags));
             assert_eq!(got, [wanted]);
         }
