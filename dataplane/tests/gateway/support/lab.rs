@@ -80,19 +80,22 @@ impl Lab {
             interface("Inside2", 3, Side::Inside, "10.2.0.1/24"),
         ];
         let routes = vec![
-            (net("10.1.0.0/24"), Route::Connected { port: INSIDE }),
-            (net("198.51.100.0/24"), Route::Connected { port: OUTSIDE }),
-            (net("192.0.2.0/24"), Route::Connected { port: PLAIN }),
-            (net("10.2.0.0/24"), Route::Connected { port: INSIDE2 }),
+            (net_of("10.1.0.0/24"), Route::Connected { port: INSIDE }),
             (
-                net("10.9.0.0/16"),
+                net_of("198.51.100.0/24"),
+                Route::Connected { port: OUTSIDE },
+            ),
+            (net_of("192.0.2.0/24"), Route::Connected { port: PLAIN }),
+            (net_of("10.2.0.0/24"), Route::Connected { port: INSIDE2 }),
+            (
+                net_of("10.9.0.0/16"),
                 Route::Via {
                     port: INSIDE,
                     via: [10, 1, 0, 254].into(),
                 },
             ),
             (
-                net("0.0.0.0/0"),
+                net_of("0.0.0.0/0"),
                 Route::Via {
                     port: OUTSIDE,
                     via: [198, 51, 100, 254].into(),
@@ -233,6 +236,16 @@ impl Lab {
             },
             items,
         );
+    }
+
+    /// A frame arrives inside; what happens stays in `effects`, unchecked.
+    pub(crate) fn workers_process(&mut self, frame: &[u8]) {
+        let item = Item {
+            packet: Frame::new(frame),
+            meta: Meta::arrived(INSIDE),
+        };
+        self.process(0, [item].into_iter().collect());
+        self.settle();
     }
 
     /// Workers take over what they hand to each other until nothing is left.
@@ -397,7 +410,8 @@ impl Lab {
     }
 }
 
-pub(crate) fn net(text: &str) -> Ipv4Net {
+/// A prefix.
+pub(crate) fn net_of(text: &str) -> Ipv4Net {
     text.parse().expect("a prefix")
 }
 

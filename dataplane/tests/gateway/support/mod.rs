@@ -9,14 +9,6 @@ mod read;
 
 pub(crate) use build::{Packet4, error, ethernet, ping, pong, raw, tcp, udp};
 pub(crate) use frame::{Effects, Frame};
-pub(crate) use lab::{INSIDE, INSIDE2, Lab, OUTSIDE, PLAIN, each, each_with};
+pub(crate) use lab::{INSIDE, INSIDE2, Lab, OUTSIDE, PLAIN, each, each_with, net_of};
 pub(crate) use policy::{Policy, permit, permit_all};
 pub(crate) use read::{Seen, describe};
-
-/// The appliance's own addresses and those of its hosts.
-pub(crate) mod net {
-    /// The appliance inside.
-    pub(crate) const OURS_INSIDE: &str = "10.1.0.1";
-    /// The appliance outside: the address of `overload`.
-    pub(crate) const OURS: &str = "198.51.100.1";
-}
