@@ -220,7 +220,10 @@ impl<P: Packet> Gateway<P> {
         let mut pieces = std::mem::take(&mut self.pieces);
         match split::split(packet.data(), ip, mtu, pass.out, |piece| pieces.push(piece)) {
             Ok(_) => self.stats.count(Counter::Fragmented),
-            Err(reason) => self.refused(reason, meta),
+            Err(reason) => {
+                pieces.clear(); // nobody can use a part
+                self.refused(reason, meta);
+            }
         }
         for piece in pieces.drain(..) {
             self.send(pass, piece, hop.to, hop.neighbour, meta);
