@@ -241,11 +241,11 @@ impl<P: Packet> Gateway<P> {
         meta: Meta,
     ) {
         if let Some(Neighbour::Reachable(mac)) = neighbour {
-            if let Some(egress) = pass.snapshot.interface(to.port) {
-                rewrite::set_macs(packet.data_mut(), mac, egress.mac);
-                pass.out.transmit(to.port, packet);
-            }
-            return;
+            let Some(egress) = pass.snapshot.interface(to.port) else {
+                return self.refused(DropReason::PortDown, meta);
+            };
+            rewrite::set_macs(packet.data_mut(), mac, egress.mac);
+            return pass.out.transmit(to.port, packet);
         }
         match self.waiting.hold(pass.now, to, (meta.port, packet)) {
             Ok(first) => {
@@ -260,9 +260,11 @@ impl<P: Packet> Gateway<P> {
 
     /// Sends or drops the packets that no longer wait for a MAC address.
     pub(super) fn release_waiting(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
-        if self.waiting.is_empty() {
+        let moment = (pass.snapshot.generation, pass.now.tick());
+        if self.waiting.is_empty() || self.waiting_checked == moment {
             return false;
         }
+        self.waiting_checked = moment;
         let mut any = false;
         while let Some(outcome) = self.waiting.next(pass.now, &pass.snapshot.fib) {
             any = true;

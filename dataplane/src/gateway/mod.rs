@@ -27,7 +27,7 @@ use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
 use crate::table::Table;
-use crate::time::Millis;
+use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
 use limit::Limiter;
@@ -128,6 +128,8 @@ pub struct Gateway<P> {
     /// Fragments that wait no longer: they go on after the burst.
     released: Vec<Item<P>>,
     waiting: Waiting<(PortId, P)>,
+    /// The snapshot and moment for which all that could leave `waiting` has left.
+    waiting_checked: (u32, Tick),
     /// Where a packet that is cut into fragments puts them.
     pieces: Vec<P>,
     icmp_limit: Limiter,
@@ -173,6 +175,7 @@ impl<P: Packet> Gateway<P> {
             fragments: Fragments::new(limits),
             released: Vec::with_capacity(limits.held as usize),
             waiting: Waiting::new(),
+            waiting_checked: (0, Tick(0)),
             pieces: Vec::with_capacity(MAX_PIECES),
             icmp_limit: Limiter::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_AT_ONCE),
             retry_limit: Limiter::new(RETRIES_PER_SECOND, RETRIES_AT_ONCE),
@@ -201,6 +204,8 @@ impl<P: Packet> Gateway<P> {
         pass: &mut Pass<'_, impl Output<P>>,
         items: ArrayVec<Item<P>, BURST>,
     ) {
+        // Before this burst's packets, so that none of them overtakes one that waited.
+        self.release_waiting(pass);
         let mut prepared = ArrayVec::<Prepared<P>, BURST>::new();
         for item in items {
             if let Some(ready) = self.prepare(pass, item) {

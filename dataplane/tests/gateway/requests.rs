@@ -216,7 +216,7 @@ fn an_overload_address_that_becomes_a_pools() {
             lab.expect(
                 OUTSIDE,
                 udp("198.51.100.9:7", "203.0.113.200:8"),
-                "0 udp 198.51.100.9:7 > 10.2.0.7:8",
+                "3 udp 198.51.100.9:7 > 10.2.0.7:8",
             );
         },
     );
