@@ -219,12 +219,12 @@ impl Session {
             TcpState::Reset
         } else if both(tcp_bit::FIN) {
             TcpState::Closed
+        } else if !both(tcp_bit::SYN) {
+            TcpState::Syn
         } else if self.tcp & (tcp_bit::FIN[0] | tcp_bit::FIN[1]) != 0 {
             TcpState::FinOneWay
-        } else if both(tcp_bit::SYN) {
-            TcpState::Established
         } else {
-            TcpState::Syn
+            TcpState::Established
         })
     }
 

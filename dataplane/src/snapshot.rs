@@ -98,4 +98,13 @@ impl Snapshot {
             .position(|i| i.address.is_some_and(|a| a.addr() == address))
             .map(|at| PortId(at as u8))
     }
+
+    /// Whether `address` stands for all hosts of a connected network, or for the network: no host
+    /// has it, and nothing is forwarded to it (RFC 1812 section 5.3.5, RFC 2644).
+    #[must_use]
+    pub fn is_directed_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.interfaces.iter().filter_map(|i| i.address).any(|net| {
+            net.prefix_len() < 31 && (net.broadcast() == address || net.network() == address)
+        })
+    }
 }

@@ -253,9 +253,12 @@ impl<P: Packet> Gateway<P> {
                     address.release(me, space, global.port, session.flags & flag::PORT_MARK != 0);
                 }
             }
-            Some(Global::OneToOne(pool, index)) => pool.release(me, *index),
-            // The address has left the configuration, and what it kept count of with it.
-            Some(Global::Static) | None => {}
+            Some(Global::OneToOne(pool, index)) if session.is_address_entry() => {
+                pool.release(me, *index);
+            }
+            // The address has left the configuration or changed its use, and what it kept count
+            // of has gone with it.
+            Some(Global::OneToOne(..) | Global::Static) | None => {}
         }
     }
 }

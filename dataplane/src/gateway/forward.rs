@@ -22,8 +22,19 @@ pub(super) struct Hop {
     place: Option<u32>,
 }
 
+/// Where the packets of an entry go in the present snapshot.
+enum Way {
+    /// To this next hop.
+    To(Hop),
+    /// No longer outside: routes have changed, and nothing is to be translated.
+    Inside,
+    /// No route.
+    Nowhere,
+}
+
 impl<P: Packet> Gateway<P> {
-    /// A packet of a known entry.
+    /// A packet of a known entry. (Address entries are found by [`Gateway::inside`] and
+    /// [`Gateway::outside`].)
     #[inline]
     pub(super) fn hit(
         &mut self,
@@ -33,21 +44,22 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         at: u32,
     ) {
+        let flags = self.table.session(at).flags;
+        if flags & flag::HAIRPIN != 0 && direction == Direction::In && !item.meta.hairpin {
+            // Only what was translated here comes from a global address.
+            return self.refused(DropReason::IpSource, item.meta);
+        }
         self.stats.count(Counter::Hits);
         self.touch(pass.now, pass.snapshot, ip, direction, at);
-        let session = self.table.session(at);
-        let change = if session.is_address_entry() {
-            address_rewrite(ip, direction, session.keys[direction.reverse() as usize])
-        } else {
-            session.rewrite(direction)
-        };
-        if direction == Direction::Out && session.flags & flag::HAIRPIN != 0 {
+        let change = self.table.session(at).rewrite(direction);
+        if direction == Direction::Out && flags & flag::HAIRPIN != 0 {
             self.hairpin(pass, item, ip, change);
             return;
         }
         match self.session_hop(pass.snapshot, at, direction, change.to().dst) {
-            Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
-            None => self.no_route(pass, item, ip),
+            Way::To(hop) => self.forward(pass, item, ip, hop, Some(change)),
+            Way::Inside => self.route(pass, item, ip),
+            Way::Nowhere => self.no_route(pass, item, ip),
         }
     }
 
@@ -75,38 +87,34 @@ impl<P: Packet> Gateway<P> {
 
     /// The next hop of an entry's packets, looked up once a snapshot.
     #[inline]
-    fn session_hop(
-        &mut self,
-        snapshot: &Snapshot,
-        at: u32,
-        direction: Direction,
-        to: u32,
-    ) -> Option<Hop> {
+    fn session_hop(&mut self, snapshot: &Snapshot, at: u32, direction: Direction, to: u32) -> Way {
         let session = self.table.session_mut(at);
         if session.generation != snapshot.generation {
             session.generation = snapshot.generation;
             session.hop = [HOP_UNKNOWN; 2];
         }
         let place = session.hop[direction as usize];
-        // An address entry has many destinations outbound: its next hop is none of its own.
         if place != HOP_UNKNOWN
             && let Some((to, neighbour)) = snapshot.fib.neighbour_at(u32::from(place))
         {
-            return Some(Hop {
+            return Way::To(Hop {
                 to,
                 neighbour: Some(neighbour),
                 place: None,
             });
         }
-        let hop = next_hop(snapshot, to)?;
-        let one_destination = direction == Direction::In || !session.is_address_entry();
+        let Some(hop) = next_hop(snapshot, to) else {
+            return Way::Nowhere;
+        };
+        if direction == Direction::Out && !leaves_outside(snapshot, hop.to.port) {
+            return Way::Inside;
+        }
         if let Some(place) = hop.place.and_then(|place| u16::try_from(place).ok())
-            && one_destination
             && place != HOP_UNKNOWN
         {
             session.hop[direction as usize] = place;
         }
-        Some(hop)
+        Way::To(hop)
     }
 
     /// Forwards a packet as it is.
@@ -215,7 +223,10 @@ impl<P: Packet> Gateway<P> {
         let mut pieces = std::mem::take(&mut self.pieces);
         match split::split(packet.data(), ip, mtu, pass.out, |piece| pieces.push(piece)) {
             Ok(_) => self.stats.count(Counter::Fragmented),
-            Err(reason) => self.refused(reason, meta),
+            Err(reason) => {
+                pieces.clear(); // nobody can use a part
+                self.refused(reason, meta);
+            }
         }
         for piece in pieces.drain(..) {
             self.send(pass, piece, hop.to, hop.neighbour, meta);
@@ -233,11 +244,11 @@ impl<P: Packet> Gateway<P> {
         meta: Meta,
     ) {
         if let Some(Neighbour::Reachable(mac)) = neighbour {
-            if let Some(egress) = pass.snapshot.interface(to.port) {
-                rewrite::set_macs(packet.data_mut(), mac, egress.mac);
-                pass.out.transmit(to.port, packet);
-            }
-            return;
+            let Some(egress) = pass.snapshot.interface(to.port) else {
+                return self.refused(DropReason::PortDown, meta);
+            };
+            rewrite::set_macs(packet.data_mut(), mac, egress.mac);
+            return pass.out.transmit(to.port, packet);
         }
         match self.waiting.hold(pass.now, to, (meta.port, packet)) {
             Ok(first) => {
@@ -252,9 +263,11 @@ impl<P: Packet> Gateway<P> {
 
     /// Sends or drops the packets that no longer wait for a MAC address.
     pub(super) fn release_waiting(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
-        if self.waiting.is_empty() {
+        let moment = (pass.snapshot.generation, pass.now.tick());
+        if self.waiting.is_empty() || self.waiting_checked == moment {
             return false;
         }
+        self.waiting_checked = moment;
         let mut any = false;
         while let Some(outcome) = self.waiting.next(pass.now, &pass.snapshot.fib) {
             any = true;
@@ -313,16 +326,6 @@ pub(super) fn leaves_outside(snapshot: &Snapshot, port: PortId) -> bool {
     snapshot
         .interface(port)
         .is_some_and(|i| i.side == Side::Outside)
-}
-
-/// What an address entry makes of a packet: its inside host's address is replaced, all else stays.
-/// `other` is the entry's key of the other direction.
-fn address_rewrite(ip: &Ipv4, direction: Direction, other: Endpoints) -> Rewrite {
-    let (src, dst) = match direction {
-        Direction::Out => (other.dst, ip.dst),
-        Direction::In => (ip.src, other.src),
-    };
-    rewrite_addresses(ip, src, dst)
 }
 
 /// The rewrite that gives a packet other addresses and keeps its ports.

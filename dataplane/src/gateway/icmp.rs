@@ -95,6 +95,9 @@ impl<P: Packet> Gateway<P> {
         quoted: &Quoted,
         direction: Direction,
     ) -> Option<Translated> {
+        if ip.dst != quoted.src {
+            return None; // an error goes to the sender of what it quotes
+        }
         let (sport, dport) = quoted_ports(quoted);
         // The quoted packet went the other way: its key is the reverse of one of this direction.
         let key = Key {
@@ -218,7 +221,10 @@ impl<P: Packet> Gateway<P> {
         let Some(sender) = Ethernet::new(packet.data()).map(Ethernet::src) else {
             return;
         };
-        if meta.hairpin || !icmp_build::may_answer(packet.data(), ip) {
+        let to_all = pass
+            .snapshot
+            .is_directed_broadcast(Ipv4Addr::from_bits(ip.src));
+        if meta.hairpin || to_all || !icmp_build::may_answer(packet.data(), ip) {
             return;
         }
         if !self.icmp_limit.pass(pass.now) {

@@ -10,7 +10,7 @@ use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
-use crate::wire::{Ipv4, L4, Rewrite, tcp_flags};
+use crate::wire::{Ipv4, L4, Rewrite, icmp_type, tcp_flags};
 
 impl<P: Packet> Gateway<P> {
     /// Statics first, then address entries, then the rules; what none of them wants is routed.
@@ -56,6 +56,18 @@ impl<P: Packet> Gateway<P> {
         let wanted = Wanted { ip, key, hairpin };
         match self.create(pass.now, pass.snapshot, wanted) {
             Ok(Some(change)) => self.leave(pass, item, ip, change, hairpin),
+            // Answers to an untranslated host would not come back through here.
+            Ok(None) if hairpin => self.refused(DropReason::NoTranslation, item.meta),
+            // Untranslated, it would look like somebody whom we translate.
+            Ok(None)
+                if pass
+                    .snapshot
+                    .nat
+                    .globals
+                    .contains_key(&Ipv4Addr::from_bits(ip.src)) =>
+            {
+                self.refused(DropReason::IpSource, item.meta);
+            }
             Ok(None) => self.route(pass, item, ip),
             Err(reason) => self.refused(reason, item.meta),
         }
@@ -96,8 +108,7 @@ impl<P: Packet> Gateway<P> {
             Some(Global::Overload(global)) if local => {
                 let in_use =
                     port_space(ip.protocol).is_some_and(|space| global.in_use(space, key.dport));
-                let answer = matches!(ip.l4, L4::IcmpQuery { .. });
-                if in_use && !answer {
+                if in_use && !is_request(ip) {
                     Destination::Hairpin
                 } else {
                     Destination::Ours
@@ -143,19 +154,21 @@ pub(super) fn may_begin(ip: &Ipv4) -> bool {
     !matches!(ip.l4, L4::Tcp { flags, .. } if flags & tcp_flags::RST != 0)
 }
 
+/// Whether it is an ICMP query, not the answer to one.
+pub(super) fn is_request(ip: &Ipv4) -> bool {
+    use icmp_type::{ECHO, INFORMATION, MASK, TIMESTAMP};
+    let L4::IcmpQuery { icmp_type, .. } = ip.l4 else {
+        return false;
+    };
+    matches!(icmp_type, ECHO | TIMESTAMP | INFORMATION | MASK)
+}
+
 /// Why a packet that some rule permits can't have an entry under overload, if it can't.
 pub(super) fn untranslatable(ip: &Ipv4) -> Option<DropReason> {
-    const ECHO: u8 = 8;
-    const TIMESTAMP: u8 = 13;
-    const INFORMATION: u8 = 15;
-    const MASK: u8 = 17;
     match ip.l4 {
+        _ if is_request(ip) => None,
         L4::Tcp { .. } | L4::Udp { .. } => None,
         L4::LaterFragment if port_space(ip.protocol).is_some() => None,
-        L4::IcmpQuery {
-            icmp_type: ECHO | TIMESTAMP | INFORMATION | MASK,
-            ..
-        } => None,
         L4::IcmpQuery { .. } | L4::IcmpOther { .. } | L4::IcmpError { .. } => {
             Some(DropReason::IcmpNotTranslatable)
         }

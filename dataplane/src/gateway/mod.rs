@@ -14,6 +14,7 @@ mod requests;
 mod steer;
 mod waiting;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -26,7 +27,7 @@ use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
 use crate::table::Table;
-use crate::time::Millis;
+use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
 use limit::Limiter;
@@ -127,6 +128,8 @@ pub struct Gateway<P> {
     /// Fragments that wait no longer: they go on after the burst.
     released: Vec<Item<P>>,
     waiting: Waiting<(PortId, P)>,
+    /// The snapshot and moment for which all that could leave `waiting` has left.
+    waiting_checked: (u32, Tick),
     /// Where a packet that is cut into fragments puts them.
     pieces: Vec<P>,
     icmp_limit: Limiter,
@@ -155,6 +158,8 @@ enum Lookup {
         key: Key,
         hash: u64,
     },
+    /// An ICMP query from outside. Entries are for answers to those from inside.
+    Request(Key),
     /// The entry of the packet that this ICMP error quotes.
     Quoted(Direction),
 }
@@ -170,6 +175,7 @@ impl<P: Packet> Gateway<P> {
             fragments: Fragments::new(limits),
             released: Vec::with_capacity(limits.held as usize),
             waiting: Waiting::new(),
+            waiting_checked: (0, Tick(0)),
             pieces: Vec::with_capacity(MAX_PIECES),
             icmp_limit: Limiter::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_AT_ONCE),
             retry_limit: Limiter::new(RETRIES_PER_SECOND, RETRIES_AT_ONCE),
@@ -198,6 +204,8 @@ impl<P: Packet> Gateway<P> {
         pass: &mut Pass<'_, impl Output<P>>,
         items: ArrayVec<Item<P>, BURST>,
     ) {
+        // Before this burst's packets, so that none of them overtakes one that waited.
+        self.release_waiting(pass);
         let mut prepared = ArrayVec::<Prepared<P>, BURST>::new();
         for item in items {
             if let Some(ready) = self.prepare(pass, item) {
@@ -289,6 +297,9 @@ impl<P: Packet> Gateway<P> {
         };
         let lookup = match ip.l4 {
             L4::IcmpError { .. } => Lookup::Quoted(direction),
+            L4::IcmpQuery { .. } if direction == Direction::In && inside::is_request(&ip) => {
+                Lookup::Request(key_of(&ip, item.meta))
+            }
             _ => {
                 let key = key_of(&ip, item.meta);
                 Lookup::Flow {
@@ -310,17 +321,25 @@ impl<P: Packet> Gateway<P> {
 
     fn decide(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
         let Prepared { item, ip, lookup } = ready;
+        if let Lookup::Flow {
+            direction,
+            key,
+            hash,
+        } = lookup
+            && let Some(at) = self.table.find(hash, direction, ip.protocol, key)
+        {
+            return self.hit(pass, item, &ip, direction, at);
+        }
+        if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
+            return self.refused(reason, item.meta);
+        }
         match lookup {
             Lookup::None => self.route(pass, item, &ip),
+            Lookup::Request(key) => self.outside(pass, item, &ip, key),
             Lookup::Quoted(direction) => self.translate_error(pass, item, &ip, direction),
-            Lookup::Flow {
-                direction,
-                key,
-                hash,
-            } => match self.table.find(hash, direction, ip.protocol, key) {
-                Some(at) => self.hit(pass, item, &ip, direction, at),
-                None if direction == Direction::Out => self.inside(pass, item, &ip, key),
-                None => self.outside(pass, item, &ip, key),
+            Lookup::Flow { direction, key, .. } => match direction {
+                Direction::Out => self.inside(pass, item, &ip, key),
+                Direction::In => self.outside(pass, item, &ip, key),
             },
         }
     }
@@ -372,6 +391,20 @@ impl<P: Packet> Gateway<P> {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// Why a packet without entry may not be forwarded, if it may not: nobody else has our addresses
+/// (RFC 1812 section 5.3.8), nobody is a network.
+fn unfit(snapshot: &Snapshot, meta: Meta, ip: &Ipv4) -> Option<DropReason> {
+    if meta.hairpin {
+        None
+    } else if snapshot.local(Ipv4Addr::from_bits(ip.src)).is_some() {
+        Some(DropReason::IpSource)
+    } else if snapshot.is_directed_broadcast(Ipv4Addr::from_bits(ip.dst)) {
+        Some(DropReason::IpDestination)
+    } else {
+        None
     }
 }
 

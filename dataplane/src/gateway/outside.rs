@@ -47,7 +47,6 @@ impl<P: Packet> Gateway<P> {
         } else if pass.snapshot.local(address).is_some() {
             self.punt(pass, Counter::PuntedLocal, item);
         } else if global.is_some() {
-            self.stats.count(Counter::Misses);
             self.refused(DropReason::NoTranslation, item.meta);
         } else {
             self.route(pass, item, ip);

@@ -29,7 +29,8 @@ impl<P: Packet> Gateway<P> {
                 key,
                 ..
             } => self.owner_of_client(key.src),
-            Lookup::Flow {
+            Lookup::Request(key)
+            | Lookup::Flow {
                 direction: Direction::In,
                 key,
                 ..

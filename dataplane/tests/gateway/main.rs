@@ -1,0 +1,15 @@
+//! The gateway as a whole, in virtual time: packets in, frames out, with one, two and three workers.
+
+mod fragments;
+mod hairpin;
+mod icmp_errors;
+mod local;
+mod napt;
+mod neighbours;
+mod pools;
+mod requests;
+mod routing;
+mod statics;
+mod support;
+mod tcp;
+mod timers;

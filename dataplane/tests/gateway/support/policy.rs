@@ -1,0 +1,148 @@
+//! NAT policies, a line each.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
+use spillway_dataplane::nat::{
+    Global, GlobalAddress, Nat, OneToOnePool, PortTimer, Rule, Static, StaticPort, Target, Timer,
+    Timers,
+};
+use spillway_dataplane::time::Tick;
+
+/// A policy that can be changed and made into what workers read.
+#[derive(Default)]
+pub(crate) struct Policy {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) statics: Vec<Arc<Static>>,
+    pub(crate) globals: HashMap<Ipv4Addr, Global>,
+    pub(crate) timers: Timers,
+    pub(crate) max_entries: u32,
+}
+
+/// An access list that permits sources: an address and its wildcard mask.
+pub(crate) fn permit(address: &str, wildcard: &str) -> Arc<AccessList> {
+    let bits = |text: &str| text.parse::<Ipv4Addr>().expect("an address").to_bits();
+    let source = Wildcard {
+        address: bits(address),
+        dont_care: bits(wildcard),
+    };
+    Arc::new(AccessList::new(vec![Entry::standard(
+        10,
+        Action::Permit,
+        source,
+    )]))
+}
+
+/// `access-list 1 permit 10.0.0.0 0.255.255.255`.
+pub(crate) fn permit_all() -> Arc<AccessList> {
+    permit("10.0.0.0", "0.255.255.255")
+}
+
+fn address(text: &str) -> Ipv4Addr {
+    text.parse().expect("an address")
+}
+
+impl Policy {
+    /// `ip nat inside source list 1 interface Outside overload`.
+    pub(crate) fn overload() -> Policy {
+        Policy::default().rule_overload(permit_all(), &["198.51.100.1"])
+    }
+
+    /// Another rule with overload.
+    pub(crate) fn rule_overload(mut self, list: Arc<AccessList>, addresses: &[&str]) -> Policy {
+        let addresses: Vec<_> = addresses.iter().map(|a| self.global(a)).collect();
+        let id = self.rules.len() as u16 + 1;
+        let target = Target::Overload(addresses.into());
+        self.rules.push(Rule { id, list, target });
+        self
+    }
+
+    /// The address with its ports; one and the same however often it is asked for.
+    pub(crate) fn global(&mut self, text: &str) -> Arc<GlobalAddress> {
+        let made = || Global::Overload(Arc::new(GlobalAddress::new(address(text))));
+        match self.globals.entry(address(text)).or_insert_with(made) {
+            Global::Overload(global) => Arc::clone(global),
+            _ => panic!("{text} is something else"),
+        }
+    }
+
+    /// A rule without overload.
+    pub(crate) fn rule_pool(mut self, list: Arc<AccessList>, first: &str, size: u32) -> Policy {
+        let pool = Arc::new(OneToOnePool::new(address(first), size));
+        for index in 0..size {
+            let global = Global::OneToOne(Arc::clone(&pool), index);
+            self.globals.insert(pool.address(index), global);
+        }
+        let id = self.rules.len() as u16 + 1;
+        self.rules.push(Rule {
+            id,
+            list,
+            target: Target::OneToOne(pool),
+        });
+        self
+    }
+
+    /// `ip nat inside source static INSIDE GLOBAL`.
+    pub(crate) fn fixed(self, inside: &str, global: &str) -> Policy {
+        self.add_static(inside, global, None)
+    }
+
+    /// `ip nat inside source static tcp|udp INSIDE PORT GLOBAL PORT`.
+    pub(crate) fn forward(self, protocol: u8, inside: (&str, u16), global: (&str, u16)) -> Policy {
+        let port = StaticPort {
+            protocol,
+            inside: inside.1,
+            global: global.1,
+        };
+        self.add_static(inside.0, global.0, Some(port))
+    }
+
+    fn add_static(mut self, inside: &str, global: &str, port: Option<StaticPort>) -> Policy {
+        let (inside, global) = (address(inside), address(global));
+        self.globals.entry(global).or_insert(Global::Static);
+        self.statics.push(Arc::new(Static {
+            port,
+            inside,
+            global,
+            created: Tick(0),
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
+    /// One timer; `None` means never.
+    pub(crate) fn timer(mut self, timer: Timer, seconds: Option<u32>) -> Policy {
+        self.timers.seconds[timer as usize] = seconds;
+        self
+    }
+
+    /// `ip nat translation port-timeout`.
+    pub(crate) fn port_timer(mut self, protocol: u8, port: u16, seconds: Option<u32>) -> Policy {
+        self.timers.ports.push(PortTimer {
+            protocol,
+            port,
+            seconds,
+        });
+        self
+    }
+
+    /// `ip nat translation max-entries`.
+    pub(crate) fn max_entries(mut self, most: u32) -> Policy {
+        self.max_entries = most;
+        self
+    }
+
+    /// What workers read.
+    pub(crate) fn nat(&self) -> Nat {
+        Nat::new(
+            self.rules.clone(),
+            self.statics.clone(),
+            self.globals.clone(),
+            self.timers.clone(),
+            self.max_entries,
+        )
+    }
+}
