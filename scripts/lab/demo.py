@@ -14,7 +14,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lab import guard, traffic  # noqa: E402
-from lab.devices import KernelNat, Spillway, configuration, translations_in_kernel  # noqa: E402
+from lab.devices import HTTP_PORT, KernelNat, Spillway, configuration, translations_in_kernel  # noqa: E402
 from lab.report import Report, expect  # noqa: E402
 from lab.topology import INSIDE_GATEWAY, OUT, OUTSIDE_ADDRESS, Lab, end_on_signals, wait_until  # noqa: E402
 
@@ -168,7 +168,7 @@ def keep(lab, report):
         program = os.path.relpath(device.program)
         lines += [f"{program} show ip nat translations verbose --socket {device.socket}",
                   f"{program} show ip nat statistics --json --socket {device.socket}",
-                  f"ip netns exec {space} curl -s http://127.0.0.1:9190/metrics",
+                  f"ip netns exec {space} curl -s http://127.0.0.1:{HTTP_PORT}/metrics",
                   f"$EDITOR {device.config_file} && {program} reload --socket {device.socket}", f"less {device.log_file}"]
     else:
         lines += [f"ip netns exec {space} nft list ruleset"]

@@ -9,7 +9,7 @@ import subprocess
 from .topology import INSIDE_GATEWAY, OUTSIDE_ADDRESS, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-HTTP_PORT = 9190
+HTTP_PORT = 9187
 
 
 def binary():
@@ -115,11 +115,12 @@ class Spillway:
 
     def drops(self):
         """Dropped packets so far, by reason."""
-        return self.stats()["drops"]
+        return self.stats()["drops"]["by_reason"]
 
     def counters(self):
         """What it counts besides drops, by name, all workers together."""
-        return self.stats()["counters"]
+        workers = [w["counters"] for w in self.stats()["workers"]]
+        return {name: sum(w[name] for w in workers) for name in workers[0]}
 
     @staticmethod
     def rows(document):
@@ -128,7 +129,7 @@ class Spillway:
 
     def cycles_per_packet(self):
         """A worker at a time: CPU cycles a packet in busy rounds, and how many packets these were."""
-        return [(w["busy_cycles"] / max(1, w["busy_packets"]), w["busy_packets"]) for w in self.stats()["workers"]]
+        return [(w["busy_cycles_per_packet"] or 0, w["counters"]["busy_packets"]) for w in self.stats()["workers"]]
 
     def log(self):
         """All that it has logged so far."""
