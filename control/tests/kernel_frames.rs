@@ -1,5 +1,7 @@
 //! The kernel answers ARP and ping through the queues, as a worker would use them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod kernel_support;
 
 use kernel_support::*;

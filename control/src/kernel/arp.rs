@@ -36,6 +36,7 @@ pub(crate) fn answer(frame: &[u8], mac: [u8; 6], addresses: &[Ipv4Net]) -> Optio
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -95,6 +95,7 @@ async fn nft(script: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -104,5 +105,21 @@ mod tests {
         let tables: std::collections::HashSet<_> = names.map(table).into();
         assert_eq!(tables.len(), names.len());
         assert_eq!(table("eth0.5"), "spillway_eth0_2e5");
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_in_one_line() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        // No interface can have this name: refused with any rights, also where nft is missing.
+        let refused = runtime.block_on(install("not an interface name"));
+        let text = refused.unwrap_err().to_string();
+        assert!(
+            text.contains("nft ") && text.contains("apt install nftables"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1);
     }
 }

@@ -70,6 +70,7 @@ fn fnv1a(name: &str, salt: u32) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

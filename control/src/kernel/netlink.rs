@@ -178,6 +178,7 @@ fn parse(octets: &[u8]) -> (Vec<RouteNetlinkMessage>, u64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -287,6 +287,7 @@ async fn installed_rules(handle: &Handle) -> Result<Vec<(Rule, RuleMessage)>, Ke
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

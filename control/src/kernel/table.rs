@@ -229,5 +229,6 @@ impl Tables {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 #[path = "table_tests.rs"]
 mod tests;

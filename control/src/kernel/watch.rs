@@ -134,6 +134,7 @@ impl Watched {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use LinkState::{Absent, Down, Up};
