@@ -2,11 +2,15 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <rte_cycles.h>
 #include <rte_dev.h>
@@ -381,4 +385,23 @@ uint16_t spw_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, ui
 uint16_t spw_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
     return rte_eth_tx_burst(port, queue, mbufs, count);
+}
+
+/*
+ * Stands before libc's setsockopt for the whole process, to change one request: DPDK's af_packet
+ * driver asks the kernel to put IP fragments together before it hands them over
+ * (PACKET_FANOUT_FLAG_DEFRAG), and has no argument to leave that out. The whole datagram is then
+ * larger than the driver's frames and cut short, so that it is lost. A port must show fragments
+ * as they came: the gateway follows them itself, on whichever queue they arrive.
+ */
+__attribute__((visibility("default"))) int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+	int fanout;
+
+	if (level == SOL_PACKET && name == PACKET_FANOUT && value != NULL && size == sizeof(fanout)) {
+		memcpy(&fanout, value, sizeof(fanout));
+		fanout = (int)((unsigned int)fanout & ~((unsigned int)PACKET_FANOUT_FLAG_DEFRAG << 16));
+		value = &fanout;
+	}
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, size);
 }
