@@ -8,6 +8,7 @@
 `eth0`; the bridges of both networks are in the namespace `wire`.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -167,7 +168,12 @@ class Lab:
             space.create()
             # A test may cause errors faster than a host would report them by default.
             space.sysctl("net.ipv4.icmp_ratelimit", 0)
-        self.wire.ip("link add brin type bridge", "link set brin up", "link add brout type bridge", "link set brout up")
+        for name in ("iptables", "ip6tables", "arptables"):
+            # A kernel with bridge netfilter would reassemble fragments and drop malformed packets on the way.
+            with contextlib.suppress(FileNotFoundError):
+                self.wire.sysctl(f"net.bridge.bridge-nf-call-{name}", 0)
+        self.wire.ip("link add brin type bridge mcast_snooping 0", "link set brin up",
+                     "link add brout type bridge mcast_snooping 0", "link set brout up")
         self.plug("inside")
         self.plug("outside")
         for host, bridge, mask, gateway in ((self.in1, "brin", 24, INSIDE_GATEWAY), (self.in2, "brin", 24, INSIDE_GATEWAY),
