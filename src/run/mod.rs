@@ -129,7 +129,7 @@ fn tell(options: &Run, eal: &Eal, pool: &Pool, ports: &ports::Ports, workers: &w
         info!("{line}");
     }
     info!(
-        "packet buffers: {} in {} MB of {} pages",
+        "packet buffers: {} in {} MiB of {} pages",
         pool.size(),
         pool.memory_octets() >> 20,
         if eal.huge_pages() { "huge" } else { "normal" }

@@ -240,7 +240,7 @@ impl Workers {
     pub(super) fn describe(&self) -> Vec<String> {
         let line = |(at, worker): (usize, &Started)| {
             format!(
-                "worker {at}: core {}, NUMA node {}, {} entries in {} MB",
+                "worker {at}: core {}, NUMA node {}, {} entries in {} MiB",
                 worker.core,
                 numa_node(worker.core).map_or("unknown".to_owned(), |node| node.to_string()),
                 worker.capacity,

@@ -146,7 +146,7 @@ impl Ipv4 {
 /// - `FrameTooShort`, `IpVersion`, `IpHeaderLength`, `IpTotalLength`, `IpChecksum`: not an IPv4
 ///   packet that is whole (RFC 1812 section 5.2.2).
 /// - `IpSource`, `IpDestination`: see [`is_martian_source`] and [`is_martian_destination`].
-/// - `L4Truncated`: shorter than the header of its protocol.
+/// - `L4Truncated`: shorter than the header of its protocol, or than that header says.
 /// - `FragmentMalformed`: a fragment that can't be part of a datagram, a first one without its
 ///   ports, flags and checksum, or one that would overwrite them (RFC 1858, RFC 3128).
 // Inlined, so that the result is built where the caller wants it: copying it costs more than
@@ -180,7 +180,9 @@ pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
     let flags_and_offset = be16::<20, HEADERS>(head);
     let fragment = fragment(flags_and_offset);
     let l4 = match fragment {
-        None => read_l4(protocol, l4).ok_or(DropReason::L4Truncated)?,
+        None => read_l4(protocol, l4)
+            .filter(|_| lengths_agree(protocol, l4))
+            .ok_or(DropReason::L4Truncated)?,
         Some(fragment) => read_fragment(header_len, protocol, fragment, l4)?,
     };
     Ok(Ipv4 {
@@ -260,6 +262,23 @@ pub(super) fn fragment(flags_and_offset: u16) -> Option<Fragment> {
         offset: flags_and_offset << 3,
         more: flags_and_offset & 0x2000 != 0,
     })
+}
+
+/// Whether the header after IPv4's keeps to the packet by its own account: TCP's data offset
+/// (RFC 9293 section 3.1), UDP's length (RFC 768). Not for fragments, which don't show the whole.
+#[inline]
+fn lengths_agree(protocol: u8, l4: &[u8]) -> bool {
+    match protocol {
+        PROTO_TCP => {
+            let offset = l4.get(12).map_or(0, |octet| usize::from(octet >> 4) * 4);
+            (20..=l4.len()).contains(&offset)
+        }
+        PROTO_UDP => {
+            let length = l4.first_chunk().map_or(0, be16::<4, 8>);
+            (8..=l4.len()).contains(&usize::from(length))
+        }
+        _ => true,
+    }
 }
 
 /// Reads the header after IPv4's; `None` where it is cut short.

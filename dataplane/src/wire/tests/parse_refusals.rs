@@ -50,6 +50,9 @@ fn honest_but_short() {
         for len in 0..=header {
             let mut short = Spec::of(Kind::Other(whole.protocol()));
             short.payload = whole.l4()[..len].to_vec();
+            if whole.protocol() == 17 && len == header {
+                short.payload[4..6].copy_from_slice(&8u16.to_be_bytes());
+            }
             short.padding = vec![0; 26];
             let found = ipv4(&short.frame()).map(|_| ());
             let wanted = if len < header {
@@ -59,6 +62,20 @@ fn honest_but_short() {
             };
             assert_eq!(found, wanted, "{kind:?} of {len} octets");
         }
+    }
+}
+
+/// A header that says that it or its data is longer than the packet, or shorter than itself.
+#[test]
+fn lengths_that_disagree() {
+    for offset in [0, 4, 15] {
+        assert_eq!(refused(|f| f[46] = offset << 4), DropReason::L4Truncated);
+    }
+    let udp = Spec::of(UDP).frame();
+    for length in [0u16, 7, udp.len() as u16 - 33] {
+        let mut frame = udp.clone();
+        frame[38..40].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(parse(&frame, true), Err(DropReason::L4Truncated), "{length}");
     }
 }
 
