@@ -13,3 +13,4 @@ mod statics;
 mod support;
 mod tcp;
 mod timers;
+mod workers;
