@@ -236,7 +236,7 @@ where
         if unusable > 0 {
             stats.dropped_many(DropReason::NotLinear, unusable);
         }
-        if received == 0 {
+        if received == 0 && unusable == 0 {
             return 0;
         }
         if let Some(counters) = stats.port(port) {
