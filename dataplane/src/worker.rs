@@ -300,9 +300,13 @@ where
 
     /// Goes on with what control asks; whether there was anything to do.
     fn serve(&mut self, now: Millis, snapshot: &Snapshot) -> bool {
-        if !self.gateway.is_serving()
-            && let Some(request) = self.requests.pop()
-        {
+        let begun = if self.gateway.is_serving() {
+            None
+        } else {
+            self.requests.pop()
+        };
+        let any = begun.is_some() || self.gateway.is_serving();
+        if let Some(request) = begun {
             match request {
                 Request::Histograms(mut empty, reply) => {
                     std::mem::swap(&mut self.histograms, &mut empty);
@@ -313,9 +317,8 @@ where
                 request => self.gateway.begin(request),
             }
         }
-        let serving = self.gateway.is_serving();
         self.gateway.serve(now, snapshot);
-        serving
+        any
     }
 
     fn change_ports(&mut self) {
