@@ -349,10 +349,8 @@ impl GlobalAddress {
         let claimed = owner
             .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
-        if claimed {
-            if let Some(owned) = self.owned.get(me.index()) {
-                owned.fetch_add(1, Ordering::Relaxed);
-            }
+        if claimed && let Some(owned) = self.owned.get(me.index()) {
+            owned.fetch_add(1, Ordering::Relaxed);
         }
         claimed
     }

@@ -184,6 +184,7 @@ where
                 std::thread::sleep(NAP);
             }
         }
+        self.parts.let_go();
     }
 
     /// One round; whether there was anything to do.
@@ -219,6 +220,19 @@ where
         self.egress.flush();
         self.account(begin, moved);
         moved > 0 || aged || served
+    }
+
+    /// Counts what is still here when the worker ends.
+    fn let_go(&mut self) {
+        self.gateway.let_go();
+        let mut left = 0;
+        while let Some(_passed) = self.ring.pop() {
+            left += 1;
+        }
+        while let Some(_injected) = self.inject.pop() {
+            left += 1;
+        }
+        self.egress.stats.dropped_many(DropReason::Stopped, left);
     }
 
     fn millis(&self, cycles: u64) -> Millis {
@@ -468,7 +482,7 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
     }
 
     fn resolve(&mut self, hop: NextHop) {
-        // A full queue loses nothing: the next packet for the same next hop asks again.
+        // A full queue delays: this next hop is asked for again once what waits has been dropped.
         let _ = self.resolve.push(hop);
     }
 }

@@ -219,8 +219,8 @@ impl<P: Packet> Gateway<P> {
         }
         let (low, high) = port_range(space, key.sport);
         let width = u32::from(high - low) + 1;
-        let mut any = |gateway: &mut Self| low + (gateway.random() as u32 % width) as u16;
-        let mut unused = |gateway: &mut Self, may_claim: bool| {
+        let any = |gateway: &mut Self| low + (gateway.random() as u32 % width) as u16;
+        let unused = |gateway: &mut Self, may_claim: bool| {
             for _ in 0..RESERVED_RETRIES {
                 let start = any(gateway);
                 let port = global.free_port(me, may_claim, space, (low, high), start)?;
