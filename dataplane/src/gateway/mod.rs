@@ -360,7 +360,8 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Expired);
             expired = true;
         }
-        released || fragments || expired
+        // A budget that is used up means that the wheel lags: there is more to do.
+        released || fragments || expired || budget == 0
     }
 
     /// Drops what is held, because the worker ends.

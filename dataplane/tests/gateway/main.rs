@@ -15,4 +15,5 @@ mod statics;
 mod support;
 mod tcp;
 mod timers;
+mod worker_loop;
 mod workers;
