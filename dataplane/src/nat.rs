@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::acl::AccessList;
 use crate::snapshot::WorkerId;
@@ -54,6 +54,8 @@ pub struct GlobalAddress {
     pub address: Ipv4Addr,
     /// Owner of each block: 0 nobody, else the worker's number plus one.
     owner: Box<[AtomicU8; BLOCKS]>,
+    /// Blocks of each worker, written by that worker alone.
+    owned: Box<[AtomicU16; WorkerId::MAX]>,
     /// Entries in each block, over all protocols.
     entries: Box<[AtomicU32; BLOCKS]>,
     /// Ports with at least one entry, a bit each.
@@ -298,6 +300,7 @@ impl GlobalAddress {
         GlobalAddress {
             address,
             owner: Box::new(std::array::from_fn(|_| AtomicU8::new(0))),
+            owned: Box::new(std::array::from_fn(|_| AtomicU16::new(0))),
             entries: Box::new(std::array::from_fn(|_| AtomicU32::new(0))),
             used: Box::new(std::array::from_fn(|_| {
                 std::array::from_fn(|_| AtomicU64::new(0))
@@ -320,7 +323,44 @@ impl GlobalAddress {
     /// Makes `me` the owner of the block of `port`; `false` where another worker has it.
     #[must_use]
     pub fn claim(&self, me: WorkerId, port: u16) -> bool {
-        claim(&self.owner[block_of(port)], me)
+        self.claim_block(me, block_of(port))
+    }
+
+    /// Whether `me`, one of `workers`, has less than its share of the blocks. Beyond that it should
+    /// claim one only where it can't do without: many flows that each keep their port would soon
+    /// have an entry in every block, and other workers none at all.
+    #[must_use]
+    pub fn is_below_share(&self, me: WorkerId, workers: u8) -> bool {
+        let owned = self.owned.get(me.index());
+        workers <= 1
+            || owned.is_some_and(|owned| {
+                usize::from(owned.load(Ordering::Relaxed)) < BLOCKS / usize::from(workers)
+            })
+    }
+
+    fn claim_block(&self, me: WorkerId, block: usize) -> bool {
+        // Claims happen when an entry is made, never on a hit: here alone workers compete.
+        let mine = me.0 + 1;
+        let owner = &self.owner[block];
+        match owner.load(Ordering::Acquire) {
+            0 => {}
+            owner => return owner == mine,
+        }
+        let claimed = owner
+            .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if claimed && let Some(owned) = self.owned.get(me.index()) {
+            owned.fetch_add(1, Ordering::Relaxed);
+        }
+        claimed
+    }
+
+    /// Gives up a block that `me` owns.
+    fn disown(&self, me: WorkerId, block: usize) {
+        if let Some(owned) = self.owned.get(me.index()) {
+            owned.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.owner[block].store(0, Ordering::Release);
     }
 
     /// Counts an entry on `port`, whose block the caller owns, and marks the port used. Returns
@@ -342,7 +382,7 @@ impl GlobalAddress {
         if owner_of(&self.owner[block]) == Some(me)
             && self.entries[block].load(Ordering::Relaxed) == 0
         {
-            self.owner[block].store(0, Ordering::Release);
+            self.disown(me, block);
         }
     }
 
@@ -368,25 +408,26 @@ impl GlobalAddress {
             for space in self.used.iter() {
                 space[block].store(0, Ordering::Relaxed);
             }
-            self.owner[block].store(0, Ordering::Release);
+            self.disown(me, block);
         }
     }
 
-    /// A free port in `first..=last` of a block that `me` owns or can claim, searched from the
-    /// block of `start` on and around.
+    /// A free port in `range` (its ends included) of a block that `me` owns or, if it `may_claim`,
+    /// can claim, searched from the block of `start` on and around.
     #[must_use]
     pub fn free_port(
         &self,
         me: WorkerId,
+        may_claim: bool,
         space: PortSpace,
-        first: u16,
-        last: u16,
+        range: (u16, u16),
         start: u16,
     ) -> Option<u16> {
-        let (low, high) = (block_of(first), block_of(last));
+        let (low, high) = (block_of(range.0), block_of(range.1));
         let begin = block_of(start).clamp(low, high);
         (begin..=high)
             .chain(low..begin)
+            .filter(|block| may_claim || owner_of(&self.owner[*block]) == Some(me))
             .find_map(|block| self.free_in_block(me, space, block))
     }
 
@@ -394,7 +435,7 @@ impl GlobalAddress {
         let free = !self.used[space as usize][block].load(Ordering::Relaxed);
         // Port 0 is nobody's port.
         let free = if block == 0 { free & !1 } else { free };
-        if free == 0 || !claim(&self.owner[block], me) {
+        if free == 0 || !self.claim_block(me, block) {
             return None;
         }
         Some((block as u32 * BLOCK_PORTS + free.trailing_zeros()) as u16)
@@ -488,15 +529,4 @@ fn bit_of(port: u16) -> u64 {
 
 fn owner_of(cell: &AtomicU8) -> Option<WorkerId> {
     cell.load(Ordering::Acquire).checked_sub(1).map(WorkerId)
-}
-
-/// Claims happen when an entry is made, never on a hit: this is the one place where workers compete.
-fn claim(cell: &AtomicU8, me: WorkerId) -> bool {
-    let mine = me.0 + 1;
-    match cell.load(Ordering::Acquire) {
-        0 => cell
-            .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok(),
-        owner => owner == mine,
-    }
 }

@@ -186,6 +186,7 @@ where
                 std::thread::sleep(NAP);
             }
         }
+        self.parts.let_go();
     }
 
     /// One round; whether there was anything to do.
@@ -223,6 +224,19 @@ where
         moved > 0 || aged || served
     }
 
+    /// Counts what is still here when the worker ends.
+    fn let_go(&mut self) {
+        self.gateway.let_go();
+        let mut left = 0;
+        while let Some(_passed) = self.ring.pop() {
+            left += 1;
+        }
+        while let Some(_injected) = self.inject.pop() {
+            left += 1;
+        }
+        self.egress.stats.dropped_many(DropReason::Stopped, left);
+    }
+
     fn millis(&self, cycles: u64) -> Millis {
         let per_ms = (self.clock.cycles_per_second() / 1000).max(1);
         Millis(cycles / per_ms)
@@ -238,7 +252,7 @@ where
         if unusable > 0 {
             stats.dropped_many(DropReason::NotLinear, unusable);
         }
-        if received == 0 {
+        if received == 0 && unusable == 0 {
             return 0;
         }
         if let Some(counters) = stats.port(port) {
@@ -302,9 +316,13 @@ where
 
     /// Goes on with what control asks; whether there was anything to do.
     fn serve(&mut self, now: Millis, snapshot: &Snapshot) -> bool {
-        if !self.gateway.is_serving()
-            && let Some(request) = self.requests.pop()
-        {
+        let begun = if self.gateway.is_serving() {
+            None
+        } else {
+            self.requests.pop()
+        };
+        let any = begun.is_some() || self.gateway.is_serving();
+        if let Some(request) = begun {
             match request {
                 Request::Histograms(mut empty, reply) => {
                     std::mem::swap(&mut self.histograms, &mut empty);
@@ -315,9 +333,8 @@ where
                 request => self.gateway.begin(request),
             }
         }
-        let serving = self.gateway.is_serving();
         self.gateway.serve(now, snapshot);
-        serving
+        any
     }
 
     fn change_ports(&mut self) {
@@ -468,7 +485,7 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
     }
 
     fn resolve(&mut self, hop: NextHop) {
-        // A full queue loses nothing: the next packet for the same next hop asks again.
+        // A full queue delays: this next hop is asked for again once what waits has been dropped.
         let _ = self.resolve.push(hop);
     }
 }

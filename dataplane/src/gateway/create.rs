@@ -197,6 +197,7 @@ impl<P: Packet> Gateway<P> {
         global: &GlobalAddress,
     ) -> Option<Place> {
         let me = self.options.me;
+        let below_share = global.is_below_share(me, self.options.workers);
         let fits = |gateway: &Self, port: u16| {
             !nat.is_reserved(global.address, protocol, port)
                 && gateway
@@ -209,7 +210,8 @@ impl<P: Packet> Gateway<P> {
             port,
             mark: global.take(space, port),
         };
-        if global.claim(me, key.sport) {
+        let may_have = below_share || global.owner(key.sport) == Some(me);
+        if may_have && global.claim(me, key.sport) {
             if fits(self, key.sport) {
                 return Some(taken(key.sport));
             }
@@ -217,23 +219,32 @@ impl<P: Packet> Gateway<P> {
         }
         let (low, high) = port_range(space, key.sport);
         let width = u32::from(high - low) + 1;
-        for _ in 0..RESERVED_RETRIES {
-            let start = low + (self.random() as u32 % width) as u16;
-            let Some(port) = global.free_port(me, space, low, high, start) else {
-                break;
-            };
-            if fits(self, port) {
-                return Some(taken(port));
+        let any = |gateway: &mut Self| low + (gateway.random() as u32 % width) as u16;
+        let unused = |gateway: &mut Self, may_claim: bool| {
+            for _ in 0..RESERVED_RETRIES {
+                let start = any(gateway);
+                let port = global.free_port(me, may_claim, space, (low, high), start)?;
+                if fits(gateway, port) {
+                    return Some(port);
+                }
+                global.abandon(me, port);
             }
-            global.abandon(me, port);
+            None
+        };
+        if let Some(port) = unused(self, below_share) {
+            return Some(taken(port));
         }
         for _ in 0..SHARED_PORT_TRIES {
-            let port = low + (self.random() as u32 % width) as u16;
+            let port = any(self);
             if global.owner(port) == Some(me) && fits(self, port) {
                 return Some(taken(port));
             }
         }
-        None
+        // Rather what is another worker's share than nothing.
+        (!below_share)
+            .then(|| unused(self, true))
+            .flatten()
+            .map(taken)
     }
 
     /// Removes an entry and gives back what it held.

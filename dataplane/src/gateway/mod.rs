@@ -360,7 +360,26 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Expired);
             expired = true;
         }
-        released || fragments || expired
+        // A budget that is used up means that the wheel lags: there is more to do.
+        released || fragments || expired || budget == 0
+    }
+
+    /// Drops what is held, because the worker ends.
+    pub fn let_go(&mut self) {
+        let Gateway {
+            fragments,
+            waiting,
+            stats,
+            ..
+        } = self;
+        let stopped = |port: PortId| {
+            stats.dropped(DropReason::Stopped);
+            if let Some(port) = stats.port(port) {
+                port.rx_dropped.add(1);
+            }
+        };
+        fragments.clear(|item: Item<P>| stopped(item.meta.port));
+        waiting.clear(|(port, _)| stopped(port));
     }
 
     fn punt(&mut self, pass: &mut Pass<'_, impl Output<P>>, counter: Counter, item: Item<P>) {

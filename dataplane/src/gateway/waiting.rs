@@ -73,6 +73,14 @@ impl<P> Waiting<P> {
         Ok(true)
     }
 
+    /// Gives all packets to `release`.
+    pub(super) fn clear(&mut self, mut release: impl FnMut(P)) {
+        for Queue { mut packets, .. } in self.queues.drain(..) {
+            packets.drain(..).for_each(&mut release);
+            self.spare.push(packets);
+        }
+    }
+
     /// One packet whose wait is over, in order of arrival for each next hop; `None` when there is
     /// none left.
     pub(super) fn next(&mut self, now: Millis, fib: &Fib) -> Option<Outcome<P>> {

@@ -1,9 +1,11 @@
 //! The gateway as a whole, in virtual time: packets in, frames out, with one, two and three workers.
 
 mod fragments;
+mod garbage;
 mod hairpin;
 mod icmp_errors;
 mod local;
+mod model;
 mod napt;
 mod neighbours;
 mod pools;
@@ -13,3 +15,5 @@ mod statics;
 mod support;
 mod tcp;
 mod timers;
+mod worker_loop;
+mod workers;

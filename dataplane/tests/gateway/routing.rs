@@ -319,7 +319,7 @@ fn a_flow_whose_way_out_becomes_an_inside_one() {
         for _ in 0..2 {
             lab.effects.sent.clear();
             let before = lab.counted(Counter::Routed);
-            lab.workers_process(&frame);
+            lab.feed(0, INSIDE, Frame::new(&frame));
             let (port, sent) = lab.effects.sent.pop().expect("routed");
             assert_eq!(port, INSIDE2);
             assert_eq!(

@@ -238,13 +238,10 @@ impl Lab {
         );
     }
 
-    /// A frame arrives inside; what happens stays in `effects`, unchecked.
-    pub(crate) fn workers_process(&mut self, frame: &[u8]) {
-        let item = Item {
-            packet: Frame::new(frame),
-            meta: Meta::arrived(INSIDE),
-        };
-        self.process(0, [item].into_iter().collect());
+    /// A frame arrives at this worker; what happens stays in `effects`, unchecked.
+    pub(crate) fn feed(&mut self, at: usize, port: PortId, packet: Frame) {
+        let meta = Meta::arrived(port);
+        self.process(at, [Item { packet, meta }].into_iter().collect());
         self.settle();
     }
 
