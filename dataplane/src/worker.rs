@@ -59,8 +59,12 @@ pub enum Idle {
 
 /// Rounds without work before a worker naps.
 const ROUNDS_BEFORE_NAP: u32 = 256;
-/// How long a nap lasts; the system's timer slack comes on top.
+/// How long a nap lasts at first and, once it has been quiet for a while, at most; the system's
+/// timer slack comes on top.
 const NAP: Duration = Duration::from_micros(20);
+const LONG_NAP: Duration = Duration::from_micros(250);
+/// Rounds without work before naps are long.
+const ROUNDS_BEFORE_LONG_NAP: u32 = 1024;
 /// Items taken from each ring in one round.
 const RING_BUDGET: usize = BURST;
 
@@ -174,16 +178,20 @@ where
 
     /// Runs until told to stop.
     pub fn run(&mut self) {
-        let mut quiet = 0;
+        let mut quiet = 0_u32;
         while !self.parts.stop.load(Ordering::Relaxed) {
             if self.round() {
                 quiet = 0;
                 continue;
             }
-            quiet += 1;
+            quiet = quiet.saturating_add(1);
             if self.parts.idle == Idle::Sleep && quiet > ROUNDS_BEFORE_NAP {
                 self.parts.egress.stats.count(Counter::Naps);
-                std::thread::sleep(NAP);
+                std::thread::sleep(if quiet > ROUNDS_BEFORE_LONG_NAP {
+                    LONG_NAP
+                } else {
+                    NAP
+                });
             }
         }
         self.parts.let_go();

@@ -11,7 +11,7 @@ use crate::snapshot::{PortId, Side, Snapshot};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::icmp_build::{ErrorKind, unreachable};
-use crate::wire::{Endpoints, Ipv4, L4, Rewrite, rewrite, split};
+use crate::wire::{self, Endpoints, Ipv4, L4, Parsed, Rewrite, rewrite, split};
 
 /// A next hop, with its MAC address where that is known.
 #[derive(Clone, Copy)]
@@ -181,33 +181,38 @@ impl<P: Packet> Gateway<P> {
             self.refuse(pass, item, ip, DropReason::MtuExceeded, kind);
             return;
         }
-        if let Some(Neighbour::Failed) = hop.neighbour {
-            if self.retry_limit.pass(pass.now) {
-                pass.out.resolve(hop.to);
+        let mac = match hop.neighbour {
+            Some(Neighbour::Reachable(mac)) => mac,
+            Some(Neighbour::Failed) => {
+                if self.retry_limit.pass(pass.now) {
+                    pass.out.resolve(hop.to);
+                }
+                self.refuse(
+                    pass,
+                    item,
+                    ip,
+                    DropReason::NeighbourFailed,
+                    ErrorKind::Unreachable(unreachable::HOST),
+                );
+                return;
             }
-            self.refuse(
-                pass,
-                item,
-                ip,
-                DropReason::NeighbourFailed,
-                ErrorKind::Unreachable(unreachable::HOST),
-            );
-            return;
-        }
+            None => return self.wait(pass, item, hop.to),
+        };
         let frame = item.packet.data_mut();
         match change {
             Some(change) => change.apply_and_decrement_ttl(frame, ip),
             None => rewrite::decrement_ttl(frame),
         }
+        rewrite::set_macs(frame, mac, egress.mac);
         if ip.fragment.is_some() {
             self.stats.count(Counter::FragmentsTranslated);
         }
         let Item { mut packet, meta } = item;
         packet.truncate(ip.end()); // Ethernet padding stays behind
         if ip.total_len > egress.mtu {
-            self.send_in_fragments(pass, packet, ip, egress.mtu, hop, meta);
+            self.send_in_fragments(pass, packet, ip, egress.mtu, hop.to.port, meta);
         } else {
-            self.send(pass, packet, hop.to, hop.neighbour, meta);
+            pass.out.transmit(hop.to.port, packet);
         }
     }
 
@@ -217,7 +222,7 @@ impl<P: Packet> Gateway<P> {
         packet: P,
         ip: &Ipv4,
         mtu: u16,
-        hop: Hop,
+        port: PortId,
         meta: Meta,
     ) {
         let mut pieces = std::mem::take(&mut self.pieces);
@@ -229,28 +234,15 @@ impl<P: Packet> Gateway<P> {
             }
         }
         for piece in pieces.drain(..) {
-            self.send(pass, piece, hop.to, hop.neighbour, meta);
+            pass.out.transmit(port, piece);
         }
         self.pieces = pieces; // its memory is used again
     }
 
-    /// Sends a finished packet, or lets it wait for its next hop's MAC address.
-    fn send(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        mut packet: P,
-        to: NextHop,
-        neighbour: Option<Neighbour>,
-        meta: Meta,
-    ) {
-        if let Some(Neighbour::Reachable(mac)) = neighbour {
-            let Some(egress) = pass.snapshot.interface(to.port) else {
-                return self.refused(DropReason::PortDown, meta);
-            };
-            rewrite::set_macs(packet.data_mut(), mac, egress.mac);
-            return pass.out.transmit(to.port, packet);
-        }
-        match self.waiting.hold(pass.now, to, (meta.port, packet)) {
+    /// Lets a packet, as it came, wait for its next hop's MAC address.
+    pub(super) fn wait(&mut self, pass: &mut Pass<'_, impl Output<P>>, item: Item<P>, to: NextHop) {
+        let meta = item.meta;
+        match self.waiting.hold(pass.now, to, item) {
             Ok(first) => {
                 self.stats.count(Counter::NeighbourHeld);
                 if first {
@@ -261,22 +253,29 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    /// Sends or drops the packets that no longer wait for a MAC address.
+    /// Goes on with the packets that no longer wait for a MAC address. Those that waited in vain
+    /// are answered, which is why they wait as they came.
     pub(super) fn release_waiting(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
         let moment = (pass.snapshot.generation, pass.now.tick());
         if self.waiting.is_empty() || self.waiting_checked == moment {
             return false;
         }
         self.waiting_checked = moment;
+        for hop in self.waiting.questions(pass.now) {
+            pass.out.resolve(hop);
+        }
         let mut any = false;
         while let Some(outcome) = self.waiting.next(pass.now, &pass.snapshot.fib) {
             any = true;
             match outcome {
-                Outcome::Send(to, mac, (arrived, packet)) => {
-                    let known = Some(Neighbour::Reachable(mac));
-                    self.send(pass, packet, to, known, Meta::arrived(arrived));
-                }
-                Outcome::Drop(reason, (arrived, _)) => self.refused(reason, Meta::arrived(arrived)),
+                Outcome::GoOn(item) => self.process_one(pass, item),
+                Outcome::Drop(reason, item) => match wire::parse(item.packet.data(), false) {
+                    Ok(Parsed::Ipv4(ip)) => {
+                        let kind = ErrorKind::Unreachable(unreachable::HOST);
+                        self.refuse(pass, item, &ip, reason, kind);
+                    }
+                    _ => self.refused(reason, item.meta),
+                },
             }
         }
         any

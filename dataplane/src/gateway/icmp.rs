@@ -63,6 +63,9 @@ impl<P: Packet> Gateway<P> {
         translated: &Translated,
         hop: Hop,
     ) {
+        if hop.neighbour.is_none() {
+            return self.wait(pass, item, hop.to);
+        }
         let Translated { src, dst, inner } = *translated;
         icmp_error::rewrite(item.packet.data_mut(), ip, quoted, src, dst, inner);
         self.stats.count(Counter::IcmpErrorsTranslated);

@@ -127,7 +127,7 @@ pub struct Gateway<P> {
     fragments: Fragments<(u16, u16), Item<P>>,
     /// Fragments that wait no longer: they go on after the burst.
     released: Vec<Item<P>>,
-    waiting: Waiting<(PortId, P)>,
+    waiting: Waiting<Item<P>>,
     /// The snapshot and moment for which all that could leave `waiting` has left.
     waiting_checked: (u32, Tick),
     /// Where a packet that is cut into fragments puts them.
@@ -379,7 +379,7 @@ impl<P: Packet> Gateway<P> {
             }
         };
         fragments.clear(|item: Item<P>| stopped(item.meta.port));
-        waiting.clear(|(port, _)| stopped(port));
+        waiting.clear(|item| stopped(item.meta.port));
     }
 
     fn punt(&mut self, pass: &mut Pass<'_, impl Output<P>>, counter: Counter, item: Item<P>) {

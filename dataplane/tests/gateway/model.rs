@@ -164,7 +164,7 @@ impl Model {
         let port = chosen();
         let is_free = |port: u16| {
             let taken = |e: &Entry| e.proto == proto && e.port == port && e.peer == to;
-            !(proto == Proto::Tcp && port == SERVER_PORT) && !self.entries.iter().any(taken)
+            !(proto == Proto::Tcp && port == SERVER_PORT || self.entries.iter().any(taken))
         };
         assert!(is_free(port), "port {port} is taken");
         let range = |port: u16| [512, 1024].partition_point_of(port);

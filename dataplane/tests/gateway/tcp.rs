@@ -104,8 +104,8 @@ fn after_fin_both_ways_nothing_prolongs_it() {
     for out_first in [true, false] {
         each(Policy::overload, |lab| {
             connect(lab);
-            let (first, second): (fn(&mut Lab, &str), fn(&mut Lab, &str)) =
-                if out_first { (out, back) } else { (back, out) };
+            type Says = fn(&mut Lab, &str);
+            let (first, second): (Says, Says) = if out_first { (out, back) } else { (back, out) };
             first(lab, "FA");
             lab.advance(10_000);
             second(lab, "FA");

@@ -75,7 +75,11 @@ fn lengths_that_disagree() {
     for length in [0u16, 7, udp.len() as u16 - 33] {
         let mut frame = udp.clone();
         frame[38..40].copy_from_slice(&length.to_be_bytes());
-        assert_eq!(parse(&frame, true), Err(DropReason::L4Truncated), "{length}");
+        assert_eq!(
+            parse(&frame, true),
+            Err(DropReason::L4Truncated),
+            "{length}"
+        );
     }
 }
 
