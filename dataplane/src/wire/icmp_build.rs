@@ -18,7 +18,7 @@ const HEADERS: usize = IPV4_HEADER + ICMP_HEADER;
 pub enum ErrorKind {
     /// The time to live ran out on the way.
     TimeExceeded,
-    /// The destination can't be reached, with a code of [`unreachable`].
+    /// The destination can't be reached, with a code of [`mod@unreachable`].
     Unreachable(u8),
     /// Larger than the next link takes, with Don't Fragment set; the largest size in octets
     /// that it takes (RFC 1191 section 4).
