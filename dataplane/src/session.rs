@@ -200,12 +200,12 @@ impl Session {
         if flags & FIN != 0 {
             self.tcp |= tcp_bit::FIN[way];
         }
-        let after = self.tcp_state();
-        before != after
-            && matches!(
-                after,
-                Some(TcpState::Closed | TcpState::Reset | TcpState::Syn)
-            )
+        let was_over = matches!(before, Some(TcpState::Closed | TcpState::Reset));
+        match self.tcp_state() {
+            // The timer that runs already is not begun again, whatever else ends the connection.
+            Some(TcpState::Closed | TcpState::Reset) => !was_over,
+            after => after == Some(TcpState::Syn) && before != after,
+        }
     }
 
     /// Where its TCP connection stands; `None` for other protocols.

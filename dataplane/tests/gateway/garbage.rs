@@ -160,7 +160,7 @@ fn check(lab: &mut Lab, frames: Vec<(PortId, Vec<u8>)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn spoilt_packets_are_counted_once(workers in 1u8..=3, wishes in prop::collection::vec(spoilt(), 1..120)) {

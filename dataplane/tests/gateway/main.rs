@@ -2,6 +2,7 @@
 
 mod fragments;
 mod garbage;
+mod golden;
 mod hairpin;
 mod icmp_errors;
 mod local;

@@ -104,8 +104,7 @@ fn after_fin_both_ways_nothing_prolongs_it() {
     for out_first in [true, false] {
         each(Policy::overload, |lab| {
             connect(lab);
-            type Says = fn(&mut Lab, &str);
-            let (first, second): (Says, Says) = if out_first { (out, back) } else { (back, out) };
+            let [first, second] = if out_first { [out, back] } else { [back, out] };
             first(lab, "FA");
             lab.advance(10_000);
             second(lab, "FA");
@@ -133,6 +132,23 @@ fn a_reset_from_outside_ends_it_unless_the_inside_host_goes_on() {
         lab.advance(100_000);
         back(lab, "R");
         lives(lab, 60);
+    });
+}
+
+#[test]
+fn no_two_ends_prolong_each_other() {
+    each(Policy::overload, |lab| {
+        connect(lab);
+        out(lab, "FA");
+        back(lab, "FA");
+        for _ in 0..5 {
+            lab.advance(10_000);
+            back(lab, "R");
+            is(lab, TcpState::Reset, 60);
+            out(lab, "A");
+            is(lab, TcpState::Closed, 60);
+        }
+        lives(lab, 10);
     });
 }
 
