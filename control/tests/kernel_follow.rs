@@ -102,6 +102,14 @@ fn an_unchanged_table_is_not_published_again() {
         eventually("the route appears", || rig.lookup([203, 0, 113, 5])).await;
         assert!(rig.lookup([192, 0, 2, 1]).is_none());
         assert_eq!(rig.count("fib_published"), before + 1);
+        let events = rig.count("netlink_events");
+        ip("route del 203.0.113.0/24 table 99");
+        eventually("it is heard of", || {
+            (rig.count("netlink_events") > events).then_some(())
+        })
+        .await;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        assert_eq!(rig.count("fib_published"), before + 1);
         rig.kernel.stop().await;
     });
 }
@@ -173,9 +181,9 @@ fn a_neighbour_is_resolved_on_request() {
 #[test]
 fn a_silent_neighbour_fails_and_is_asked_for_again() {
     in_namespace(|| async {
-        let rig = Rig::start(&config()).await;
-        // One question, soon given up, so that the test is short.
-        std::fs::write("/proc/sys/net/ipv4/neigh/sw-Inside/retrans_time_ms", "50").unwrap();
+        let mut rig = Rig::start(&config()).await;
+        // Soon given up, so that the test is short.
+        std::fs::write("/proc/sys/net/ipv4/neigh/sw-Inside/retrans_time_ms", "300").unwrap();
         let silent = hop(INSIDE, [10, 1, 0, 66]);
         rig.resolve.push(silent).unwrap();
         eventually("it has failed", || {
@@ -194,6 +202,12 @@ fn a_silent_neighbour_fails_and_is_asked_for_again() {
             is_arp(&frame, 1, [10, 1, 0, 1], [10, 1, 0, 66]),
             "{frame:?}"
         );
+        assert_eq!(
+            rig.neighbour(INSIDE, [10, 1, 0, 66]),
+            Some(Neighbour::Failed)
+        );
+        // Also when everything is read anew meanwhile.
+        assert!(rig.kernel.apply(&config()).await.is_empty());
         assert_eq!(
             rig.neighbour(INSIDE, [10, 1, 0, 66]),
             Some(Neighbour::Failed)

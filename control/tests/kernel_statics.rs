@@ -161,3 +161,35 @@ fn a_next_hop_on_no_link_is_told_and_the_rest_works() {
         rig.kernel.stop().await;
     });
 }
+
+#[test]
+fn a_second_process_that_can_not_start_leaves_the_first_one_alone() {
+    in_namespace(|| async {
+        let rig = Rig::start(&with_routes()).await;
+        let before = (ip("route show table all proto 83"), ip("rule show"));
+        assert!(Rig::try_start(&config(), VecPool(1), 1).await.is_err());
+        assert_eq!(
+            (ip("route show table all proto 83"), ip("rule show")),
+            before
+        );
+        rig.kernel.stop().await;
+    });
+}
+
+#[test]
+fn a_ping_may_come_in_on_another_link_than_its_answer_leaves_by() {
+    in_namespace(|| async {
+        std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
+        let rig = Rig::start(&config()).await;
+        ip("neigh add 10.1.0.9 lladdr 02:00:00:00:09:09 dev sw-Inside");
+        rig.punt(
+            OUTSIDE,
+            &ping(OUTSIDE_MAC, [10, 1, 0, 9], [198, 51, 100, 1]),
+        );
+        rig.injected("an echo reply", |port, frame| {
+            port == INSIDE && is_echo_reply(frame, [198, 51, 100, 1], [10, 1, 0, 9])
+        })
+        .await;
+        rig.kernel.stop().await;
+    });
+}

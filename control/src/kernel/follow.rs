@@ -1,13 +1,13 @@
 //! Follows the kernel: links, routes, neighbours; publishes forwarding tables; asks the kernel to
 //! resolve what workers need.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::Handle;
 use spillway_dataplane::command::ResolveQueue;
@@ -17,14 +17,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, warn};
 
 use super::error::KernelError;
-use super::ingress;
+use super::ingress::Drops;
 use super::netlink::{self, Events, Heard};
-use super::resolve::{Decision, Limiter};
+use super::resolve::Asker;
 use super::statics::{Plan, StaticRoute};
 use super::stats::TwinStats;
 use super::table::{self, KernelRoute, Known, Ports, Tables};
 use super::twins::TwinView;
-use super::watch::{LinkEvent, LinkState, Watch};
+use super::watch::{LinkEvent, Watch};
 
 /// Shortest time between two published tables.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
@@ -76,17 +76,18 @@ pub(crate) struct Follower {
     hooks: Hooks,
     stats: Arc<TwinStats>,
 
+    /// Whether anything in the kernel is ours to remove.
+    configured: bool,
     twins: Vec<TwinView>,
     ports: Ports,
     watch: Watch,
-    /// Interfaces with an ingress drop of ours.
-    dropped: HashSet<String>,
+    drops: Drops,
     plan: Plan,
 
     routes: Vec<KernelRoute>,
     neighbours: BTreeMap<(u32, Ipv4Addr), Known>,
     published: Option<Tables>,
-    limiter: Limiter,
+    asker: Asker,
 
     /// What has to be done before the next table is published.
     due: Due,
@@ -118,6 +119,7 @@ impl Follower {
         hooks: Hooks,
         stats: Arc<TwinStats>,
     ) -> Result<Follower, KernelError> {
+        let asker = Asker::new(handle.clone(), Arc::clone(&stats));
         Ok(Follower {
             handle,
             events: Events::subscribe()?,
@@ -125,15 +127,16 @@ impl Follower {
             resolve,
             hooks,
             stats,
+            configured: false,
             twins: Vec::new(),
             ports: Ports::new(),
             watch: Watch::default(),
-            dropped: HashSet::new(),
+            drops: Drops::default(),
             plan: Plan::default(),
             routes: Vec::new(),
             neighbours: BTreeMap::new(),
             published: None,
-            limiter: Limiter::new(Instant::now()),
+            asker,
             due: Due::default(),
             next_publish: Instant::now(),
         })
@@ -179,6 +182,7 @@ impl Follower {
             .iter()
             .filter_map(|t| Some((t.port, t.device.clone()?)));
         self.watch.set(devices);
+        self.configured = true;
         self.ports = twins.iter().map(|t| (t.index, t.port)).collect();
         self.twins = twins;
 
@@ -193,7 +197,7 @@ impl Follower {
             }
             Err(e) => problems.push(e),
         }
-        self.undo_drops().await;
+        self.drops.undo(&self.watch).await;
         self.due.everything = true;
         self.publish().await;
         problems
@@ -293,34 +297,10 @@ impl Follower {
     async fn tell(&mut self, events: Vec<LinkEvent>) -> Vec<KernelError> {
         let mut problems = Vec::new();
         for event in events {
-            let device = &event.device;
-            if event.state == LinkState::Absent {
-                // The kernel took the hook away with the interface, but not the table.
-                if self.dropped.remove(device) {
-                    ingress::remove(device).await;
-                }
-            } else if self.watch.copies(device) && !self.dropped.contains(device) {
-                match ingress::install(device).await {
-                    Ok(()) => {
-                        self.dropped.insert(device.clone());
-                    }
-                    Err(e) => problems.push(e),
-                }
-            }
+            problems.extend(self.drops.prepare(&event, &self.watch).await.err());
             (self.hooks.on_link)(event);
         }
         problems
-    }
-
-    /// Takes away the ingress drops of interfaces that are under no port any more.
-    async fn undo_drops(&mut self) {
-        let unwanted: Vec<_> = self
-            .dropped
-            .extract_if(|device| !self.watch.copies(device))
-            .collect();
-        for device in unwanted {
-            ingress::remove(&device).await;
-        }
     }
 
     /// Does what is due and publishes the table if it differs from the last one.
@@ -367,20 +347,13 @@ impl Follower {
         self.report(events).await;
         let neighbours = netlink::neighbours(&self.handle).await?;
         self.due.everything |= links.inconsistent || neighbours.inconsistent;
-        let old = std::mem::take(&mut self.neighbours);
+        let heard = |m| table::read_neighbour(m, false).map(|heard| heard.key);
+        let listed: BTreeSet<_> = neighbours.items.iter().filter_map(heard).collect();
+        // As in `neighbour`: what had failed and is being asked for again has still failed.
+        self.neighbours
+            .retain(|key, known| known.neighbour == Neighbour::Failed && listed.contains(key));
         for message in &neighbours.items {
             self.neighbour(message, false);
-        }
-        // As in `neighbour`: what had failed and is being asked for again has still failed.
-        for message in &neighbours.items {
-            let Some(heard) = table::read_neighbour(message, false) else {
-                continue;
-            };
-            if let (None, Some(known)) = (heard.state, old.get(&heard.key))
-                && known.neighbour == Neighbour::Failed
-            {
-                self.neighbours.insert(heard.key, *known);
-            }
         }
         Ok(())
     }
@@ -416,35 +389,20 @@ impl Follower {
     }
 
     async fn resolve_one(&mut self, hop: NextHop) {
-        match self.limiter.decide(hop, Instant::now()) {
-            Decision::Ask => {}
-            Decision::Repeated => return self.stats.resolve_repeated.one(),
-            Decision::Limited => return self.stats.resolve_limited.one(),
-        }
-        let Some(twin) = self.twins.iter().find(|t| t.port == hop.port) else {
-            return self.stats.resolve_failed.one();
-        };
-        // NTF_USE: as if the kernel itself had a packet for the neighbour.
-        let request = self
-            .handle
-            .neighbours()
-            .add(twin.index, IpAddr::V4(hop.address))
-            .state(NeighbourState::None)
-            .flags(NeighbourFlags::Use)
-            .replace();
-        match request.execute().await {
-            Ok(()) => self.stats.resolve_asked.one(),
-            Err(_) => self.stats.resolve_failed.one(),
-        }
+        let twin = self.twins.iter().find(|t| t.port == hop.port);
+        self.asker.ask(hop, twin.map(|t| t.index)).await;
     }
 
     /// Leaves the kernel as it was found.
     async fn clean_up(mut self) {
+        if !self.configured {
+            return;
+        }
         for problem in Plan::default().install(&self.handle, &self.twins).await {
             warn!("{problem}");
         }
         self.watch.set([]);
-        self.undo_drops().await;
+        self.drops.undo(&self.watch).await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! in the hook, so that the kernel doesn't answer or forward what Spillway has in hand. What the
 //! kernel sends there, and everything on other interfaces, stays as it was.
 
+use std::collections::HashSet;
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
@@ -11,10 +12,46 @@ use tokio::process::Command;
 use tracing::warn;
 
 use super::error::KernelError;
+use super::watch::{LinkEvent, LinkState, Watch};
+
+/// The ingress drops that are installed.
+#[derive(Debug, Default)]
+pub(crate) struct Drops {
+    interfaces: HashSet<String>,
+}
+
+impl Drops {
+    /// Makes the interface of an event ready for its port, before anyone is told of the event.
+    pub(crate) async fn prepare(
+        &mut self,
+        event: &LinkEvent,
+        watch: &Watch,
+    ) -> Result<(), KernelError> {
+        let interface = &event.device;
+        if event.state == LinkState::Absent {
+            // The kernel took the hook away with the interface, but not the table.
+            if self.interfaces.remove(interface) {
+                remove(interface).await;
+            }
+        } else if watch.copies(interface) && !self.interfaces.contains(interface) {
+            install(interface).await?;
+            self.interfaces.insert(interface.clone());
+        }
+        Ok(())
+    }
+
+    /// Gives the kernel back the interfaces that are under no port any more.
+    pub(crate) async fn undo(&mut self, watch: &Watch) {
+        let unwanted = self.interfaces.extract_if(|device| !watch.copies(device));
+        for interface in unwanted.collect::<Vec<_>>() {
+            remove(&interface).await;
+        }
+    }
+}
 
 /// Drops everything that the kernel receives on `interface`. Doing it twice changes nothing, so
 /// that leftovers of a killed process do no harm.
-pub(crate) async fn install(interface: &str) -> Result<(), KernelError> {
+async fn install(interface: &str) -> Result<(), KernelError> {
     nft(&install_script(interface))
         .await
         .map_err(|cause| KernelError::IngressDrop {
@@ -24,7 +61,7 @@ pub(crate) async fn install(interface: &str) -> Result<(), KernelError> {
 }
 
 /// Takes the drop away again.
-pub(crate) async fn remove(interface: &str) {
+async fn remove(interface: &str) {
     if let Err(cause) = nft(&remove_script(interface)).await {
         let table = table(interface);
         warn!(

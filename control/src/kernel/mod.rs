@@ -120,10 +120,16 @@ impl Kernel {
             follower: tokio::spawn(follower.run()),
             stats,
         };
-        let problems = kernel.apply(config).await;
-        let (later, fatal): (Vec<_>, Vec<_>) = problems
-            .into_iter()
-            .partition(|p| matches!(p, KernelError::NextHop(_)));
+        let mut fatal = kernel.twins.apply(&config.interfaces).await;
+        let mut later = Vec::new();
+        // Without all twins nothing else is touched: another Spillway may own what is there.
+        if fatal.is_empty() {
+            (later, fatal) = kernel
+                .configure(config)
+                .await
+                .into_iter()
+                .partition(|p| matches!(p, KernelError::NextHop(_)));
+        }
         if fatal.is_empty() {
             return Ok((kernel, later));
         }
@@ -135,14 +141,18 @@ impl Kernel {
     /// what could not be done; everything else is done.
     pub async fn apply(&mut self, config: &KernelConfig) -> Vec<KernelError> {
         let mut problems = self.twins.apply(&config.interfaces).await;
+        problems.extend(self.configure(config).await);
+        problems
+    }
+
+    /// Tells the follower of the twins and static routes.
+    async fn configure(&self, config: &KernelConfig) -> Vec<KernelError> {
         let (answer, done) = oneshot::channel();
         let command = Command::Configure(self.twins.views(), config.routes.clone(), answer);
-        let sent = self.commands.send(command).await;
-        match (sent, done.await) {
-            (Ok(()), Ok(more)) => problems.extend(more),
-            _ => problems.push(KernelError::Stopped),
+        if self.commands.send(command).await.is_err() {
+            return vec![KernelError::Stopped];
         }
-        problems
+        done.await.unwrap_or_else(|_| vec![KernelError::Stopped])
     }
 
     /// The kernel's name of each twin.

@@ -1,9 +1,15 @@
-//! Which neighbours the kernel is asked to resolve or check, and how often.
+//! Asks the kernel to resolve or check neighbours, but not too often.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use rtnetlink::Handle;
 use spillway_dataplane::fib::NextHop;
+
+use super::stats::TwinStats;
 
 /// The kernel asks a silent host three times, a second apart: asking for the same one again
 /// sooner would change nothing.
@@ -15,9 +21,51 @@ const PER_SECOND: u32 = 1000;
 /// Next hops that are remembered as asked for.
 const REMEMBERED: usize = 16_384;
 
+/// Asks the kernel for neighbours.
+pub(crate) struct Asker {
+    handle: Handle,
+    limiter: Limiter,
+    stats: Arc<TwinStats>,
+}
+
+impl Asker {
+    pub(crate) fn new(handle: Handle, stats: Arc<TwinStats>) -> Asker {
+        Asker {
+            handle,
+            limiter: Limiter::new(Instant::now()),
+            stats,
+        }
+    }
+
+    /// Has the kernel find out or confirm the MAC address; `index` is the twin of the next hop's
+    /// port. What comes of it is told by the kernel's messages.
+    pub(crate) async fn ask(&mut self, hop: NextHop, index: Option<u32>) {
+        let Some(index) = index else {
+            return self.stats.resolve_failed.one();
+        };
+        match self.limiter.decide(hop, Instant::now()) {
+            Decision::Ask => {}
+            Decision::Repeated => return self.stats.resolve_repeated.one(),
+            Decision::Limited => return self.stats.resolve_limited.one(),
+        }
+        // NTF_USE: as if the kernel itself had a packet for the neighbour.
+        let request = self
+            .handle
+            .neighbours()
+            .add(index, IpAddr::V4(hop.address))
+            .state(NeighbourState::None)
+            .flags(NeighbourFlags::Use)
+            .replace();
+        match request.execute().await {
+            Ok(()) => self.stats.resolve_asked.one(),
+            Err(_) => self.stats.resolve_failed.one(),
+        }
+    }
+}
+
 /// Whether a request is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decision {
+enum Decision {
     /// Ask the kernel.
     Ask,
     /// The same was asked a moment ago.
@@ -28,14 +76,14 @@ pub(crate) enum Decision {
 
 /// Remembers what was asked. Its clock is the caller's.
 #[derive(Debug)]
-pub(crate) struct Limiter {
+struct Limiter {
     asked: HashMap<NextHop, Instant>,
     second: Instant,
     left: u32,
 }
 
 impl Limiter {
-    pub(crate) fn new(now: Instant) -> Limiter {
+    fn new(now: Instant) -> Limiter {
         Limiter {
             asked: HashMap::new(),
             second: now,
@@ -44,7 +92,7 @@ impl Limiter {
     }
 
     /// Whether the kernel is asked for this one now.
-    pub(crate) fn decide(&mut self, hop: NextHop, now: Instant) -> Decision {
+    fn decide(&mut self, hop: NextHop, now: Instant) -> Decision {
         let recent = |at: &Instant| now.saturating_duration_since(*at) < AGAIN;
         if self.asked.get(&hop).is_some_and(recent) {
             return Decision::Repeated;
