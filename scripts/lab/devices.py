@@ -23,14 +23,16 @@ def binary():
     return max(built, key=os.path.getmtime)
 
 
-def configuration(extra="", inside="", outside="", nat="ip nat inside source list 1 interface Outside overload"):
-    """A configuration for the lab; `inside` and `outside` are more lines of these interfaces."""
+def configuration(extra="", inside="", outside="", nat="ip nat inside source list 1 interface Outside overload", queues=1):
+    """A configuration for the lab; `inside` and `outside` are more lines of these interfaces, `queues` how many each port has.
+    The ports' rings hold 4096 frames: on a busy machine a worker may be off its core for some milliseconds."""
     def lines(text):
         return "".join(f" {line.strip()}\n" for line in text.splitlines() if line.strip())
+    ring = ",framecnt=4096" + (f",qpairs={queues}" if queues > 1 else "")
     return (f"hostname lab\n!\n"
-            f"interface Inside\n port vdev net_af_packet0,iface=inside\n ip address {INSIDE_GATEWAY} 255.255.255.0\n"
+            f"interface Inside\n port vdev net_af_packet0,iface=inside{ring}\n ip address {INSIDE_GATEWAY} 255.255.255.0\n"
             f" ip nat inside\n{lines(inside)}!\n"
-            f"interface Outside\n port vdev net_af_packet1,iface=outside\n ip address {OUTSIDE_ADDRESS} 255.255.255.0\n"
+            f"interface Outside\n port vdev net_af_packet1,iface=outside{ring}\n ip address {OUTSIDE_ADDRESS} 255.255.255.0\n"
             f" ip nat outside\n{lines(outside)}!\n"
             f"ip route 203.0.113.0 255.255.255.0 198.51.100.3\n"
             f"access-list 1 permit 10.1.0.0 0.0.0.255\n"

@@ -168,6 +168,8 @@ class Lab:
             space.create()
             # A test may cause errors faster than a host would report them by default.
             space.sysctl("net.ipv4.icmp_ratelimit", 0)
+            # Echo replies go to the socket that asked; a raw socket gets everybody's, and its buffer overflows.
+            space.sysctl("net.ipv4.ping_group_range", "0 2147483647")
         for name in ("iptables", "ip6tables", "arptables"):
             # A kernel with bridge netfilter would reassemble fragments and drop malformed packets on the way.
             with contextlib.suppress(FileNotFoundError):

@@ -31,6 +31,8 @@ class Case:
 
     #: Numbers of workers that the group is run with.
     workers = (1, 2)
+    #: Queues of each port. With fewer than workers, one worker receives and hands over to the others.
+    queues = 1
     #: Whether the lab has `hop` and `far`.
     far = False
     #: Configuration beyond the lab's own: lines at the end, of the interfaces, and the translation rule.
@@ -47,7 +49,7 @@ class Case:
 
     def config(self):
         """The configuration of the group."""
-        return configuration(extra=self.extra, inside=self.inside, outside=self.outside, nat=self.nat)
+        return configuration(extra=self.extra, inside=self.inside, outside=self.outside, nat=self.nat, queues=self.queues)
 
     def begin(self):
         """Builds the lab and starts the device."""

@@ -83,3 +83,8 @@ class Fragments(Case):
                     through += seen.is_ipv4 and seen.protocol == 17
         held = self.device.counters()["fragments_held"] - before
         return expect(through == 0 and held == 2, f"{held} pieces held, {through} let through")
+
+
+class FragmentsOverTwoQueues(Fragments):
+    """The same with a queue for each worker."""
+    workers, queues, kernel = (2,), 2, None

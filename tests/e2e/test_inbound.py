@@ -194,3 +194,6 @@ class NotInTheList(Case):
         return expect(seen == (IN1, OUTSIDE_ADDRESS), f"in1 is seen as {seen[0]}, in2 as {seen[1]}")
 
 
+class StaticOverTwoQueues(Static):
+    """The same with a queue for each worker."""
+    workers, queues, kernel = (2,), 2, None

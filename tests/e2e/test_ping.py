@@ -6,6 +6,10 @@ from lab.topology import INSIDE_GATEWAY, OUT, OUTSIDE_ADDRESS
 
 
 class Ping(Case):
+    def prepare(self):
+        for host in (self.in1, self.in2):
+            traffic.ping(host, OUT, 2)
+
     def test_none_of_4000_is_lost(self):
         with self.drops():
             running = [traffic.start_ping(h, OUT, 2000, 0.001) for h in (self.in1, self.in2)]
@@ -26,3 +30,8 @@ class Ping(Case):
         lost = {f"{h.role} to {a}": traffic.ping(h, a, 50).lost
                 for h, a in ((self.in1, INSIDE_GATEWAY), (self.in1, OUTSIDE_ADDRESS), (self.out, OUTSIDE_ADDRESS))}
         return expect(not any(lost.values()), f"lost of 50: {lost}")
+
+
+class PingOverTwoQueues(Ping):
+    """The same with a queue for each worker."""
+    workers, queues, kernel = (2,), 2, None

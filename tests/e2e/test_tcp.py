@@ -121,3 +121,8 @@ class Connection(Case):
             client.sendall(b"plain")
             plain = server.recv(100)
         return expect((urgent, plain) == (b"!", b"plain"), f"urgent {urgent}, then {plain}")
+
+
+class BulkOverTwoQueues(Bulk):
+    """The same with a queue for each worker."""
+    workers, queues, kernel = (2,), 2, None

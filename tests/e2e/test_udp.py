@@ -87,3 +87,8 @@ class Datagrams(Case):
                 except TimeoutError:
                     pass
         return expect(refused == 20, f"{refused} of 20 sockets were told")
+
+
+class FlowsOverTwoQueues(Flows):
+    """The same with a queue for each worker."""
+    workers, queues, kernel = (2,), 2, None
