@@ -164,11 +164,12 @@ impl Nat {
             .collect()
     }
 
-    /// Lets time pass, in steps of at most 100 ms with a full sweep each.
+    /// Lets time pass, in steps of 100 ms (long times in longer ones) with a full sweep each.
     pub fn pass(&mut self, ms: u64) {
         let until = self.now + ms;
+        let step = (ms / 300).max(100);
         while self.now < until {
-            self.now = (self.now + 100).min(until);
+            self.now = (self.now + step).min(until);
             self.engine.tick(Millis(self.now), 1 << 20);
         }
     }
