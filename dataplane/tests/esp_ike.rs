@@ -220,6 +220,17 @@ fn ikev1_quick_mode_is_evidence_and_main_mode_is_not() {
 }
 
 #[test]
+fn messages_that_are_sent_again_count_once() {
+    let mut nat = preserving();
+    nat.ike_out(B, 500, opening(0xB));
+    for _ in 0..3 {
+        nat.exchange(A, 0xA, CREATE_CHILD_SA, 5, true);
+        nat.exchange(A, 0xA, CREATE_CHILD_SA, 0, false);
+    }
+    assert_eq!(nat.engine.stats().counter(EspCounter::IkeExchanges), 2);
+}
+
+#[test]
 fn rounds_of_one_authentication_count_once() {
     let mut nat = preserving();
     nat.ike_out(B, 500, opening(0xB));

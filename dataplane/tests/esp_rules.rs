@@ -129,6 +129,27 @@ fn a_one_way_tunnel_keeps_going_and_expires_when_idle() {
 }
 
 #[test]
+fn a_half_whose_time_is_over_counts_no_more_even_before_its_timer_ran() {
+    let mut nat = overload();
+    nat.out(A, 0x1000, 1);
+    nat.out(B, 0x1001, 1);
+    nat.come(0x2000, 1);
+    nat.come(0x2000, 2);
+    nat.come(0x2001, 1);
+    nat.released();
+    nat.now += 300_000;
+    assert_eq!(nat.out(A, 0x1000, 3), Fate::To(G1));
+    assert_eq!(nat.engine.stats().counter(EspCounter::Expired), 1);
+    assert_eq!(
+        nat.engine.occupancy().tunnels,
+        0,
+        "it waits for a reply again"
+    );
+    assert_eq!(nat.come(0x2000, 3), Fate::To(A));
+    assert_eq!(nat.engine.stats().counter(EspCounter::Expired), 2);
+}
+
+#[test]
 fn either_direction_keeps_both_halves() {
     let mut nat = overload();
     nat.out(A, 0x1000, 1);

@@ -179,9 +179,11 @@ impl<T> Engine<T> {
         if now < self.groups[group].next_turns || self.unproven(group) < 2 {
             return false;
         }
-        let backoff = self.groups[group].backoff_ms.clamp(pending, pending * 64);
-        self.groups[group].next_turns = Millis(now.0 + backoff);
-        self.groups[group].backoff_ms = backoff * 2;
+        let backoff = self.groups[group]
+            .backoff_ms
+            .clamp(pending, pending.saturating_mul(64));
+        self.groups[group].next_turns = Millis(now.0.saturating_add(backoff));
+        self.groups[group].backoff_ms = backoff.saturating_mul(2);
         self.drop_wait(group);
         self.groups[group].strict = true;
         let mut relation = self.groups[group].relations.head;
