@@ -16,6 +16,7 @@ mod held;
 pub mod ike;
 mod ike_entry;
 mod ike_flow;
+mod ike_port;
 mod inbound;
 mod limits;
 mod outbound;
