@@ -31,6 +31,8 @@ macro_rules! named {
     };
 }
 
+pub(crate) use named;
+
 named! {
     /// Why a packet was dropped. Each dropped packet is counted under exactly one.
     DropReason {
