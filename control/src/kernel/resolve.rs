@@ -11,9 +11,10 @@ use spillway_dataplane::fib::NextHop;
 
 use super::stats::TwinStats;
 
-/// The kernel asks a silent host three times, a second apart: asking for the same one again
-/// sooner would change nothing.
-const AGAIN: Duration = Duration::from_secs(1);
+/// A question for the same neighbour within this time is one too many. The kernel asks a silent
+/// host a second apart by itself; but a neighbour may be forgotten at any time, and then nobody
+/// asks until we do.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Requests a second, over all neighbours.
 const PER_SECOND: u32 = 1000;
