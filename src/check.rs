@@ -47,7 +47,9 @@ pub(crate) fn check(options: &Check) -> ExitCode {
     if options.json {
         let answer = match &loaded {
             Ok((_, warnings)) => json!({"good": true, "diagnostics": warnings}),
-            Err(Refused::Unreadable(sentence)) => json!({"good": false, "error": sentence, "diagnostics": []}),
+            Err(Refused::Unreadable(sentence)) => {
+                json!({"good": false, "error": sentence, "diagnostics": []})
+            }
             Err(Refused::Wrong(errors)) => json!({"good": false, "diagnostics": errors}),
         };
         println!("{answer}");
@@ -58,7 +60,11 @@ pub(crate) fn check(options: &Check) -> ExitCode {
                 for warning in &warnings {
                     eprintln!("{warning}");
                 }
-                println!("{}: good, {} warnings", options.file.display(), warnings.len());
+                println!(
+                    "{}: good, {} warnings",
+                    options.file.display(),
+                    warnings.len()
+                );
             }
             ExitCode::SUCCESS
         }

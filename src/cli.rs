@@ -128,7 +128,9 @@ fn parse_cores(list: &str) -> Result<Cores, String> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (number(first)?, number(last)?);
         if first > last || last >= 4096 {
-            return Err(format!("expected a range from a lower to a higher core number, found {part:?}"));
+            return Err(format!(
+                "expected a range from a lower to a higher core number, found {part:?}"
+            ));
         }
         for core in first..=last {
             if cores.contains(&core) {
@@ -161,8 +163,21 @@ mod tests {
 
     #[test]
     fn options_may_follow_the_words() {
-        let cli = Cli::try_parse_from(["spillway", "show", "ip", "nat", "translations", "tcp", "--json"]);
-        let Ok(Cli { command: Command::Show(ask) }) = cli else { panic!("not a show command") };
+        let cli = Cli::try_parse_from([
+            "spillway",
+            "show",
+            "ip",
+            "nat",
+            "translations",
+            "tcp",
+            "--json",
+        ]);
+        let Ok(Cli {
+            command: Command::Show(ask),
+        }) = cli
+        else {
+            panic!("not a show command")
+        };
         assert!(ask.client.json);
         assert_eq!(ask.words.join(" "), "ip nat translations tcp");
     }

@@ -6,7 +6,8 @@ use crate::cli::LogFormat;
 
 /// Starts logging. The error is one sentence.
 pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log-level {filter}: {error}"))?;
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| format!("--log-level {filter}: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

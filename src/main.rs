@@ -27,6 +27,10 @@ fn ask_daemon(verb: &str, ask: &Ask) -> ExitCode {
 }
 
 fn command(options: &Client, line: &str) -> ExitCode {
-    let format = if options.json { Format::Json } else { Format::Text };
+    let format = if options.json {
+        Format::Json
+    } else {
+        Format::Text
+    };
     ExitCode::from(client::run(&options.socket, line, format))
 }

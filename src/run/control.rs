@@ -8,7 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use spillway_control::config::{Config, Policy, model};
 use spillway_control::kernel::{
-    Hooks, Kernel, KernelConfig, KernelDevice, KernelError, LinkState, Queues, StaticRoute, StaticTarget, TwinConfig,
+    Hooks, Kernel, KernelConfig, KernelDevice, KernelError, LinkState, Queues, StaticRoute,
+    StaticTarget, TwinConfig,
 };
 use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
@@ -63,18 +64,36 @@ struct Control<'a> {
 
 /// Serves until told to stop. The errors are a sentence each.
 pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
-    let Parts { options, config, eal, pool, ports, workers, publisher } = parts;
+    let Parts {
+        options,
+        config,
+        eal,
+        pool,
+        ports,
+        workers,
+        publisher,
+    } = parts;
     let one = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let socket = ManagementSocket::open(&options.socket).map_err(|e| one(&e))?;
-    let http = HttpServer::open(options.http)
-        .await
-        .map_err(|e| one(&format!("http://{} can't be served: {e}; choose another --http", options.http)))?;
+    let http = HttpServer::open(options.http).await.map_err(|e| {
+        one(&format!(
+            "http://{} can't be served: {e}; choose another --http",
+            options.http
+        ))
+    })?;
 
     let config = Arc::new(config);
     let now = workers.clock.millis().tick();
-    let policy = Arc::new(Policy::compile(Arc::clone(&config), &HashMap::new(), now, None));
+    let policy = Arc::new(Policy::compile(
+        Arc::clone(&config),
+        &HashMap::new(),
+        now,
+        None,
+    ));
     let links = Links::new();
-    publish(&publisher, |p| p.publish(|snapshot| snapshot.nat = Arc::clone(&policy.nat)));
+    publish(&publisher, |p| {
+        p.publish(|snapshot| snapshot.nat = Arc::clone(&policy.nat))
+    });
     let queues = Queues {
         punt: Arc::clone(&workers.punt),
         inject: workers.injectors(&ports),
@@ -93,7 +112,10 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         warn!("{warning}");
     }
     for (port, name) in kernel.kernel_names() {
-        info!("interface {}: its kernel twin is {name}", config_name(&config, port));
+        info!(
+            "interface {}: its kernel twin is {name}",
+            config_name(&config, port)
+        );
     }
 
     let running = Running::new(Arc::clone(&policy));
@@ -154,7 +176,11 @@ fn publish<T>(publisher: &Mutex<Publisher>, act: impl FnOnce(&mut Publisher) -> 
 fn hooks(publisher: &Arc<Mutex<Publisher>>, links: &Links) -> Hooks {
     let (publisher, links) = (Arc::clone(publisher), links.clone());
     Hooks {
-        on_fib: Box::new(move |fib| publish(&publisher, |p| p.publish(|snapshot| snapshot.fib = Arc::new(fib)))),
+        on_fib: Box::new(move |fib| {
+            publish(&publisher, |p| {
+                p.publish(|snapshot| snapshot.fib = Arc::new(fib))
+            })
+        }),
         on_link: Box::new(move |event| links.note(&event)),
         is_used: None,
     }
@@ -162,7 +188,10 @@ fn hooks(publisher: &Arc<Mutex<Publisher>>, links: &Links) -> Hooks {
 
 impl Control<'_> {
     /// Until a signal ends it, or a worker falls.
-    async fn run(&mut self, reloads: &mut mpsc::Receiver<ReloadRequest>) -> Result<(), Vec<String>> {
+    async fn run(
+        &mut self,
+        reloads: &mut mpsc::Receiver<ReloadRequest>,
+    ) -> Result<(), Vec<String>> {
         let listen = |kind| signal(kind).map_err(|e| vec![format!("signals can't be caught: {e}")]);
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
@@ -199,7 +228,10 @@ impl Control<'_> {
                 for warning in report.warnings {
                     warn!("{warning}");
                 }
-                info!("reloaded {}: {} entries withdrawn", report.file, report.withdrawn);
+                info!(
+                    "reloaded {}: {} entries withdrawn",
+                    report.file, report.withdrawn
+                );
             }
             Err(errors) => {
                 for text in errors {
@@ -223,9 +255,16 @@ impl Control<'_> {
             now,
             Some(&self.policy),
         ));
-        let kernel = kernel_config(&config, &policy, &self.ports).map_err(|e| vec![e.to_string()])?;
+        let kernel =
+            kernel_config(&config, &policy, &self.ports).map_err(|e| vec![e.to_string()])?;
         let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(self.kernel.apply(&kernel).await.iter().map(ToString::to_string));
+        warnings.extend(
+            self.kernel
+                .apply(&kernel)
+                .await
+                .iter()
+                .map(ToString::to_string),
+        );
 
         self.policy = Arc::clone(&policy);
         self.running.0.store(Arc::clone(&policy));
@@ -237,8 +276,14 @@ impl Control<'_> {
                 snapshot.nat = Arc::clone(&policy.nat);
             });
         });
-        let withdrawn = ask::reconcile(&self.appliance).await.map_err(|e| vec![e.to_string()])?;
-        Ok(ReloadReport { file: file.display().to_string(), warnings, withdrawn })
+        let withdrawn = ask::reconcile(&self.appliance)
+            .await
+            .map_err(|e| vec![e.to_string()])?;
+        Ok(ReloadReport {
+            file: file.display().to_string(),
+            warnings,
+            withdrawn,
+        })
     }
 
     /// The interfaces with their links as they are now.
@@ -291,12 +336,17 @@ impl Control<'_> {
 }
 
 fn hostname(config: &Config) -> String {
-    config.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned())
+    config
+        .hostname
+        .clone()
+        .unwrap_or_else(|| HOSTNAME.to_owned())
 }
 
 fn config_name(config: &Config, port: PortId) -> &str {
     let mut interfaces = with_port(config);
-    interfaces.find(|(id, ..)| *id == port).map_or("?", |(_, interface, _)| &interface.name)
+    interfaces
+        .find(|(id, ..)| *id == port)
+        .map_or("?", |(_, interface, _)| &interface.name)
 }
 
 /// Ports stay while the process runs.
@@ -312,7 +362,11 @@ fn same_ports(running: &Config, new: &Config) -> Result<(), Vec<String>> {
         return Ok(());
     }
     let text = |ports: &[(String, String)]| {
-        ports.iter().map(|(name, spec)| format!("{name} ({spec})")).collect::<Vec<_>>().join(", ")
+        ports
+            .iter()
+            .map(|(name, spec)| format!("{name} ({spec})"))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     Err(vec![format!(
         "the new configuration has other ports: {}; running are {}. Ports can't change while the appliance runs: \
@@ -323,7 +377,11 @@ fn same_ports(running: &Config, new: &Config) -> Result<(), Vec<String>> {
 }
 
 /// What the kernel shall have: twins and static routes.
-fn kernel_config(config: &Config, policy: &Policy, ports: &Ports) -> Result<KernelConfig, KernelError> {
+fn kernel_config(
+    config: &Config,
+    policy: &Policy,
+    ports: &Ports,
+) -> Result<KernelConfig, KernelError> {
     let mut interfaces = Vec::new();
     for (port, interface, device) in with_port(config) {
         let device = match device {
@@ -343,7 +401,9 @@ fn kernel_config(config: &Config, policy: &Policy, ports: &Ports) -> Result<Kern
         });
     }
     let by_name = |name: &str| {
-        with_port(config).find(|(_, i, _)| i.name.eq_ignore_ascii_case(name)).map(|(port, ..)| port)
+        with_port(config)
+            .find(|(_, i, _)| i.name.eq_ignore_ascii_case(name))
+            .map(|(port, ..)| port)
     };
     let route = |route: &model::StaticRoute| {
         let target = match &route.target {
@@ -351,16 +411,27 @@ fn kernel_config(config: &Config, policy: &Policy, ports: &Ports) -> Result<Kern
             model::RouteTarget::Interface(name) => StaticTarget::Port(by_name(name)?),
             model::RouteTarget::Null => StaticTarget::Null,
         };
-        Some(StaticRoute { prefix: route.prefix, target })
+        Some(StaticRoute {
+            prefix: route.prefix,
+            target,
+        })
     };
-    Ok(KernelConfig { interfaces, routes: config.routes.iter().filter_map(route).collect() })
+    Ok(KernelConfig {
+        interfaces,
+        routes: config.routes.iter().filter_map(route).collect(),
+    })
 }
 
 /// The global addresses in an interface's subnet other than its own: ARP is answered for them.
 fn aliases(config: &Config, policy: &Policy, interface: &model::Interface) -> Vec<ipnet::Ipv4Net> {
-    let Some(subnet) = interface.fixed() else { return Vec::new() };
+    let Some(subnet) = interface.fixed() else {
+        return Vec::new();
+    };
     let own = |address: &std::net::Ipv4Addr| {
-        config.interfaces.iter().any(|i| i.fixed().is_some_and(|a| a.addr() == *address))
+        config
+            .interfaces
+            .iter()
+            .any(|i| i.fixed().is_some_and(|a| a.addr() == *address))
     };
     let mut addresses: Vec<ipnet::Ipv4Net> = policy
         .nat

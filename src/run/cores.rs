@@ -30,7 +30,9 @@ fn pick(workers: usize, wanted: Option<&[usize]>, allowed: &[usize]) -> Result<V
         None => allowed[allowed.len() - workers..].to_vec(),
     };
     match cores.iter().find(|core| !allowed.contains(core)) {
-        Some(core) => Err(format!("--cores: core {core} is not one that this process may use: {allowed:?}")),
+        Some(core) => Err(format!(
+            "--cores: core {core} is not one that this process may use: {allowed:?}"
+        )),
         None => Ok(cores),
     }
 }
@@ -38,7 +40,14 @@ fn pick(workers: usize, wanted: Option<&[usize]>, allowed: &[usize]) -> Result<V
 /// The NUMA node of a core, as the kernel tells it.
 pub(super) fn numa_node(core: usize) -> Option<u32> {
     let folder = std::fs::read_dir(format!("/sys/devices/system/cpu/cpu{core}")).ok()?;
-    folder.flatten().find_map(|entry| entry.file_name().to_str()?.strip_prefix("node")?.parse().ok())
+    folder.flatten().find_map(|entry| {
+        entry
+            .file_name()
+            .to_str()?
+            .strip_prefix("node")?
+            .parse()
+            .ok()
+    })
 }
 
 #[cfg(test)]

@@ -39,12 +39,28 @@ impl Description for Running {
     fn interface(&self, name: &str) -> Option<InterfaceText> {
         let policy = self.0.load();
         let interface = policy.config.interface(name)?;
-        Some(InterfaceText { description: interface.description.clone(), shutdown: interface.shutdown })
+        Some(InterfaceText {
+            description: interface.description.clone(),
+            shutdown: interface.shutdown,
+        })
     }
 
     fn route(&self, prefix: Ipv4Net) -> Option<RouteText> {
-        let configured = self.0.load().config.routes.iter().any(|route| route.prefix == prefix);
-        let origin = if configured { RouteOrigin::Static } else { RouteOrigin::Kernel };
-        Some(RouteText { origin, distance: configured.then_some((1, 0)) })
+        let configured = self
+            .0
+            .load()
+            .config
+            .routes
+            .iter()
+            .any(|route| route.prefix == prefix);
+        let origin = if configured {
+            RouteOrigin::Static
+        } else {
+            RouteOrigin::Kernel
+        };
+        Some(RouteText {
+            origin,
+            distance: configured.then_some((1, 0)),
+        })
     }
 }

@@ -55,7 +55,9 @@ impl Links {
     /// How a port's interface is, and whether it was away since the last call.
     pub(super) fn look(&self, port: PortId) -> Link {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(link) = links.get_mut(port.index()) else { return Link::default() };
+        let Some(link) = links.get_mut(port.index()) else {
+            return Link::default();
+        };
         let seen = *link;
         link.was_absent = link.state == Some(LinkState::Absent);
         seen

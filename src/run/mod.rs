@@ -69,9 +69,19 @@ pub(crate) fn run(options: &Run) -> ExitCode {
 /// Starts everything, serves until told to stop, ends everything. An error is a sentence each.
 fn start(options: &Run, config: Config) -> Result<(), Vec<String>> {
     let one = |error: &dyn std::fmt::Display| vec![error.to_string()];
-    info!("Spillway {} starts, DPDK {}", env!("CARGO_PKG_VERSION"), Eal::version());
+    info!(
+        "Spillway {} starts, DPDK {}",
+        env!("CARGO_PKG_VERSION"),
+        Eal::version()
+    );
     let cores = cores::choose(options.workers, options.cores.as_deref()).map_err(|e| one(&e))?;
-    let mtu = config.interfaces.iter().filter_map(|i| i.mtu).max().unwrap_or(0).max(1500);
+    let mtu = config
+        .interfaces
+        .iter()
+        .filter_map(|i| i.mtu)
+        .max()
+        .unwrap_or(0)
+        .max(1500);
     let eal = Arc::new(Eal::start(eal_options(options, &config, mtu)).map_err(|e| one(&e))?);
     let buffers = PoolConfig {
         count: options.buffers,
@@ -113,8 +123,14 @@ fn eal_options(options: &Run, config: &Config, mtu: u16) -> EalOptions {
         _ => None,
     });
     EalOptions {
-        memory: if options.no_huge { Memory::Normal } else { Memory::Auto },
-        memory_mb: options.memory.unwrap_or(u32::try_from(megabytes).unwrap_or(u32::MAX)),
+        memory: if options.no_huge {
+            Memory::Normal
+        } else {
+            Memory::Auto
+        },
+        memory_mb: options
+            .memory
+            .unwrap_or(u32::try_from(megabytes).unwrap_or(u32::MAX)),
         pci: pci.collect(),
         ..EalOptions::default()
     }
@@ -134,5 +150,9 @@ fn tell(options: &Run, eal: &Eal, pool: &Pool, ports: &ports::Ports, workers: &w
         pool.memory_octets() >> 20,
         if eal.huge_pages() { "huge" } else { "normal" }
     );
-    info!("control: socket {}, http://{}/stats", options.socket.display(), options.http);
+    info!(
+        "control: socket {}, http://{}/stats",
+        options.socket.display(),
+        options.http
+    );
 }

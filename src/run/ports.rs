@@ -43,7 +43,10 @@ pub(super) struct View(Mutex<Vec<manage::PortInfo>>);
 
 impl manage::Ports for View {
     fn ports(&self) -> Vec<manage::PortInfo> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -60,7 +63,10 @@ pub(super) fn spec(port: &model::Port) -> &str {
 /// af_packet keeps 512 frames: a pause of the worker of some milliseconds, as another process on
 /// its core makes, loses packets. 4096 frames take 16 MiB a queue.
 fn tuned(spec: &str) -> String {
-    if spec.starts_with("net_af_packet") && !spec.contains("framecnt=") && !spec.contains("framesz=") {
+    if spec.starts_with("net_af_packet")
+        && !spec.contains("framecnt=")
+        && !spec.contains("framesz=")
+    {
         format!("{spec},framecnt=4096")
     } else {
         spec.to_owned()
@@ -68,9 +74,16 @@ fn tuned(spec: &str) -> String {
 }
 
 /// The interfaces that have a port, in the order of their [`PortId`].
-pub(super) fn with_port(config: &Config) -> impl Iterator<Item = (PortId, &model::Interface, &model::Port)> {
-    let ports = config.interfaces.iter().filter_map(|i| i.port.as_ref().map(|p| (i, p)));
-    ports.enumerate().map(|(at, (interface, port))| (PortId(at as u8), interface, port))
+pub(super) fn with_port(
+    config: &Config,
+) -> impl Iterator<Item = (PortId, &model::Interface, &model::Port)> {
+    let ports = config
+        .interfaces
+        .iter()
+        .filter_map(|i| i.port.as_ref().map(|p| (i, p)));
+    ports
+        .enumerate()
+        .map(|(at, (interface, port))| (PortId(at as u8), interface, port))
 }
 
 impl Ports {
@@ -106,7 +119,11 @@ impl Ports {
         let ids = (0..self.slots.len()).map(|at| PortId(at as u8));
         let errors: Vec<String> = ids.filter_map(|id| self.open(eal, id).err()).collect();
         self.refresh();
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     fn open(&mut self, eal: &Eal, id: PortId) -> Result<(), String> {
@@ -117,8 +134,11 @@ impl Ports {
             mtu: slot.mtu,
             ..PortConfig::new(self.pool.clone())
         };
-        let port = Port::open(eal, &slot.spec, &config).map_err(|e| format!("interface {}: {e}", slot.name))?;
-        let info = port.info().map_err(|e| format!("interface {}: {e}", slot.name))?;
+        let port = Port::open(eal, &slot.spec, &config)
+            .map_err(|e| format!("interface {}: {e}", slot.name))?;
+        let info = port
+            .info()
+            .map_err(|e| format!("interface {}: {e}", slot.name))?;
         if slot.tx_queues == 0 {
             slot.tx_queues = info.tx_queues;
         }
@@ -145,10 +165,13 @@ impl Ports {
     }
 
     fn attach(&mut self, id: PortId, workers: &Workers) {
-        let Some(port) = self.slots[id.index()].port.as_mut() else { return };
+        let Some(port) = self.slots[id.index()].port.as_mut() else {
+            return;
+        };
         let (rx, tx) = port.take_queues();
         let count = usize::from(self.workers);
-        let mut parts: Vec<(Vec<DpdkRxQueue>, Option<DpdkTxQueue>)> = (0..count).map(|_| (Vec::new(), None)).collect();
+        let mut parts: Vec<(Vec<DpdkRxQueue>, Option<DpdkTxQueue>)> =
+            (0..count).map(|_| (Vec::new(), None)).collect();
         for (at, queue) in rx.into_iter().enumerate() {
             parts[at % count].0.push(queue);
         }
@@ -157,7 +180,11 @@ impl Ports {
         }
         for (worker, (rx, tx)) in parts.into_iter().enumerate() {
             let mut rx = rx.into_iter();
-            let first = Queues { port: id, rx: rx.next(), tx };
+            let first = Queues {
+                port: id,
+                rx: rx.next(),
+                tx,
+            };
             workers.change_port(worker, PortChange::Attach(first));
             for queue in rx {
                 workers.change_port(worker, PortChange::AttachRx(id, queue));
@@ -178,11 +205,19 @@ impl Ports {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         }
-        warn!("interface {}: the device {} is gone; it is taken up again when it is back", slot.name, slot.spec);
+        warn!(
+            "interface {}: the device {} is gone; it is taken up again when it is back",
+            slot.name, slot.spec
+        );
     }
 
     /// Opens a port again and gives it to the workers.
-    pub(super) fn reopen(&mut self, eal: &Eal, id: PortId, workers: &Workers) -> Result<(), String> {
+    pub(super) fn reopen(
+        &mut self,
+        eal: &Eal,
+        id: PortId,
+        workers: &Workers,
+    ) -> Result<(), String> {
         self.open(eal, id)?;
         self.attach(id, workers);
         let slot = &self.slots[id.index()];
@@ -192,18 +227,26 @@ impl Ports {
 
     /// Whether the port's device is there.
     pub(super) fn is_open(&self, id: PortId) -> bool {
-        self.slots.get(id.index()).is_some_and(|slot| slot.port.is_some())
+        self.slots
+            .get(id.index())
+            .is_some_and(|slot| slot.port.is_some())
     }
 
     /// The port's MAC address, as it was last.
     pub(super) fn mac(&self, id: PortId) -> [u8; 6] {
-        let info = self.slots.get(id.index()).and_then(|slot| slot.info.as_ref());
+        let info = self
+            .slots
+            .get(id.index())
+            .and_then(|slot| slot.info.as_ref());
         info.map_or([0; 6], |info| info.mac)
     }
 
     /// The MTU that the port carries for an interface that wants `wanted`.
     pub(super) fn mtu(&self, id: PortId, wanted: Option<u16>) -> u16 {
-        let info = self.slots.get(id.index()).and_then(|slot| slot.info.as_ref());
+        let info = self
+            .slots
+            .get(id.index())
+            .and_then(|slot| slot.info.as_ref());
         let wanted = wanted.unwrap_or(DEFAULT_MTU);
         info.map_or(wanted, |info| wanted.min(info.mtu))
     }
@@ -236,9 +279,14 @@ impl Ports {
                 slot.spec,
                 info.rx_queues,
                 info.tx_queues,
-                info.socket.map_or("unknown".to_owned(), |node| node.to_string()),
+                info.socket
+                    .map_or("unknown".to_owned(), |node| node.to_string()),
                 info.mtu,
-                if info.rx_ip_checksum { "verified by the port" } else { "verified here" },
+                if info.rx_ip_checksum {
+                    "verified by the port"
+                } else {
+                    "verified here"
+                },
             ),
             None => format!("port {}: {} is not there", slot.name, slot.spec),
         };
@@ -254,7 +302,11 @@ impl Ports {
 
 fn view_of(slot: &Slot) -> manage::PortInfo {
     let link = slot.port.as_ref().and_then(|port| port.link().ok());
-    let counters = slot.port.as_ref().and_then(|port| port.xstats().ok()).unwrap_or_default();
+    let counters = slot
+        .port
+        .as_ref()
+        .and_then(|port| port.xstats().ok())
+        .unwrap_or_default();
     let info = slot.info.as_ref();
     manage::PortInfo {
         name: slot.name.clone(),

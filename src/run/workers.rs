@@ -44,7 +44,10 @@ pub(super) struct CycleClock {
 
 impl CycleClock {
     fn new(eal: &Eal) -> CycleClock {
-        CycleClock { start: spillway_dpdk::cycles(), per_second: spillway_dpdk::cycles_hz(eal) }
+        CycleClock {
+            start: spillway_dpdk::cycles(),
+            per_second: spillway_dpdk::cycles_hz(eal),
+        }
     }
 
     /// Milliseconds since the start, as the workers count them.
@@ -96,7 +99,10 @@ impl Workers {
         ports: &Ports,
         publisher: &Mutex<Publisher>,
     ) -> Result<Workers, Vec<String>> {
-        let rings: Vec<PassedRing<Mbuf>> = cores.iter().map(|_| Arc::new(ArrayQueue::new(PASSED))).collect();
+        let rings: Vec<PassedRing<Mbuf>> = cores
+            .iter()
+            .map(|_| Arc::new(ArrayQueue::new(PASSED)))
+            .collect();
         let mut workers = Workers {
             started: Vec::new(),
             punt: Arc::new(ArrayQueue::new(PUNTED)),
@@ -105,7 +111,10 @@ impl Workers {
             clock: CycleClock::new(eal),
             stop: Arc::default(),
         };
-        let snapshot = publisher.lock().unwrap_or_else(PoisonError::into_inner).shared();
+        let snapshot = publisher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .shared();
         let seed = seed();
         for (at, core) in cores.iter().enumerate() {
             let me = WorkerId(at as u8);
@@ -152,8 +161,11 @@ impl Workers {
         let stats = Arc::new(WorkerStats::new(ports));
         let occupancy = Arc::clone(&self.occupancy);
         let clock = self.clock;
-        let (requests, inject, changes) =
-            (Arc::clone(&links.requests), Arc::clone(&links.inject), Arc::clone(&links.ports));
+        let (requests, inject, changes) = (
+            Arc::clone(&links.requests),
+            Arc::clone(&links.inject),
+            Arc::clone(&links.ports),
+        );
         let idle = match options.idle {
             IdleArg::Sleep => Idle::Sleep,
             IdleArg::Spin => Idle::Spin,
@@ -178,7 +190,8 @@ impl Workers {
             // Made here, so that its memory is on this core's NUMA node.
             let gateway = Gateway::new(gateway, counters, occupancy);
             let sizes = (gateway.table().capacity(), gateway.table().octets());
-            let mut worker = Worker::new(me, gateway, pool, links, clock, Box::new(histograms), idle);
+            let mut worker =
+                Worker::new(me, gateway, pool, links, clock, Box::new(histograms), idle);
             let _ = ready.send(Ok(sizes));
             worker.run();
         };
@@ -189,7 +202,16 @@ impl Workers {
             Ok(Err(why)) => return Err(format!("{name}: {why}")),
             Err(_) => return Err(format!("{name} ended at its start")),
         };
-        Ok(Started { core, requests, changes, inject, stats, capacity, octets, thread: Some(thread) })
+        Ok(Started {
+            core,
+            requests,
+            changes,
+            inject,
+            stats,
+            capacity,
+            octets,
+            thread: Some(thread),
+        })
     }
 
     /// What `show` needs of each worker.
@@ -208,7 +230,11 @@ impl Workers {
 
     /// By port, the ring to the worker that sends what the port's kernel twin says.
     pub(super) fn injectors(&self, ports: &Ports) -> Vec<Arc<ArrayQueue<(PortId, Mbuf)>>> {
-        ports.transmitters(WorkerId(0)).iter().map(|worker| Arc::clone(&self.started[worker.index()].inject)).collect()
+        ports
+            .transmitters(WorkerId(0))
+            .iter()
+            .map(|worker| Arc::clone(&self.started[worker.index()].inject))
+            .collect()
     }
 
     /// Tells a worker of a change of its ports.
@@ -220,14 +246,20 @@ impl Workers {
 
     /// The first worker whose thread has ended by itself.
     pub(super) fn fallen(&self) -> Option<usize> {
-        self.started.iter().position(|worker| worker.thread.as_ref().is_none_or(JoinHandle::is_finished))
+        self.started
+            .iter()
+            .position(|worker| worker.thread.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
     /// Ends all workers; their queues are gone when this returns.
     pub(super) fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for (at, worker) in self.started.iter_mut().enumerate() {
-            if worker.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            if worker
+                .thread
+                .take()
+                .is_some_and(|thread| thread.join().is_err())
+            {
                 error!("worker {at} has panicked");
             }
             while worker.changes.pop().is_some() {}

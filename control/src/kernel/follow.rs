@@ -267,6 +267,10 @@ impl Follower {
             return;
         }
         match heard.state {
+            // Whoever deletes a neighbour makes it fail first: it was not asked and may be there.
+            Some(known) if known.neighbour == Neighbour::Failed && self.is_sure(&heard.key) => {
+                self.neighbours.remove(&heard.key);
+            }
             Some(known) => {
                 self.neighbours.insert(heard.key, known);
             }
@@ -278,6 +282,12 @@ impl Follower {
             }
         }
         self.due.publish = true;
+    }
+
+    /// Whether a neighbour has a MAC address that the kernel does not doubt.
+    fn is_sure(&self, key: &(u32, Ipv4Addr)) -> bool {
+        let sure = |k: &Known| k.neighbour != Neighbour::Failed && !k.probed;
+        self.neighbours.get(key).is_some_and(sure)
     }
 
     fn is_failed(&self, key: &(u32, Ipv4Addr)) -> bool {

@@ -14,6 +14,8 @@ const IPV4: &[(&str, &str)] = &[
     // Loose: the host's default route may be elsewhere, and frames from far away must still
     // reach our addresses here. The larger of this and `all` counts, so 0 would not undo `all`.
     ("rp_filter", "2"),
+    // Tell the link when our MAC address changes, as it does when a port's interface is made anew.
+    ("arp_notify", "1"),
     // Spillway routes; a redirect from the kernel would tell hosts about a path it has not.
     ("send_redirects", "0"),
     ("accept_redirects", "0"),

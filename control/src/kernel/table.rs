@@ -140,6 +140,8 @@ pub(crate) struct Known {
     pub(crate) neighbour: Neighbour,
     /// Known from earlier, not confirmed lately.
     pub(crate) stale: bool,
+    /// The kernel is asking the host whether it is still there.
+    pub(crate) probed: bool,
 }
 
 /// Reads a neighbour message; `None` where it is not about an IPv4 neighbour with an address.
@@ -166,11 +168,14 @@ pub(crate) fn read_neighbour(message: &NeighbourMessage, removed: bool) -> Optio
         _ => None,
     };
     let stale = message.header.state == NeighbourState::Stale;
+    let probed = message.header.state == NeighbourState::Probe;
     Some(Heard {
         key: (message.header.ifindex, address?),
-        state: neighbour
-            .filter(|_| !removed)
-            .map(|neighbour| Known { neighbour, stale }),
+        state: neighbour.filter(|_| !removed).map(|neighbour| Known {
+            neighbour,
+            stale,
+            probed,
+        }),
     })
 }
 

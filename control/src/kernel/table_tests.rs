@@ -234,6 +234,7 @@ fn neighbours_of_other_interfaces_do_not_count() {
     let known = Known {
         neighbour: Neighbour::Reachable([2, 0, 0, 0, 0, 9]),
         stale: false,
+        probed: false,
     };
     let address = [10, 1, 0, 9].into();
     let neighbours = BTreeMap::from([((10, address), known), ((2, address), known)]);
