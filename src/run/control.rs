@@ -103,10 +103,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
     let hooks = hooks(&publisher, &links);
     let (kernel, later) = match Kernel::start(&wanted, queues, pool.clone(), hooks).await {
         Ok(started) => started,
-        Err(errors) => {
-            workers.stop();
-            return Err(errors.iter().map(ToString::to_string).collect());
-        }
+        Err(errors) => return Err(errors.iter().map(ToString::to_string).collect()),
     };
     for warning in later {
         warn!("{warning}");

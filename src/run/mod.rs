@@ -111,6 +111,8 @@ fn start(options: &Run, config: Config) -> Result<(), Vec<String>> {
         workers: &mut workers,
         publisher,
     }));
+    // Whatever ended it, queues are gone before their ports, and ports before DPDK.
+    workers.stop();
     info!("stopped");
     served
 }
