@@ -9,7 +9,7 @@ use crate::time::Millis;
 /// Next hops that packets may wait for at once.
 const HOPS: usize = 64;
 /// Packets that may wait for one next hop: as many as a fast host sends until ARP has answered.
-const PACKETS: usize = 128;
+const PACKETS: usize = 512;
 /// Packets that may wait in all.
 const PACKETS_IN_ALL: usize = 1024;
 /// The question for a next hop is put again after this time: it may have got lost on its way to

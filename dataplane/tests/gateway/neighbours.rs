@@ -100,7 +100,7 @@ fn nobody_answers() {
 #[test]
 fn what_waits_is_bounded() {
     let mut lab = Lab::new(Policy::overload(), 1, 1 << 12);
-    let flood: Vec<_> = (0..130)
+    let flood: Vec<_> = (0..514)
         .map(|n| {
             (
                 INSIDE,
@@ -114,14 +114,14 @@ fn what_waits_is_bounded() {
     for burst in flood.chunks(32) {
         lab.burst(burst);
     }
-    assert_eq!(lab.counted(Counter::NeighbourHeld), 128);
+    assert_eq!(lab.counted(Counter::NeighbourHeld), 512);
     assert_eq!(lab.dropped(DropReason::NeighbourQueueFull), 2);
     lab.advance(4_000);
     for last in 61..=200 {
         lab.run(INSIDE, udp("10.1.0.2:5", &format!("198.51.100.{last}:1")));
     }
-    assert_eq!(lab.counted(Counter::NeighbourHeld), 128 + 64);
+    assert_eq!(lab.counted(Counter::NeighbourHeld), 512 + 64);
     assert_eq!(lab.dropped(DropReason::NeighbourQueueFull), 2 + 140 - 64);
     lab.advance(4_000);
-    assert_eq!(lab.dropped(DropReason::NeighbourTimeout), 128 + 64);
+    assert_eq!(lab.dropped(DropReason::NeighbourTimeout), 512 + 64);
 }
