@@ -147,10 +147,18 @@ def show(lab, report):
         report.block(f"{translations_in_kernel(lab)} tracked connections")
         return
     report.heading("show ip nat translations")
-    report.block(device.cli("show", "ip", "nat", "translations"), rows=16)
+    # Some of each protocol: a thousand rows of UDP would hide the others.
+    header = None
+    for protocol, rows in (("tcp", 6), ("udp", 6), ("icmp", 4)):
+        first, *lines = device.cli("show", "ip", "nat", "translations", protocol).splitlines()
+        if header is None:
+            header = first
+            report.block(header)
+        if lines:
+            report.block("\n".join(lines), rows=rows, of=protocol)
     report.heading("show ip nat statistics")
     report.block(device.cli("show", "ip", "nat", "statistics"))
-    report.heading("Cost", "busy rounds of the poll loop")
+    report.heading("Cost", "all that a worker does in busy rounds, the kernel's part of af_packet ports with it")
     for number, (cycles, packets) in enumerate(device.cycles_per_packet()):
         report.block(f"worker {number}: {cycles:.0f} cycles a packet, {packets} packets" if packets else f"worker {number}: no packets")
     report.heading("Drops by reason")
@@ -165,7 +173,7 @@ def keep(lab, report):
     lines = [f"ip netns exec {lab.in1.name} ping {OUT}", f"ip netns exec {lab.in1.name} curl http://{OUT}:8080/index.html",
              f"ip netns exec {lab.out.name} curl http://{OUTSIDE_ADDRESS}:8080/index.html", f"ip netns exec {lab.in1.name} bash"]
     if device.kind == "spillway":
-        program = os.path.relpath(device.program)
+        program = device.program
         lines += [f"{program} show ip nat translations verbose --socket {device.socket}",
                   f"{program} show ip nat statistics --json --socket {device.socket}",
                   f"ip netns exec {space} curl -s http://127.0.0.1:{HTTP_PORT}/metrics",

@@ -15,7 +15,7 @@ HTTP_PORT = 9187
 def binary():
     """The `spillway` program: $SPILLWAY, or the newest one that cargo built."""
     if os.environ.get("SPILLWAY"):
-        return os.environ["SPILLWAY"]
+        return os.path.abspath(os.environ["SPILLWAY"])
     target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
     built = [p for p in (f"{target}/{kind}/spillway" for kind in ("release", "debug")) if os.path.exists(p)]
     if not built:

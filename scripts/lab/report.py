@@ -1,7 +1,6 @@
 """What a person reads: one line a check, with its result and its figure."""
 
 import os
-import shutil
 import sys
 import textwrap
 import time
@@ -17,7 +16,6 @@ class Report:
         self.colour = self.stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self.passed = self.failed = self.skipped = 0
         self.failures = []
-        self.width = shutil.get_terminal_size((110, 24)).columns if self.stream.isatty() else 110
 
     def paint(self, text, kind):
         """The text in the colour of `kind`, where the stream shows colours."""
@@ -32,18 +30,18 @@ class Report:
         self.line()
         self.line(self.paint(text, "head") + (f"  {self.paint(note, 'dim')}" if note else ""))
 
-    def block(self, text, rows=None):
-        """Prints text indented; with `rows`, only so many lines and how many more there are."""
+    def block(self, text, rows=None, of=""):
+        """Prints text indented; with `rows`, only so many lines and how many more (`of` what) there are."""
         lines = text.rstrip("\n").split("\n")
         for line in lines[:rows]:
             self.line(f"  {line.rstrip()}" if line else "")
         if rows is not None and len(lines) > rows:
-            self.line(self.paint(f"  ... {len(lines) - rows} more", "dim"))
+            self.line(self.paint(f"  ... {len(lines) - rows} more {of}".rstrip(), "dim"))
 
-    def result(self, kind, name, figure="", seconds=None, name_width=30):
+    def result(self, kind, name, figure="", seconds=None, name_width=26):
         """One check's line. `kind` is ok, FAIL or skip."""
-        took = "" if seconds is None else f"{seconds:6.1f} s"
-        self.line(f"  {self.paint(f'{kind:<4}', kind)}  {name:<{name_width}}  {figure}{self.paint('  ' + took, 'dim') if took else ''}".rstrip())
+        took = "" if seconds is None else f"{seconds:5.1f} s"
+        self.line(f"  {self.paint(f'{kind:<4}', kind)}  {self.paint(took, 'dim')}  {name:<{name_width}}  {figure}".rstrip())
         if kind == "ok":
             self.passed += 1
         elif kind == "skip":
@@ -62,7 +60,7 @@ class Report:
             first, *rest = textwrap.wrap(why, 100) if "\n" not in why else why.split("\n")
             self.result("FAIL", name, first, time.monotonic() - started)
             for line in rest[:20]:
-                self.line(f"{'':38}{line}")
+                self.line(f"{'':44}{line}")
             return False
         self.result("ok", name, str(figure), time.monotonic() - started)
         return True

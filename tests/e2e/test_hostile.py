@@ -7,8 +7,8 @@ import time
 
 from case import Case, expect, spillway_only
 from lab import traffic
-from lab.frames import Seen, ethernet, icmp, ipv4, tcp, udp
-from lab.topology import IN2, INSIDE_GATEWAY, OUT, OUTSIDE_ADDRESS
+from lab.frames import ethernet, icmp, ipv4, tcp, udp
+from lab.topology import IN2, INSIDE_GATEWAY, OUT
 
 
 def malformed():
