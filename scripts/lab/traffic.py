@@ -10,11 +10,14 @@ import re
 import selectors
 import socket
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
 
 from .topology import wait_until
+
+PINGER = os.path.join(os.path.dirname(__file__), "pinger.py")
 
 
 def octets_text(n):
@@ -27,35 +30,38 @@ def octets_text(n):
 
 @dataclass
 class Pings:
-    """What `ping` counted."""
+    """What a pinger counted."""
     sent: int
     received: int
     average_ms: float
-    text: str
+    trouble: str
 
     @property
     def lost(self):
         return self.sent - self.received
 
     def __str__(self):
-        return f"{self.lost} of {self.sent} lost, {self.average_ms:.2f} ms"
+        return f"{self.lost} of {self.sent} lost, {self.average_ms:.2f} ms{self.trouble}"
 
 
 def start_ping(host, address, count, interval_s=0.005, size=56, options=()):
-    """Starts `ping`; give the result to `end_ping`."""
+    """Starts a pinger; give the result to `end_ping`."""
     with host.entered():
-        return subprocess.Popen(["ping", "-n", "-q", "-c", str(count), "-i", str(interval_s), "-s", str(size), "-W", "2",
-                                 *options, address], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen([sys.executable, PINGER, address, str(count), str(interval_s), str(size), *options],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def end_ping(process, timeout_s=120):
-    """Waits for a `ping` and reads its counts."""
+    """Waits for a pinger and reads its counts."""
     text, _ = process.communicate(timeout=timeout_s)
-    counts = re.search(r"(\d+) packets transmitted, (\d+) received", text)
-    if not counts:
-        raise RuntimeError(f"ping: {text.strip()}")
-    average = re.search(r"= [\d.]+/([\d.]+)/", text)
-    return Pings(int(counts[1]), int(counts[2]), float(average[1]) if average else float("nan"), text)
+    try:
+        got = json.loads(text)
+    except ValueError:
+        raise RuntimeError(f"ping: {text.strip()}") from None
+    if got["twice"] or got["wrong"]:
+        raise RuntimeError(f"ping: {got['twice']} answers came twice, {got['wrong']} were not what was sent")
+    trouble = f" ({', '.join(got['errors'])})" if got["errors"] else ""
+    return Pings(got["sent"], got["received"], float("nan") if got["average_ms"] is None else got["average_ms"], trouble)
 
 
 def ping(host, address, count, interval_s=0.005, size=56, options=()):
