@@ -17,7 +17,7 @@ use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Reloa
 use spillway_control::publish::Publisher;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dpdk::{Eal, Pool};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -47,6 +47,24 @@ pub(super) struct Parts<'a> {
     pub(super) publisher: Arc<Mutex<Publisher>>,
 }
 
+/// The signals that mean something to the appliance.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Signals, Vec<String>> {
+        let listen = |kind| signal(kind).map_err(|e| vec![format!("signals can't be caught: {e}")]);
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// The control thread's own state.
 struct Control<'a> {
     options: &'a Run,
@@ -74,6 +92,8 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         publisher,
     } = parts;
     let one = |error: &dyn std::fmt::Display| vec![error.to_string()];
+    // From here on a signal ends it in order, also while it still starts.
+    let mut signals = Signals::catch()?;
     let socket = ManagementSocket::open(&options.socket).map_err(|e| one(&e))?;
     let http = HttpServer::open(options.http).await.map_err(|e| {
         one(&format!(
@@ -155,7 +175,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         hostname,
         appliance,
     };
-    let ended = control.run(&mut reload_requests).await;
+    let ended = control.run(&mut signals, &mut reload_requests).await;
     answering.abort();
     scraping.abort();
     // Both hold what they answer from; it has to be gone before DPDK ends.
@@ -189,19 +209,15 @@ impl Control<'_> {
         &mut self,
         reloads: &mut mpsc::Receiver<ReloadRequest>,
     ) -> Result<(), Vec<String>> {
-        let listen = |kind| signal(kind).map_err(|e| vec![format!("signals can't be caught: {e}")]);
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut hang_up = listen(SignalKind::hangup())?;
         let mut check = tokio::time::interval(CHECK_EVERY);
         self.look_at_links().await;
         info!("ready");
         loop {
             let links = self.links.clone();
             tokio::select! {
-                _ = terminate.recv() => { info!("stopping: SIGTERM"); return Ok(()) }
-                _ = interrupt.recv() => { info!("stopping: SIGINT"); return Ok(()) }
-                _ = hang_up.recv() => self.reload_for_signal().await,
+                _ = signals.terminate.recv() => { info!("stopping: SIGTERM"); return Ok(()) }
+                _ = signals.interrupt.recv() => { info!("stopping: SIGINT"); return Ok(()) }
+                _ = signals.hang_up.recv() => self.reload_for_signal().await,
                 Some(answer) = reloads.recv() => {
                     // Whoever asked may have gone away meanwhile; the reload stands.
                     let _ = answer.send(self.reload().await);
