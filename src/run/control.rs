@@ -207,6 +207,7 @@ impl Control<'_> {
     /// Until a signal ends it, or a worker falls.
     async fn run(
         &mut self,
+        signals: &mut Signals,
         reloads: &mut mpsc::Receiver<ReloadRequest>,
     ) -> Result<(), Vec<String>> {
         let mut check = tokio::time::interval(CHECK_EVERY);
