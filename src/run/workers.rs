@@ -136,7 +136,7 @@ impl Workers {
                 sessions: options.sessions.div_ceil(cores.len() as u32),
                 seed,
             };
-            let started = workers.spawn(options, gateway, *core, links, eal, pool, ports.len());
+            let started = workers.spawn(options, gateway, *core, links, eal, pool);
             match started {
                 Ok(started) => workers.started.push(started),
                 Err(sentence) => {
@@ -156,9 +156,8 @@ impl Workers {
         links: Links<Mbuf, DpdkRxQueue, DpdkTxQueue>,
         eal: &Arc<Eal>,
         pool: &Pool,
-        ports: usize,
     ) -> Result<Started, String> {
-        let stats = Arc::new(WorkerStats::new(ports));
+        let stats = Arc::new(WorkerStats::new(links.transmitter.len()));
         let occupancy = Arc::clone(&self.occupancy);
         let clock = self.clock;
         let (requests, inject, changes) = (
