@@ -218,7 +218,7 @@ async fn clearing_statistics_counts_from_zero_and_leaves_the_counters_alone() {
     let lab = statistics_lab();
     lab.appliance.workers()[0]
         .stats
-        .drop_many(DropReason::PoolExhausted, 9);
+        .dropped_many(DropReason::PoolExhausted, 9);
     assert!(
         text(&lab, "show ip nat statistics")
             .await
@@ -256,7 +256,7 @@ async fn interfaces_show_what_they_are_and_what_went_through() {
         port.rx_dropped.add(1);
         port.tx_packets.add(3);
         port.tx_octets.add(200);
-        worker.stats.drop_many(DropReason::NoTranslation, 1);
+        worker.stats.dropped_many(DropReason::NoTranslation, 1);
     }
     let outside = "\
 Outside is up, line protocol is up
