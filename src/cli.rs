@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Clear(Ask),
     /// Read the configuration file again and swap it in
     Reload(Client),
+    /// Measure a worker between ports in memory: no kernel, no network card, no appliance
+    Bench(Bench),
 }
 
 /// Arguments of `spillway run`.
@@ -113,6 +115,71 @@ pub(crate) struct Ask {
     /// The rest of the command
     #[arg(required = true, value_name = "WORDS")]
     pub(crate) words: Vec<String>,
+}
+
+/// Arguments of `spillway bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Established flows, one run for each number
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 1000, 65536], value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub(crate) flows: Vec<u32>,
+    /// Whether packets come in the order in which their entries were made
+    #[arg(long, value_enum, default_value_t = BenchOrder::Unrelated)]
+    pub(crate) order: BenchOrder,
+    /// Which way packets go
+    #[arg(long, value_enum, default_value_t = BenchDirection::Out)]
+    pub(crate) direction: BenchDirection,
+    /// What the packets are
+    #[arg(long, value_enum, default_value_t = BenchProto::Udp)]
+    pub(crate) proto: BenchProto,
+    /// Packets that come at once from each port
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) burst: u8,
+    /// Workers; so far one is all that can be measured
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=1))]
+    pub(crate) workers: u8,
+    /// How long each run measures, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub(crate) duration: u64,
+    /// Instead of measuring, pass exactly this many packets a run, always the same way: to count instructions
+    #[arg(long, value_name = "N", conflicts_with_all = ["duration", "check"])]
+    pub(crate) packets: Option<u64>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Compare with the JSON of an earlier run; fails where a run costs more than 1.15 times as many cycles
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchOrder {
+    /// As the entries were made
+    Same,
+    /// Shuffled
+    Unrelated,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchDirection {
+    /// From inside to outside
+    Out,
+    /// From outside to inside
+    In,
+    /// A burst from each side in turn
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchProto {
+    /// UDP in 64-octet frames
+    Udp,
+    /// Established TCP in 64-octet frames
+    Tcp,
+    /// ICMP echo in 64-octet frames
+    Icmp,
+    /// UDP in frames of 64, 594 and 1518 octets, seven to four to one
+    Imix,
 }
 
 /// Core numbers, in the order given.

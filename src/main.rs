@@ -1,5 +1,6 @@
 //! Spillway: one binary, daemon and client.
 
+mod bench;
 mod check;
 mod cli;
 mod log;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Command::Show(ask) => ask_daemon("show", &ask),
         Command::Clear(ask) => ask_daemon("clear", &ask),
         Command::Reload(client) => command(&client, "reload"),
+        Command::Bench(options) => bench::bench(&options),
     }
 }
 

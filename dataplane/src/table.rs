@@ -110,7 +110,7 @@ impl Table {
     }
 
     /// The hash under which a key is found.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn hash(&self, direction: Direction, protocol: u8, key: Key) -> u64 {
         let addresses = u64::from(key.src) << 32 | u64::from(key.dst);
@@ -128,28 +128,49 @@ impl Table {
         self.index.prefetch(hash);
     }
 
-    /// Asks the memory for the entry that [`Table::find`] will most likely read.
+    /// Asks the memory for the entry that [`Table::find`] will most likely read, and tells which
+    /// that is, for [`Table::find_guessed`].
     #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
-        if let Some(entry) = self
-            .index
-            .guess(hash)
-            .and_then(|r| self.slab.get(place(r) as usize))
-        {
-            prefetch_read(entry);
+    pub fn prefetch_entry(&self, hash: u64) -> Option<u32> {
+        let guess = self.index.guess(hash)?;
+        prefetch_read(self.slab.get(place(guess) as usize)?);
+        Some(guess)
+    }
+
+    /// [`Table::find`] that tries what [`Table::prefetch_entry`] told first.
+    #[inline]
+    #[must_use]
+    pub fn find_guessed(
+        &self,
+        guess: Option<u32>,
+        hash: u64,
+        direction: Direction,
+        protocol: u8,
+        key: Key,
+    ) -> Option<u32> {
+        match guess {
+            Some(guess) if self.is_entry(guess, direction, protocol, key) => Some(place(guess)),
+            _ => self.find(hash, direction, protocol, key),
         }
+    }
+
+    /// Whether a reference leads to the entry of a key. A vacant place is no protocol's.
+    #[inline]
+    fn is_entry(&self, reference: u32, direction: Direction, protocol: u8, key: Key) -> bool {
+        self.slab
+            .get(place(reference) as usize)
+            .is_some_and(|session| {
+                reference & 1 == direction as u32
+                    && session.keys[direction as usize] == key
+                    && session.protocol == protocol
+            })
     }
 
     /// The entry of a key.
     #[inline]
     #[must_use]
     pub fn find(&self, hash: u64, direction: Direction, protocol: u8, key: Key) -> Option<u32> {
-        let is_it = |reference: u32| {
-            let session = &self.slab[place(reference) as usize];
-            reference & 1 == direction as u32
-                && session.keys[direction as usize] == key
-                && session.protocol == protocol
-        };
+        let is_it = |reference: u32| self.is_entry(reference, direction, protocol, key);
         self.index.find(hash, is_it).map(place)
     }
 

@@ -6,8 +6,8 @@ use super::waiting::Outcome;
 use super::{Gateway, Item, Meta, Output, Pass};
 use crate::fib::{Neighbour, NextHop};
 use crate::packet::Packet;
-use crate::session::{Direction, HOP_UNKNOWN, flag};
-use crate::snapshot::{PortId, Side, Snapshot};
+use crate::session::{Direction, HOP_UNKNOWN, Session, flag};
+use crate::snapshot::{Interface, PortId, Side, Snapshot};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::icmp_build::{ErrorKind, unreachable};
@@ -307,6 +307,26 @@ impl<P: Packet> Gateway<P> {
         }
         self.process_one(pass, item);
     }
+}
+
+/// Port, neighbour and interface by which a packet of an entry leaves as a whole; `None` where that
+/// is not known yet in this snapshot, or where the packet can't leave so.
+#[inline]
+pub(super) fn leaves<'a>(
+    snapshot: &'a Snapshot,
+    session: &Session,
+    direction: Direction,
+    ip: &Ipv4,
+) -> Option<(PortId, [u8; 6], &'a Interface)> {
+    let place = session.hop[direction as usize];
+    if session.generation != snapshot.generation || place == HOP_UNKNOWN {
+        return None;
+    }
+    let (to, Neighbour::Reachable(mac)) = snapshot.fib.neighbour_at(u32::from(place))? else {
+        return None;
+    };
+    let egress = snapshot.interface(to.port).filter(|i| i.up)?;
+    (ip.ttl > 1 && ip.total_len <= egress.mtu).then_some((to.port, mac, egress))
 }
 
 /// The next hop to an address; `None` where there is no route.

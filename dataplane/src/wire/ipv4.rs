@@ -180,9 +180,10 @@ pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
     let flags_and_offset = be16::<20, HEADERS>(head);
     let fragment = fragment(flags_and_offset);
     let l4 = match fragment {
-        None => read_l4(protocol, l4)
-            .filter(|_| lengths_agree(protocol, l4))
-            .ok_or(DropReason::L4Truncated)?,
+        None if lengths_agree(protocol, l4) => {
+            read_l4(protocol, l4).ok_or(DropReason::L4Truncated)?
+        }
+        None => return Err(DropReason::L4Truncated),
         Some(fragment) => read_fragment(header_len, protocol, fragment, l4)?,
     };
     Ok(Ipv4 {
@@ -266,7 +267,7 @@ pub(super) fn fragment(flags_and_offset: u16) -> Option<Fragment> {
 
 /// Whether the header after IPv4's keeps to the packet by its own account: TCP's data offset
 /// (RFC 9293 section 3.1), UDP's length (RFC 768). Not for fragments, which don't show the whole.
-#[inline]
+#[inline(always)]
 fn lengths_agree(protocol: u8, l4: &[u8]) -> bool {
     match protocol {
         PROTO_TCP => {

@@ -75,12 +75,12 @@ impl Rewrite {
 
     /// [`Rewrite::apply`] and [`decrement_ttl`] in one go. The caller has seen that there is time
     /// left to live.
-    #[inline]
+    #[inline(always)]
     pub fn apply_and_decrement_ttl(&self, frame: &mut [u8], ip: &Ipv4) {
         self.write(frame, ip, self.addresses + Delta::TTL_DECREMENT, 1);
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&self, frame: &mut [u8], ip: &Ipv4, header: Delta, hops: u8) {
         if let Some(ttl) = frame.get_mut(ETHERNET_HEADER + 8) {
             *ttl = ttl.wrapping_sub(hops);
@@ -89,7 +89,7 @@ impl Rewrite {
         self.write_l4(frame, ip);
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_l4(&self, frame: &mut [u8], ip: &Ipv4) {
         let at = ip.l4_offset();
         match ip.l4 {

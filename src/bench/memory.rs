@@ -1,0 +1,142 @@
+//! A port in memory: packets come from header templates and go back to where their buffers are.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use spillway_dataplane::packet::{Burst, Packet, PacketPool, RxQueue, TxQueue};
+
+use super::traffic::{Header, Templates};
+
+/// Octets of a buffer: the headers of any packet, and the octets that nobody reads after them.
+const BUFFER: usize = 1600;
+
+/// One packet buffer, on cache lines of its own.
+#[repr(align(64))]
+pub(super) struct Buffer([u8; BUFFER]);
+
+/// A packet: a buffer and how much of it is used.
+pub(super) struct MemoryPacket {
+    buffer: Box<Buffer>,
+    len: u16,
+}
+
+impl Packet for MemoryPacket {
+    #[inline]
+    fn data(&self) -> &[u8] {
+        &self.buffer.0[..usize::from(self.len)]
+    }
+
+    #[inline]
+    fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer.0[..usize::from(self.len)]
+    }
+
+    fn prepend(&mut self, _len: usize) -> bool {
+        false
+    }
+
+    fn append(&mut self, _len: usize) -> bool {
+        false
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len as u16);
+    }
+}
+
+/// What the two ends of the memory port share.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Buffers that no packet uses. Boxed, because packets take them away and bring them back.
+    #[allow(clippy::vec_box)]
+    free: Vec<Box<Buffer>>,
+    /// Outside ports of what was sent, while somebody wants to know them.
+    pub(super) noted: Option<Vec<u16>>,
+    /// Packets sent.
+    pub(super) sent: u64,
+}
+
+/// Both ends of the memory port hold this.
+pub(super) type Port = Arc<Mutex<Shared>>;
+
+/// The receiving end.
+pub(super) struct Source {
+    port: Port,
+    templates: Arc<Templates>,
+    next: usize,
+    burst: usize,
+}
+
+impl Source {
+    pub(super) fn new(port: &Port, templates: Arc<Templates>, burst: usize) -> Source {
+        Source {
+            port: Arc::clone(port),
+            templates,
+            next: 0,
+            burst,
+        }
+    }
+}
+
+impl RxQueue for Source {
+    type Packet = MemoryPacket;
+
+    #[inline]
+    fn receive(&mut self, burst: &mut Burst<MemoryPacket>) -> usize {
+        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        let (headers, base) = (&self.templates.headers, &self.templates.base);
+        for _ in 0..self.burst {
+            let mut buffer = port
+                .free
+                .pop()
+                .unwrap_or_else(|| Box::new(Buffer([0; BUFFER])));
+            let header = &headers[self.next];
+            self.next += 1;
+            if self.next == headers.len() {
+                self.next = 0;
+            }
+            let len = fill(&mut buffer.0, base, header);
+            burst.push(MemoryPacket { buffer, len });
+        }
+        self.burst
+    }
+}
+
+#[inline]
+fn fill(buffer: &mut [u8; BUFFER], base: &[u8; 64], header: &Header) -> u16 {
+    buffer[..64].copy_from_slice(base);
+    buffer[16..18].copy_from_slice(&(header.len - 14).to_be_bytes());
+    buffer[24..40].copy_from_slice(&header.octets);
+    header.len
+}
+
+/// The sending end.
+pub(super) struct Sink(pub(super) Port);
+
+impl TxQueue for Sink {
+    type Packet = MemoryPacket;
+
+    #[inline]
+    fn transmit(&mut self, burst: &mut Burst<MemoryPacket>) -> usize {
+        let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = burst.len();
+        port.sent += sent as u64;
+        if let Some(noted) = &mut port.noted {
+            noted.extend(burst.iter().map(Templates::outside_port));
+        }
+        port.free
+            .extend(burst.drain(..).map(|packet| packet.buffer));
+        sent
+    }
+}
+
+/// Packets that the gateway would make itself: there are none here.
+pub(super) struct NoPool;
+
+impl PacketPool for NoPool {
+    type Packet = MemoryPacket;
+
+    fn alloc(&mut self) -> Option<MemoryPacket> {
+        None
+    }
+}

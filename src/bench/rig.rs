@@ -1,0 +1,229 @@
+//! The worker under test: the real loop, tables and configuration between two ports in memory.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError};
+
+use arc_swap::ArcSwap;
+use crossbeam::queue::ArrayQueue;
+use spillway_control::config::{self, Policy};
+use spillway_dataplane::command::{Histograms, Reply, Request};
+use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
+use spillway_dataplane::gateway::{Gateway, Options};
+use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
+use spillway_dataplane::stats::{DropReason, WorkerStats};
+use spillway_dataplane::time::Tick;
+use spillway_dataplane::worker::{Clock, Idle, Links, PortChange, Queues, Worker};
+
+use super::memory::{MemoryPacket, NoPool, Port, Sink, Source};
+use super::traffic::{INSIDE_MAC, OUTSIDE_MAC, ROUTER_MAC, Templates};
+
+/// The configuration of every run.
+pub(super) const CONFIGURATION: &str = "\
+interface Inside
+ ip address 10.0.0.1 255.0.0.0
+ ip nat inside
+interface Outside
+ ip address 198.51.100.1 255.255.255.0
+ ip nat outside
+access-list 1 permit 10.0.0.0 0.255.255.255
+ip nat inside source list 1 interface Outside overload
+ip route 0.0.0.0 0.0.0.0 198.51.100.2
+";
+
+/// The inside and the outside port.
+pub(super) const INSIDE: PortId = PortId(0);
+pub(super) const OUTSIDE: PortId = PortId(1);
+
+/// The cycle counter, or one that counts readings so that a run can be repeated exactly.
+pub(super) struct BenchClock {
+    start: u64,
+    per_second: u64,
+    readings: Option<Cell<u64>>,
+}
+
+impl BenchClock {
+    pub(super) fn new(per_second: u64, exact: bool) -> BenchClock {
+        BenchClock {
+            start: spillway_dpdk::cycles(),
+            per_second,
+            readings: exact.then(Cell::default),
+        }
+    }
+}
+
+impl Clock for BenchClock {
+    #[inline]
+    fn cycles(&self) -> u64 {
+        match &self.readings {
+            None => spillway_dpdk::cycles().saturating_sub(self.start),
+            Some(readings) => {
+                readings.set(readings.get() + self.per_second / 1_000_000);
+                readings.get()
+            }
+        }
+    }
+
+    fn cycles_per_second(&self) -> u64 {
+        self.per_second
+    }
+}
+
+type Changes = Arc<ArrayQueue<PortChange<Source, Sink>>>;
+
+/// One worker and the other ends of what it is linked to.
+pub(super) struct Rig {
+    worker: Worker<MemoryPacket, Source, Sink, NoPool, BenchClock>,
+    changes: Changes,
+    requests: Arc<ArrayQueue<Request>>,
+    stats: Arc<WorkerStats>,
+    /// Octets that the tables take, and entries that they have room for.
+    pub(super) octets: usize,
+    pub(super) capacity: usize,
+    /// Where packets go.
+    pub(super) port: Port,
+}
+
+impl Rig {
+    /// A worker with room for `sessions` entries. The error is one sentence.
+    pub(super) fn new(sessions: u32, clock: BenchClock) -> Result<Rig, String> {
+        let stats = Arc::new(WorkerStats::new(2));
+        let options = Options {
+            me: WorkerId(0),
+            workers: 1,
+            sessions,
+            seed: 0x5eed_5eed_5eed_5eed,
+        };
+        let gateway = Gateway::new(options, Arc::clone(&stats), Arc::default());
+        let (octets, capacity) = (gateway.table().octets(), gateway.table().capacity());
+        let changes: Changes = Arc::new(ArrayQueue::new(16));
+        let requests = Arc::new(ArrayQueue::new(4));
+        let links = Links {
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot()?)),
+            requests: Arc::clone(&requests),
+            ports: Arc::clone(&changes),
+            inject: Arc::new(ArrayQueue::new(4)),
+            punt: Arc::new(ArrayQueue::new(4)),
+            resolve: Arc::new(ArrayQueue::new(4)),
+            rings: vec![Arc::new(ArrayQueue::new(4))],
+            transmitter: vec![WorkerId(0); 2],
+            stop: Arc::default(),
+        };
+        let histograms = Box::new(Histograms::new().map_err(|e| e.to_string())?);
+        let worker = Worker::new(
+            WorkerId(0),
+            gateway,
+            NoPool,
+            links,
+            clock,
+            histograms,
+            Idle::Spin,
+        );
+        Ok(Rig {
+            worker,
+            changes,
+            requests,
+            stats,
+            octets,
+            capacity,
+            port: Port::default(),
+        })
+    }
+
+    /// Replaces what comes in and where: from now on packets come from these.
+    pub(super) fn attach(&mut self, sources: Vec<(PortId, Source)>) {
+        let mut sources: HashMap<PortId, Source> = sources.into_iter().collect();
+        for port in [INSIDE, OUTSIDE] {
+            let _ = self.changes.push(PortChange::Detach(port));
+            let attach = PortChange::Attach(Queues {
+                port,
+                rx: sources.remove(&port),
+                tx: Some(Sink(Arc::clone(&self.port))),
+            });
+            let _ = self.changes.push(attach);
+        }
+    }
+
+    /// One round of the worker's loop.
+    #[inline]
+    pub(super) fn round(&mut self) {
+        self.worker.round();
+    }
+
+    /// Packets sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        let port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        port.sent
+    }
+
+    /// What was dropped, by reason; nothing may be.
+    pub(super) fn drops(&self) -> Vec<String> {
+        let some = |reason: &&DropReason| self.stats.drops(**reason) > 0;
+        DropReason::ALL
+            .iter()
+            .filter(some)
+            .map(|r| format!("{} {}", self.stats.drops(*r), r.name()))
+            .collect()
+    }
+
+    /// Entries in the table.
+    pub(super) fn sessions(&self) -> u64 {
+        self.stats.sessions.value()
+    }
+
+    /// The worker's histograms since the last call. The error is one sentence.
+    pub(super) fn histograms(&mut self) -> Result<Box<Histograms>, String> {
+        let empty = Box::new(Histograms::new().map_err(|e| e.to_string())?);
+        let reply = Reply::new(1);
+        let _ = self
+            .requests
+            .push(Request::Histograms(empty, Arc::clone(&reply)));
+        self.worker.round();
+        reply
+            .take()
+            .ok_or_else(|| "the worker gave no histograms".to_owned())
+    }
+}
+
+fn snapshot() -> Result<Snapshot, String> {
+    let (config, _) = config::parse("bench", CONFIGURATION)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>())?;
+    let config = Arc::new(config);
+    let interface = |name: &str, side, mac| Interface {
+        name: name.to_owned(),
+        side,
+        address: config.interface(name).and_then(|i| i.fixed()),
+        mac,
+        mtu: 1500,
+        up: true,
+    };
+    let interfaces = vec![
+        interface("Inside", Side::Inside, INSIDE_MAC),
+        interface("Outside", Side::Outside, OUTSIDE_MAC),
+    ];
+    let via = Ipv4Addr::new(198, 51, 100, 2);
+    let inside = Ipv4Addr::new(10, 255, 255, 254);
+    // Inside, one router stands before the hosts, as outside.
+    let routes = [(INSIDE, "10.0.0.0/8", inside), (OUTSIDE, "0.0.0.0/0", via)];
+    let mut table = Vec::new();
+    for (port, prefix, via) in routes {
+        let prefix = prefix
+            .parse()
+            .map_err(|_| format!("{prefix} is no prefix"))?;
+        table.push((prefix, Route::Via { port, via }));
+    }
+    let neighbour =
+        |(port, _, address)| (NextHop { port, address }, Neighbour::Reachable(ROUTER_MAC));
+    Ok(Snapshot {
+        generation: 1,
+        interfaces,
+        fib: Arc::new(Fib::new(table, routes.map(neighbour))),
+        nat: Policy::compile(config, &HashMap::new(), Tick(0), None).nat,
+    })
+}
+
+/// Packets from inside or outside at the pace of `burst` a round.
+pub(super) fn source(rig: &Rig, templates: &Arc<Templates>, burst: usize) -> Source {
+    Source::new(&rig.port, Arc::clone(templates), burst)
+}
