@@ -118,7 +118,7 @@ fn busy_lab() -> Lab {
     stats.add(Counter::CreatedTcp, 11);
     stats.add(Counter::BusyCycles, 900);
     stats.add(Counter::BusyPackets, 4);
-    stats.drop_many(DropReason::NoRoute, 6);
+    stats.dropped_many(DropReason::NoRoute, 6);
     stats.port(PortId(0)).expect("two ports").rx_packets.add(70);
     lab
 }

@@ -55,6 +55,7 @@ pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionV
         idle_ms: 33_500,
         timeout_ms: Some(60_000),
         tcp: None,
+        half: None,
         rule: 2,
         id: 69,
         worker: WorkerId(0),
@@ -348,7 +349,10 @@ pub fn tick_before_now(seconds: u64) -> Tick {
 /// The pool rule of the language's description: fifteen addresses, two of them lent.
 pub fn pool_rule() -> Rule {
     let pool = OneToOnePool::new(ip("209.165.200.226"), 15);
-    let _ = (pool.take(WorkerId(0)), pool.take(WorkerId(0)));
+    let _ = (
+        pool.take(WorkerId(0), |_| true),
+        pool.take(WorkerId(0), |_| true),
+    );
     Rule {
         id: 1,
         list: Arc::default(),
