@@ -30,6 +30,33 @@ pub(crate) enum Command {
     Reload(Client),
     /// Measure a worker between ports in memory: no kernel, no network card, no appliance
     Bench(Bench),
+    /// SPI matching: how the two ends of a tunnel choose their SPIs
+    Spi {
+        #[command(subcommand)]
+        command: SpiCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpiCommand {
+    /// Print the SPI that answers another one; needs no running appliance
+    Match {
+        /// The initiator's SPI, in hexadecimal
+        #[arg(value_name = "HEX", value_parser = parse_spi)]
+        spi: u32,
+        /// Group key [default: none]
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+}
+
+fn parse_spi(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let is_hex = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u32::from_str_radix(digits, 16)
+        .ok()
+        .filter(|_| is_hex)
+        .ok_or_else(|| format!("expected an SPI of 1 to 8 hexadecimal digits, found {text:?}"))
 }
 
 /// Arguments of `spillway run`.

@@ -10,8 +10,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use spillway_control::manage::{Format, client};
+use spillway_dataplane::esp::spi_match::{self, Key};
 
-use cli::{Ask, Cli, Client, Command};
+use cli::{Ask, Cli, Client, Command, SpiCommand};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -21,7 +22,20 @@ fn main() -> ExitCode {
         Command::Clear(ask) => ask_daemon("clear", &ask),
         Command::Reload(client) => command(&client, "reload"),
         Command::Bench(options) => bench::bench(&options),
+        Command::Spi {
+            command: SpiCommand::Match { spi, key },
+        } => match_spi(spi, key.as_deref()),
     }
+}
+
+fn match_spi(spi: u32, key: Option<&str>) -> ExitCode {
+    if spi_match::is_reserved(spi) {
+        eprintln!("spillway: SPI {spi:X} is reserved (0 to FF, RFC 4303 section 2.1)");
+        return ExitCode::FAILURE;
+    }
+    let key = key.map_or(Key::NONE, |key| Key::from_octets(key.as_bytes()));
+    println!("{:08X}", spi_match::answer(spi, key));
+    ExitCode::SUCCESS
 }
 
 fn ask_daemon(verb: &str, ask: &Ask) -> ExitCode {

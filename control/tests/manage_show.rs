@@ -9,7 +9,8 @@ use manage_support::{
     Lab, NOW, Setup, pool_rule, serve, session, simple, static_entry, tick_before_now,
 };
 use spillway_control::manage::{ExitStatus, Format, ReloadReport, execute};
-use spillway_dataplane::command::{Occupancy, TcpState};
+use spillway_dataplane::command::{Occupancy, SessionView, TcpState};
+use spillway_dataplane::esp::{HalfState, HalfView, Method};
 use spillway_dataplane::nat::StaticPort;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dataplane::stats::{Counter, DropReason};
@@ -32,6 +33,50 @@ async fn json(lab: &Lab, line: &str) -> serde_json::Value {
     serde_json::from_str(&out).expect("JSON")
 }
 
+/// A half of one tunnel.
+fn esp_half(is_inbound: bool) -> SessionView {
+    let half = HalfView {
+        client: [192, 168, 122, 20].into(),
+        global: [192, 168, 22, 40].into(),
+        peer: [192, 168, 22, 20].into(),
+        spi_out: Some(0x2E59_EEF5),
+        spi_in: Some(0x2872_6CD9),
+        is_inbound,
+        state: HalfState::Paired,
+        method: Some(Method::Learned),
+        age_ms: 1,
+        idle_ms: 1,
+        timeout_ms: None,
+        ike: None,
+        id: 1,
+    };
+    SessionView {
+        half: Some(half),
+        ..session(
+            50,
+            "192.168.22.40:0",
+            "192.168.122.20:0",
+            "192.168.22.20:0",
+            "192.168.22.20:0",
+        )
+    }
+}
+
+#[tokio::test]
+async fn an_esp_half_tells_its_spis_and_how_it_was_paired() {
+    let lab = Setup {
+        workers: vec![serve(vec![esp_half(true)])],
+        ..Setup::default()
+    }
+    .start();
+    let rows = json(&lab, "show ip nat translations").await;
+    let half = &rows["translations"][0]["half"];
+    assert_eq!(half["spi_out"], "2E59EEF5");
+    assert_eq!(half["spi_in"], "28726CD9");
+    assert_eq!(half["direction"], "in");
+    assert_eq!(half["pairing"], "learned");
+}
+
 #[tokio::test]
 async fn translations_stand_in_their_columns_and_realign_after_a_long_cell() {
     let lab = Setup {
@@ -52,13 +97,8 @@ async fn translations_stand_in_their_columns_and_realign_after_a_long_cell() {
                     "209.165.200.1:52572",
                     "209.165.200.1:52572",
                 ),
-                session(
-                    50,
-                    "192.168.22.40:0",
-                    "192.168.122.20:0",
-                    "192.168.22.20:0",
-                    "192.168.22.20:0",
-                ),
+                esp_half(true),
+                esp_half(false),
                 session(
                     17,
                     "1.2.3.4:1",
@@ -77,7 +117,8 @@ Pro Inside global      Inside local       Outside local      Outside global
 --- 209.165.200.228    192.168.10.10      ---                ---
 tcp 155.1.23.2:27098   192.168.1.1:27098  3.3.3.3:12345      3.3.3.3:8080
 icmp 209.165.200.228:52572 192.168.1.2:52572 209.165.200.1:52572 209.165.200.1:52572
-esp 192.168.22.40:0    192.168.122.20:0   192.168.22.20:0    192.168.22.20:0
+esp 192.168.22.40:0    192.168.122.20:0   192.168.22.20:0    192.168.22.20:28726CD9
+esp 192.168.22.40:0    192.168.122.20:2E59EEF5 192.168.22.20:0 192.168.22.20:0
 udp 1.2.3.4:1          192.168.122.200:65535 8.8.8.8:53      8.8.8.8:53
 --- 209.165.200.229    192.168.10.11      ---                ---
 ";

@@ -9,6 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::esp::HalfView;
 use crate::snapshot::WorkerId;
 
 /// An address with a port, ICMP identifier, or 0.
@@ -57,6 +58,8 @@ pub struct SessionView {
     pub timeout_ms: Option<u64>,
     /// State of its TCP connection.
     pub tcp: Option<TcpState>,
+    /// Of ESP: the half-entry, with the SPIs; its endpoints have port 0.
+    pub half: Option<HalfView>,
     /// The rule that made it.
     pub rule: u16,
     /// Its number, unique in its worker while it lives.

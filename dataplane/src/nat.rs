@@ -132,6 +132,26 @@ impl Default for Timers {
     }
 }
 
+/// What is said of ESP and IKE alone; all of it may be empty.
+#[derive(Debug, Clone, Default)]
+pub struct Ipsec {
+    /// `ip nat service list L ESP spi-match`.
+    pub spi_match: Vec<Arc<AccessList>>,
+    /// `ip nat service list L IKE preserve-port`.
+    pub preserve_port: Vec<Arc<AccessList>>,
+    /// `ip nat inside source static esp LOCAL interface NAME`.
+    pub static_esp: Vec<StaticEsp>,
+}
+
+/// The inside host that gets all ESP to a global address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StaticEsp {
+    /// The inside host.
+    pub inside: Ipv4Addr,
+    /// The global address.
+    pub global: Ipv4Addr,
+}
+
 /// The whole policy.
 #[derive(Debug, Default)]
 pub struct Nat {
@@ -145,6 +165,8 @@ pub struct Nat {
     pub timers: Timers,
     /// `max-entries N`: entries in all; 0 means no limit.
     pub max_entries: u32,
+    /// What is said of ESP and IKE alone.
+    pub ipsec: Ipsec,
     static_by_inside: StaticMap,
     static_by_global: StaticMap,
 }
@@ -183,9 +205,24 @@ impl Nat {
             globals,
             timers,
             max_entries,
+            ipsec: Ipsec::default(),
             static_by_inside,
             static_by_global,
         }
+    }
+
+    /// The same policy with what is said of ESP and IKE.
+    #[must_use]
+    pub fn with_ipsec(self, ipsec: Ipsec) -> Nat {
+        Nat { ipsec, ..self }
+    }
+
+    /// Whether some rule lends whole addresses.
+    #[must_use]
+    pub fn lends_addresses(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| matches!(rule.target, Target::OneToOne(_)))
     }
 
     /// The static for packets from an inside host: by port if one fits, else by address.

@@ -73,6 +73,23 @@ named! {
         AccessListIn = "access_list_in", "denied by an inbound access list";
         AccessListOut = "access_list_out", "denied by an outbound access list";
         Loop = "loop", "handed from worker to worker too often";
+        EspAmbiguous = "esp_ambiguous", "several clients may expect this SPI and nothing settled whose it is";
+        EspHoldFull = "esp_hold_full", "no room to hold the ESP packet until its turn to be paired";
+        EspPendingExpired = "esp_pending_expired", "ESP packet held longer than esp-pending-timeout";
+        EspSpiCollision = "esp_spi_collision", "another client of this peer and address has the same SPI";
+        EspUnknownSpi = "esp_unknown_spi", "ESP from outside, with an SPI that no client expects";
+        EspMalformed = "esp_malformed", "ESP or IKE header cut short or wrong";
+        EspReservedSpi = "esp_reserved_spi", "SPI 0 to 255 (RFC 4303 section 2.1)";
+        EspHalfTableFull = "esp_half_table_full", "the worker's table of ESP half-entries is full";
+        EspRelationTableFull = "esp_relation_table_full", "the worker's table of IPsec clients and peers is full";
+        EspClientShare = "esp_client_share", "the client has as many ESP and IKE entries as one client may have";
+        EspNoGlobal = "esp_no_global", "no global address for this IPsec client and peer";
+        IkeTableFull = "ike_table_full", "the worker's table of IKE entries is full";
+        IkePortsExhausted = "ike_ports_exhausted", "no free outside port below 512 for IKE to this peer";
+        IkeCollision = "ike_collision", "another client of this peer and address has the same initiator cookie";
+        IkeTries = "ike_tries", "too many unknown IKE cookies from this peer in one second";
+        AhNotTranslatable = "ah_not_translatable", "AH protects the addresses, so it cannot pass a NAT";
+        EspCleared = "esp_cleared", "ESP packet held when its entry was cleared or withdrawn";
         Stopped = "stopped", "held here when the worker stopped or the port left";
     }
 }

@@ -1,13 +1,13 @@
 //! Checks that need the whole configuration. None takes more than a sort over what it looks at.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 
 use super::draft::Draft;
 use super::model::{
-    Address, Config, Port, RouteTarget, RuleTarget, Selector, StaticGlobal, StaticScope,
+    Address, Config, ListName, Port, RouteTarget, RuleTarget, Selector, StaticGlobal, StaticScope,
 };
 use super::text::Span;
 
@@ -20,11 +20,36 @@ pub fn check(draft: &mut Draft) {
     rules(draft, &mut findings);
     statics(draft, &mut findings);
     claims(draft, &mut findings);
+    ipsec(draft, &mut findings);
     for (span, message) in findings.errors {
         draft.error(span, message);
     }
     for (span, message) in findings.warnings {
         draft.warn(span, message);
+    }
+}
+
+/// What the lines about IPsec name is there.
+fn ipsec(draft: &Draft, findings: &mut Findings) {
+    let config = &draft.config;
+    let of = |names: &BTreeSet<ListName>, what: &str| {
+        let missing = names.iter().filter(|name| {
+            !config.access_lists.contains_key(name) && !draft.is_suspect(&name.to_string())
+        });
+        let say =
+            |name: &ListName| format!("there is no access list {name}: {what} is for no host");
+        missing.map(say).collect::<Vec<_>>()
+    };
+    let mut messages = of(&config.spi_match, "ESP spi-match");
+    messages.extend(of(&config.preserve_port, "IKE preserve-port"));
+    for (local, port) in &config.static_esp {
+        if config.interface(port).is_none() && !draft.is_suspect(port) {
+            let message = format!("there is no interface {port}: {local} gets no ESP");
+            messages.push(message);
+        }
+    }
+    for message in messages {
+        findings.warn(Span::default(), message);
     }
 }
 

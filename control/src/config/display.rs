@@ -32,6 +32,18 @@ impl Display for Config {
         for rule in &self.statics {
             writeln!(f, "ip nat inside source static {rule}")?;
         }
+        for (local, port) in &self.static_esp {
+            writeln!(
+                f,
+                "ip nat inside source static esp {local} interface {port}"
+            )?;
+        }
+        for list in &self.spi_match {
+            writeln!(f, "ip nat service list {list} ESP spi-match")?;
+        }
+        for list in &self.preserve_port {
+            writeln!(f, "ip nat service list {list} IKE preserve-port")?;
+        }
         write_timers(f, &self.timers)?;
         if self.max_entries != 0 {
             writeln!(f, "ip nat translation max-entries {}", self.max_entries)?;

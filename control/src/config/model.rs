@@ -1,6 +1,6 @@
 //! The checked configuration: plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -26,6 +26,12 @@ pub struct Config {
     pub sources: Vec<SourceRule>,
     /// Static inside source translations, in order of configuration.
     pub statics: Vec<StaticRule>,
+    /// `ip nat inside source static esp`: inside hosts and the interfaces whose ESP is theirs.
+    pub static_esp: Vec<(Ipv4Addr, String)>,
+    /// `ip nat service list L ESP spi-match`.
+    pub spi_match: BTreeSet<ListName>,
+    /// `ip nat service list L IKE preserve-port`.
+    pub preserve_port: BTreeSet<ListName>,
     /// `ip nat translation` timers.
     pub timers: Timers,
     /// `ip nat translation max-entries N`; 0 is no limit.

@@ -1,13 +1,13 @@
 //! A configuration compiled into what workers read, with the live state of the one before.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Entry};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, Nat, OneToOnePool, Rule, Static, StaticPort, Target,
+    Global, GlobalAddress, Ipsec, Nat, OneToOnePool, Rule, Static, StaticEsp, StaticPort, Target,
 };
 use spillway_dataplane::time::Tick;
 
@@ -53,10 +53,11 @@ impl Policy {
         let ids = number(&config, previous);
         let rules = compiler.rules(&access_lists, &ids);
         let statics = compiler.statics();
+        let ipsec = compiler.ipsec(&access_lists);
         let globals = compiler.globals;
         let (timers, max_entries) = (config.timers.clone(), config.max_entries);
         Policy {
-            nat: Arc::new(Nat::new(rules, statics, globals, timers, max_entries)),
+            nat: Arc::new(Nat::new(rules, statics, globals, timers, max_entries).with_ipsec(ipsec)),
             config,
             access_lists,
             ids,
@@ -221,6 +222,25 @@ impl Compiler<'_> {
             }
         }
         statics
+    }
+
+    fn ipsec(&self, lists: &BTreeMap<ListName, Arc<AccessList>>) -> Ipsec {
+        let named = |names: &BTreeSet<ListName>| {
+            let there = names.iter().filter_map(|name| lists.get(name));
+            there.map(Arc::clone).collect()
+        };
+        let fixed = self.config.static_esp.iter();
+        Ipsec {
+            spi_match: named(&self.config.spi_match),
+            preserve_port: named(&self.config.preserve_port),
+            static_esp: fixed
+                .filter_map(|(inside, port)| {
+                    let global = self.interface_address(port)?;
+                    let inside = *inside;
+                    Some(StaticEsp { inside, global })
+                })
+                .collect(),
+        }
     }
 
     fn push_static(&mut self, rule: &StaticRule, global: Ipv4Addr, statics: &mut Vec<Arc<Static>>) {

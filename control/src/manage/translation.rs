@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use spillway_dataplane::command::{Endpoint, SessionFilter, SessionView, TcpState};
+use spillway_dataplane::esp::{HalfState, HalfView, Method};
 use spillway_dataplane::nat::Static;
 use spillway_dataplane::time::{Millis, Tick};
 
@@ -47,6 +48,74 @@ pub(super) struct Translation {
     pub(super) rule: Option<u16>,
     pub(super) id: u32,
     pub(super) worker: Option<u8>,
+    /// Of ESP alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) half: Option<Half>,
+}
+
+/// What an ESP half-entry knows besides addresses. SPIs and cookies are written in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Half {
+    /// `out` or `in`.
+    direction: &'static str,
+    /// The SPI of packets going out; of an inbound half, its partner's.
+    #[serde(serialize_with = "spi_as_hex")]
+    spi_out: Option<u32>,
+    /// The SPI of packets coming in; of an outbound half, its partner's.
+    #[serde(serialize_with = "spi_as_hex")]
+    spi_in: Option<u32>,
+    /// `paired`, `open` or `queued`.
+    state: &'static str,
+    /// `static`, `matched`, `learned` or `ike`; `None` before it is paired.
+    pairing: Option<&'static str>,
+    /// The IKE of the same two hosts, if it was seen.
+    ike: Option<Ike>,
+}
+
+/// The IKE of a client and its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Ike {
+    #[serde(serialize_with = "cookie_as_hex")]
+    initiator: u64,
+    #[serde(serialize_with = "cookie_as_hex")]
+    responder: u64,
+    /// Exchanges seen that could make IPsec SAs.
+    exchanges: u32,
+    /// SAs of these that ESP has not shown yet.
+    unpaired: u32,
+}
+
+impl From<HalfView> for Half {
+    fn from(half: HalfView) -> Half {
+        Half {
+            direction: if half.is_inbound { "in" } else { "out" },
+            spi_out: half.spi_out,
+            spi_in: half.spi_in,
+            state: match half.state {
+                HalfState::Paired => "paired",
+                HalfState::Open => "open",
+                HalfState::Queued => "queued",
+            },
+            pairing: half.method.map(Method::name),
+            ike: half.ike.map(|ike| Ike {
+                initiator: ike.cookies.0,
+                responder: ike.cookies.1,
+                exchanges: ike.exchanges,
+                unpaired: ike.unpaired,
+            }),
+        }
+    }
+}
+
+fn spi_as_hex<S: Serializer>(spi: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+    match spi {
+        Some(spi) => serializer.collect_str(&format_args!("{spi:X}")),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn cookie_as_hex<S: Serializer>(cookie: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{cookie:016X}"))
 }
 
 impl From<SessionView> for Translation {
@@ -73,6 +142,7 @@ impl From<SessionView> for Translation {
             rule: Some(session.rule),
             id: session.id,
             worker: Some(session.worker.0),
+            half: session.half.map(Half::from),
         }
     }
 }
@@ -106,6 +176,7 @@ impl Translation {
             rule: None,
             id,
             worker: None,
+            half: None,
         }
     }
 
@@ -130,6 +201,17 @@ impl Translation {
         self.protocol.is_some()
     }
 
+    /// The SPI that a half shows instead of port 0: inside local of an outbound one, outside global
+    /// of an inbound one.
+    fn spi_at(&self, column: usize) -> Option<u32> {
+        let half = self.half?;
+        match (column, half.direction) {
+            (0, "out") => half.spi_out,
+            (2, "in") => half.spi_in,
+            _ => None,
+        }
+    }
+
     /// Appends the entry's row.
     pub(super) fn write_row(&self, text: &mut String) {
         let protocol = self.protocol.map_or("---".into(), protocol_name);
@@ -142,10 +224,15 @@ impl Translation {
             self.outside_local,
             self.outside_global,
         ];
-        for (column, place) in COLUMNS.into_iter().zip(places) {
+        for (at, (column, place)) in COLUMNS.into_iter().zip(places).enumerate() {
             let gap = column.saturating_sub(text.len() - start).max(1);
             text.extend(std::iter::repeat_n(' ', gap));
-            write_place(text, place);
+            match (self.spi_at(at), place) {
+                (Some(spi), Some(place)) => {
+                    let _ = write!(text, "{}:{spi:X}", place.address);
+                }
+                _ => write_place(text, place),
+            }
         }
         text.push('\n');
     }

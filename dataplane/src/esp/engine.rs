@@ -103,6 +103,12 @@ impl<T> Engine<T> {
         self.pool.next_release()
     }
 
+    /// Whether it holds nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.relations.len() == 0 && self.pool.is_empty()
+    }
+
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> &EspStats {

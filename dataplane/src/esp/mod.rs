@@ -22,6 +22,7 @@ mod limits;
 mod outbound;
 mod pairing;
 mod policy;
+mod quoted;
 mod relation;
 pub mod spi_match;
 mod table;

@@ -198,8 +198,13 @@ impl<P: Packet> Gateway<P> {
     ) -> Option<Place> {
         let me = self.options.me;
         let below_share = global.is_below_share(me, self.options.workers);
+        let peer = Ipv4Addr::from_bits(key.dst);
         let fits = |gateway: &Self, port: u16| {
             !nat.is_reserved(global.address, protocol, port)
+                && (protocol != PROTO_UDP
+                    || !gateway
+                        .esp
+                        .holds_port(global.address, peer, key.dport, port))
                 && gateway
                     .table
                     .look_up(Direction::In, protocol, answer(global, protocol, key, port))
@@ -322,7 +327,7 @@ fn port_range(space: PortSpace, port: u16) -> (u16, u16) {
 }
 
 /// Where in a list of `count` addresses a client's search begins.
-fn pairing(client: u32, count: usize) -> usize {
+pub(super) fn pairing(client: u32, count: usize) -> usize {
     if count <= 1 {
         return 0;
     }

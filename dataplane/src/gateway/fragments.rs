@@ -1,6 +1,7 @@
 //! Fragments learn their ports from the first one of their datagram, in whatever order they come
 //! (RFC 4787 REQ-14).
 
+use super::ipsec::mark_of;
 use super::{Gateway, Item, Meta, Output, Pass, key_of};
 use crate::fragment::{FragmentKey, Later};
 use crate::packet::Packet;
@@ -34,19 +35,18 @@ impl<P: Packet> Gateway<P> {
             return self.later_fragment(pass.now, item, datagram);
         }
         let key = key_of(ip, item.meta);
-        let ports = (key.sport, key.dport);
+        let known_of_first = ((key.sport, key.dport), mark_of(item.packet.data(), ip));
         let released = &mut self.released;
         let known = self
             .fragments
-            .first(pass.now, datagram, ports, |mut held: Item<P>| {
-                held.meta.ports = Some(ports);
-                released.push(held);
+            .first(pass.now, datagram, known_of_first, |held: Item<P>| {
+                released.push(with_first(held, known_of_first));
             });
         if let Err(reason) = known {
             // This one goes on all the same: only those that follow it are lost, each counted then.
             debug_assert_eq!(reason, DropReason::FragmentStoreFull);
         }
-        Some(with_ports(item, ports))
+        Some(with_first(item, known_of_first))
     }
 
     fn later_fragment(
@@ -56,7 +56,7 @@ impl<P: Packet> Gateway<P> {
         datagram: FragmentKey,
     ) -> Option<Item<P>> {
         match self.fragments.later(now, datagram, item) {
-            Later::Known(ports, item) => Some(with_ports(item, ports)),
+            Later::Known(first, item) => Some(with_first(item, first)),
             Later::Held => {
                 self.stats.count(Counter::FragmentsHeld);
                 None
@@ -93,10 +93,11 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-fn with_ports<P>(item: Item<P>, ports: (u16, u16)) -> Item<P> {
+fn with_first<P>(item: Item<P>, (ports, mark): ((u16, u16), u64)) -> Item<P> {
     Item {
         meta: Meta {
             ports: Some(ports),
+            mark,
             ..item.meta
         },
         ..item

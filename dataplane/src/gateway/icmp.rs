@@ -122,6 +122,13 @@ impl<P: Packet> Gateway<P> {
             let inner = session.keys[direction.reverse() as usize];
             return Some(translated(ip, direction, quoted, inner));
         }
+        let spi = match quoted.l4 {
+            QuotedL4::Esp { spi } => Some(spi),
+            _ => None,
+        };
+        if let Some(inner) = self.quoted_ipsec(direction, quoted.protocol, spi, key) {
+            return Some(translated(ip, direction, quoted, inner));
+        }
         let nat = &snapshot.nat;
         let inner = match direction {
             Direction::In => {

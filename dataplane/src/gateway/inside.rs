@@ -10,7 +10,7 @@ use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
-use crate::wire::{Ipv4, L4, Rewrite, icmp_type, tcp_flags};
+use crate::wire::{Ipv4, L4, PROTO_AH, Rewrite, icmp_type, tcp_flags};
 
 impl<P: Packet> Gateway<P> {
     /// Statics first, then address entries, then the rules; what none of them wants is routed.
@@ -172,6 +172,7 @@ pub(super) fn untranslatable(ip: &Ipv4) -> Option<DropReason> {
         L4::IcmpQuery { .. } | L4::IcmpOther { .. } | L4::IcmpError { .. } => {
             Some(DropReason::IcmpNotTranslatable)
         }
+        _ if ip.protocol == PROTO_AH => Some(DropReason::AhNotTranslatable),
         _ => Some(DropReason::ProtocolNotTranslatable),
     }
 }

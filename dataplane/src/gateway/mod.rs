@@ -8,6 +8,8 @@ mod forward;
 mod fragments;
 mod icmp;
 mod inside;
+mod ipsec;
+mod ipsec_policy;
 mod limit;
 mod outside;
 mod quick;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::command::Occupancy;
+use crate::esp::Engine;
 use crate::fib::NextHop;
 use crate::fragment::{Fragments, Limits};
 use crate::packet::{BURST, Packet, PacketPool};
@@ -52,6 +55,8 @@ pub struct Meta {
     pub port: PortId,
     /// Of a fragment: the ports of its datagram, once they are known.
     pub ports: Option<(u16, u16)>,
+    /// Of a fragment: SPI and sequence number of its ESP packet, or the cookie of its IKE message.
+    pub mark: u64,
     /// How many workers have handed it on.
     pub handoffs: u8,
     /// It came from inside, has been translated as if it left, and now comes in again.
@@ -65,6 +70,7 @@ impl Meta {
         Meta {
             port,
             ports: None,
+            mark: 0,
             handoffs: 0,
             hairpin: false,
         }
@@ -125,8 +131,12 @@ const MAX_HANDOFFS: u8 = 5;
 pub struct Gateway<P> {
     options: Options,
     table: Table,
-    /// Remembers the ports of first fragments, holds others that came before them.
-    fragments: Fragments<(u16, u16), Item<P>>,
+    /// Remembers the ports and mark of first fragments, holds others that came before them.
+    fragments: Fragments<((u16, u16), u64), Item<P>>,
+    /// Decides about ESP and IKE of the outside hosts that are this worker's.
+    esp: Engine<Item<P>>,
+    /// The snapshot whose timers `esp` has, and the moment that it knows.
+    esp_aged: (u32, Millis),
     /// Fragments that wait no longer: they go on after the burst.
     released: Vec<Item<P>>,
     waiting: Waiting<Item<P>>,
@@ -162,6 +172,8 @@ enum Lookup {
     },
     /// An ICMP query from outside. Entries are for answers to those from inside.
     Request(Key),
+    /// ESP, or UDP with an outside host's IKE ports.
+    Ipsec(Direction, Key),
     /// The entry of the packet that this ICMP error quotes.
     Quoted(Direction),
 }
@@ -175,6 +187,8 @@ impl<P: Packet> Gateway<P> {
             options,
             table: Table::new(options.sessions, options.seed),
             fragments: Fragments::new(limits),
+            esp: Engine::new(ipsec_policy::limits(&options), options.seed),
+            esp_aged: (u32::MAX, Millis(0)),
             released: Vec::with_capacity(limits.held as usize),
             waiting: Waiting::new(),
             waiting_checked: (0, Tick(0)),
@@ -307,10 +321,14 @@ impl<P: Packet> Gateway<P> {
             }
             _ => {
                 let key = key_of(&ip, item.meta);
-                Lookup::Flow {
-                    direction,
-                    key,
-                    hash: self.table.hash(direction, ip.protocol, key),
+                if ipsec::is_ipsec(direction, ip.protocol, key) {
+                    Lookup::Ipsec(direction, key)
+                } else {
+                    Lookup::Flow {
+                        direction,
+                        key,
+                        hash: self.table.hash(direction, ip.protocol, key),
+                    }
                 }
             }
         };
@@ -341,6 +359,7 @@ impl<P: Packet> Gateway<P> {
         match lookup {
             Lookup::None => self.route(pass, item, &ip),
             Lookup::Request(key) => self.outside(pass, item, &ip, key),
+            Lookup::Ipsec(direction, key) => self.ipsec(pass, item, &ip, direction, key),
             Lookup::Quoted(direction) => self.translate_error(pass, item, &ip, direction),
             Lookup::Flow { direction, key, .. } => match direction {
                 Direction::Out => self.inside(pass, item, &ip, key),
@@ -354,6 +373,7 @@ impl<P: Packet> Gateway<P> {
     pub fn age(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
         let released = self.release_waiting(pass);
         let fragments = self.expire_fragments(pass.now);
+        let held = self.age_ipsec(pass);
         let timers = &pass.snapshot.nat.timers;
         let mut budget = AGE_BUDGET;
         let mut expired = false;
@@ -366,25 +386,22 @@ impl<P: Packet> Gateway<P> {
             expired = true;
         }
         // A budget that is used up means that the wheel lags: there is more to do.
-        released || fragments || expired || budget == 0
+        released || fragments || held || expired || budget == 0
     }
 
     /// Drops what is held, because the worker ends.
     pub fn let_go(&mut self) {
-        let Gateway {
-            fragments,
-            waiting,
-            stats,
-            ..
-        } = self;
+        let stats = Arc::clone(&self.stats);
         let stopped = |port: PortId| {
             stats.dropped(DropReason::Stopped);
             if let Some(port) = stats.port(port) {
                 port.rx_dropped.add(1);
             }
         };
-        fragments.clear(|item: Item<P>| stopped(item.meta.port));
-        waiting.clear(|item| stopped(item.meta.port));
+        self.fragments
+            .clear(|item: Item<P>| stopped(item.meta.port));
+        self.waiting.clear(|item| stopped(item.meta.port));
+        self.let_go_held(stopped);
     }
 
     fn punt(&mut self, pass: &mut Pass<'_, impl Output<P>>, counter: Counter, item: Item<P>) {

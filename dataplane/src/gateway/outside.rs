@@ -53,7 +53,7 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,

@@ -5,6 +5,7 @@
 //! and nothing changes before it is sure that the packet can leave.
 
 use super::forward::leaves;
+use super::ipsec::is_ipsec;
 use super::{Gateway, Item, Lookup, MULTICAST, Output, Pass, inside, key_of};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, flag};
@@ -119,6 +120,9 @@ impl<P: Packet> Gateway<P> {
             return None;
         }
         let key = key_of(&ip, item.meta);
+        if is_ipsec(direction, ip.protocol, key) {
+            return None; // its entries are the engine's, which follows every message
+        }
         let hash = self.table.hash(direction, ip.protocol, key);
         if self.options.workers > 1 {
             let lookup = Lookup::Flow {

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::Gateway;
 use super::create::{has_address, rule_of};
-use crate::command::{Reply, Request, SessionFilter, SessionView};
+use super::ipsec_policy::still_allows;
+use crate::command::{Endpoint, Reply, Request, SessionFilter, SessionView};
+use crate::esp::{EspFilter, HalfView};
 use crate::nat::Nat;
 use crate::packet::Packet;
 use crate::session::{Session, port_space, port_timer};
 use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::Counter;
 use crate::time::{Millis, Tick};
+use crate::wire::PROTO_ESP;
 
 /// Places of the table looked at in one poll.
 const SLICE: u32 = 64;
@@ -19,6 +22,8 @@ const SLICE: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Work {
     cursor: u32,
+    /// The same in the ESP engine's tables, whose turn comes after the table of entries.
+    esp_cursor: u32,
     count: u64,
     task: Task,
 }
@@ -47,6 +52,7 @@ impl<P: Packet> Gateway<P> {
         };
         self.work = Some(Work {
             cursor: 0,
+            esp_cursor: 0,
             count: 0,
             task,
         });
@@ -78,7 +84,9 @@ impl<P: Packet> Gateway<P> {
             }
             work.cursor += 1;
         }
-        if (work.cursor as usize) < self.table.capacity() {
+        let more = (work.cursor as usize) < self.table.capacity()
+            || self.serve_esp(now, snapshot, &mut work);
+        if more {
             self.work = Some(work);
             return;
         }
@@ -90,6 +98,42 @@ impl<P: Packet> Gateway<P> {
                 reply.finish();
             }
         }
+    }
+
+    /// A slice of the request in the ESP engine's tables; whether there is more.
+    fn serve_esp(&mut self, now: Millis, snapshot: &Snapshot, work: &mut Work) -> bool {
+        let at = &mut work.esp_cursor;
+        let slice = SLICE as usize;
+        match &work.task {
+            Task::Sessions(filter, reply) => {
+                let end = at.saturating_add(SLICE).min(self.esp.half_places());
+                while *at < end && reply.has_room() {
+                    let half = self.esp.half_at(now, *at);
+                    let view = half.map(|half| half_view(half, self.options.me));
+                    if let Some(view) = view.filter(|view| filter.matches(view)) {
+                        // There is room: this worker alone fills the queue, and it was asked before.
+                        let _ = reply.give(view);
+                    }
+                    *at += 1;
+                }
+                return *at < self.esp.half_places();
+            }
+            Task::Clear(filter, _) => {
+                let Some(filter) = esp_filter(filter) else {
+                    return false;
+                };
+                let gone = self.esp.clear(&filter, at, slice);
+                self.stats.add(Counter::Cleared, gone);
+                work.count += gone;
+            }
+            Task::Reconcile(_) => {
+                let allowed = |view: &_| still_allows(&snapshot.nat, view);
+                let gone = self.esp.reconcile(allowed, at, slice);
+                self.stats.add(Counter::Withdrawn, gone);
+                work.count += gone;
+            }
+        }
+        *at < self.esp.relation_places()
     }
 
     fn copy_out(
@@ -159,6 +203,43 @@ fn rule_that_keeps(nat: &Nat, session: &Session) -> Option<u16> {
         .map(|rule| rule.id)
 }
 
+/// The engine's filter for the same entries; `None` where no ESP is meant.
+fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
+    let sides = [
+        filter.inside_local,
+        filter.inside_global,
+        filter.outside_global,
+    ];
+    let has_ports = sides.iter().flatten().any(|side| side.1.is_some());
+    let is_esp = filter.protocol.is_none_or(|p| p == PROTO_ESP);
+    let [client, global, peer] = sides.map(|side| side.map(|(address, _)| address));
+    (is_esp && !has_ports).then_some(EspFilter {
+        client,
+        global,
+        peer,
+        ..EspFilter::default()
+    })
+}
+
+fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
+    let at = |address| Endpoint { address, port: 0 };
+    SessionView {
+        protocol: PROTO_ESP,
+        inside_local: at(half.client),
+        inside_global: at(half.global),
+        outside_local: Some(at(half.peer)),
+        outside_global: Some(at(half.peer)),
+        age_ms: half.age_ms,
+        idle_ms: half.idle_ms,
+        timeout_ms: half.timeout_ms,
+        tcp: None,
+        half: Some(half),
+        rule: 0,
+        id: half.id,
+        worker,
+    }
+}
+
 fn view(session: &Session, now: Millis, snapshot: &Snapshot, worker: WorkerId) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
     let has_outside = !session.is_address_entry();
@@ -173,6 +254,7 @@ fn view(session: &Session, now: Millis, snapshot: &Snapshot, worker: WorkerId) -
         idle_ms: ms(now.tick().since(session.used)),
         timeout_ms: (timeout != u32::MAX).then(|| ms(timeout)),
         tcp: session.tcp_state(),
+        half: None,
         rule: session.rule,
         id: session.id,
         worker,

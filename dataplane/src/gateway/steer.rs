@@ -3,13 +3,17 @@
 //! From inside, the worker of the inside host's address. From outside, the worker that owns the
 //! port block or pool address which the packet goes to: the one that made the entry. Statics and
 //! what is only routed are anybody's.
+//!
+//! ESP, and UDP with an outside host's IKE ports, belong in both directions to the worker of the
+//! outside host's address: only one of an ESP packet's two SPIs is known.
 
 use std::net::Ipv4Addr;
 
+use super::ipsec::{is_ipsec, is_lent};
 use super::{Gateway, Item, Lookup};
 use crate::nat::Global;
 use crate::packet::Packet;
-use crate::session::{Direction, port_space};
+use crate::session::{Direction, Key, port_space};
 use crate::snapshot::{Snapshot, WorkerId};
 use crate::wire::{Ipv4, icmp_error};
 
@@ -35,6 +39,9 @@ impl<P: Packet> Gateway<P> {
                 key,
                 ..
             } => self.owner_of_global(snapshot, key.dst, ip.protocol, key.dport),
+            Lookup::Ipsec(direction, key) => {
+                self.owner_of_ipsec(snapshot, direction, ip.protocol, key)
+            }
             Lookup::Quoted(direction) => self.owner_of_quoted(snapshot, item, ip, direction),
         }
     }
@@ -77,12 +84,40 @@ impl<P: Packet> Gateway<P> {
         let Ok(quoted) = icmp_error::read(item.packet.data(), ip) else {
             return self.options.me; // whoever has it counts it
         };
+        let (sport, dport) = super::icmp::quoted_ports(&quoted);
+        let key = Key {
+            src: quoted.dst,
+            dst: quoted.src,
+            sport: dport,
+            dport: sport,
+        };
+        if is_ipsec(direction, quoted.protocol, key) {
+            return self.owner_of_ipsec(snapshot, direction, quoted.protocol, key);
+        }
         match direction {
             Direction::Out => self.owner_of_client(quoted.dst),
-            Direction::In => {
-                let (sport, _) = super::icmp::quoted_ports(&quoted);
-                self.owner_of_global(snapshot, quoted.src, quoted.protocol, sport)
-            }
+            Direction::In => self.owner_of_global(snapshot, quoted.src, quoted.protocol, sport),
+        }
+    }
+
+    /// The worker of the outside host, unless the inside host has or gets a lent address.
+    fn owner_of_ipsec(
+        &self,
+        snapshot: &Snapshot,
+        direction: Direction,
+        protocol: u8,
+        key: Key,
+    ) -> WorkerId {
+        let nat = &snapshot.nat;
+        match direction {
+            Direction::Out if is_lent(nat, protocol, key) => self.owner_of_client(key.src),
+            Direction::Out => self.pick(key.dst),
+            Direction::In => match nat.globals.get(&Ipv4Addr::from_bits(key.dst)) {
+                Some(Global::OneToOne(..)) => {
+                    self.owner_of_global(snapshot, key.dst, protocol, key.dport)
+                }
+                _ => self.pick(key.src),
+            },
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) const COMMANDS: &[Command] = &[
     later(
         Global,
         "[no] ip nat service {H225 | ras | sip {tcp|udp} port <port:1-65535> | skinny tcp port <port:1-65535>
-         | list $list {ESP spi-match | IKE preserve-port | ftp tcp port <port:1-65535>}}",
+         | list $list ftp tcp port <port:1-65535>}",
         "What NAT does for one protocol",
     ),
     later(
@@ -33,11 +33,6 @@ pub(super) const COMMANDS: &[Command] = &[
         Global,
         "[no] ip nat inside destination list $list pool <pool-name:word>",
         "Share load among hosts",
-    ),
-    later(
-        Global,
-        "[no] ip nat inside source static esp <local:address> interface <port:interface>",
-        "One inside host gets all ESP",
     ),
     later(
         Global,

@@ -1,12 +1,13 @@
 //! `ip nat`: pools, rules, statics, timers.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use spillway_dataplane::nat::{PortTimer, Timer, Timers};
 
 use super::super::draft::{Context, Draft, Outcome, Problem, SourcePlaces};
 use super::super::model::{
-    Config, Pool, PoolKind, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRule,
+    Config, ListName, Pool, PoolKind, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRule,
     StaticScope, prefix_length,
 };
 use super::super::syntax::Args;
@@ -72,6 +73,26 @@ pub(super) const COMMANDS: &[Command] = &[
         "no ip nat inside source static {$static}",
         "Remove a static translation",
         no_fixed,
+    ),
+    row(
+        "ip nat inside source static esp <local:address> interface <port:interface>",
+        "One inside host gets all ESP",
+        static_esp,
+    ),
+    row(
+        "no ip nat inside source static esp <local:address> interface <port:interface>",
+        "ESP is for no host in particular",
+        no_static_esp,
+    ),
+    row(
+        "ip nat service list $list {ESP spi-match | IKE preserve-port}",
+        "How IPsec of these hosts is told apart",
+        ipsec_service,
+    ),
+    row(
+        "no ip nat service list $list {ESP spi-match | IKE preserve-port}",
+        "IPsec of these hosts is nothing special",
+        no_ipsec_service,
     ),
     row(
         "ip nat translation {$timer} {$seconds}",
@@ -336,6 +357,53 @@ fn no_fixed(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     });
     draft.known.statics.retain(|r| !same(r));
     if removed == 0 {
+        draft.nothing_removed(args);
+    }
+    Ok(())
+}
+
+fn static_esp(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    let Some(local) = args.address("local") else {
+        return Err(Problem::new(args.whole(), "no inside address"));
+    };
+    if !is_host(local) {
+        let message = format!("{local} is no host's address");
+        return Err(Problem::new(args.span("local"), message).expecting("the address of a host"));
+    }
+    let port = args.text("port").to_owned();
+    let fixed = &mut draft.config.static_esp;
+    // One host an interface, one interface a host: the later line holds.
+    fixed.retain(|(host, name)| *host != local && !name.eq_ignore_ascii_case(&port));
+    fixed.push((local, port));
+    Ok(())
+}
+
+fn no_static_esp(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    let (local, port) = (args.address("local"), args.text("port"));
+    let fixed = &mut draft.config.static_esp;
+    let before = fixed.len();
+    fixed.retain(|(host, name)| Some(*host) != local || !name.eq_ignore_ascii_case(port));
+    if fixed.len() == before {
+        draft.nothing_removed(args);
+    }
+    Ok(())
+}
+
+fn service_lists<'a>(config: &'a mut Config, args: &Args<'_>) -> &'a mut BTreeSet<ListName> {
+    if args.has("ESP") {
+        &mut config.spi_match
+    } else {
+        &mut config.preserve_port
+    }
+}
+
+fn ipsec_service(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    service_lists(&mut draft.config, args).insert(list_name(args));
+    Ok(())
+}
+
+fn no_ipsec_service(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    if !service_lists(&mut draft.config, args).remove(&list_name(args)) {
         draft.nothing_removed(args);
     }
     Ok(())

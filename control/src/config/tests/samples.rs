@@ -55,10 +55,11 @@ ip nat service list 10 IKE preserve-port
 ip nat service list 10 ESP spi-match
 ";
     let (config, warnings) = load(text);
-    assert_eq!(config.inactive.len(), 5);
+    assert_eq!(config.inactive.len(), 3);
+    assert_eq!((config.spi_match.len(), config.preserve_port.len()), (1, 1));
     assert_eq!(
         warnings.iter().map(|w| w.line).collect::<Vec<_>>(),
-        [1, 2, 4, 5, 6]
+        [1, 2, 4]
     );
     assert_eq!(load(&config.to_string()).0, config);
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, Nat, OneToOnePool, PortTimer, Rule, Static, StaticPort, Target, Timer,
-    Timers,
+    Global, GlobalAddress, Ipsec, Nat, OneToOnePool, PortTimer, Rule, Static, StaticPort, Target,
+    Timer, Timers,
 };
 use spillway_dataplane::time::Tick;
 
@@ -20,6 +20,7 @@ pub(crate) struct Policy {
     pub(crate) globals: HashMap<Ipv4Addr, Global>,
     pub(crate) timers: Timers,
     pub(crate) max_entries: u32,
+    pub(crate) ipsec: Ipsec,
 }
 
 /// An access list that permits sources: an address and its wildcard mask.
@@ -144,5 +145,6 @@ impl Policy {
             self.timers.clone(),
             self.max_entries,
         )
+        .with_ipsec(self.ipsec.clone())
     }
 }
