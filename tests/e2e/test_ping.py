@@ -18,7 +18,7 @@ class Ping(Case):
 
     def test_every_size_of_payload(self):
         sizes = [0, 1, 2, 17, 18, 19, 55, 1471, 1472]
-        lost = {s: traffic.ping(self.in1, OUT, 5, size=s, options=["-M", "do"]).lost for s in sizes}
+        lost = {s: traffic.ping(self.in1, OUT, 5, size=s, whole=True).lost for s in sizes}
         return expect(not any(lost.values()), f"lost by size: {lost}")
 
     def test_fifty_pings_at_once_from_each_host(self):
