@@ -9,15 +9,13 @@ import random
 import re
 import selectors
 import socket
+import struct
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
 
 from .topology import wait_until
-
-PINGER = os.path.join(os.path.dirname(__file__), "pinger.py")
 
 
 def octets_text(n):
@@ -30,43 +28,99 @@ def octets_text(n):
 
 @dataclass
 class Pings:
-    """What a pinger counted."""
+    """What came of some echo requests."""
     sent: int
     received: int
     average_ms: float
-    trouble: str
 
     @property
     def lost(self):
         return self.sent - self.received
 
     def __str__(self):
-        return f"{self.lost} of {self.sent} lost, {self.average_ms:.2f} ms{self.trouble}"
+        return f"{self.lost} of {self.sent} lost" + (f", {self.average_ms:.2f} ms" if self.received else "")
 
 
-def start_ping(host, address, count, interval_s=0.005, size=56, options=()):
-    """Starts a pinger; give the result to `end_ping`."""
-    with host.entered():
-        return subprocess.Popen([sys.executable, PINGER, address, str(count), str(interval_s), str(size), *options],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+class Pinger(threading.Thread):
+    """Sends echo requests at a steady pace and counts the replies that bring back what was sent.
+
+    Not `ping`: that waits for its last reply no longer than two round trips, and calls a late one lost.
+    """
+
+    patience_s = 3.0
+
+    def __init__(self, host, address, count, interval_s, size, whole, source):
+        super().__init__(daemon=True)
+        self.socket = host.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+        if source:
+            self.socket.bind((source, 0))
+        if whole:
+            self.socket.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        self.socket.setsockopt(socket.SOL_SOCKET, 33, 1 << 20)  # SO_RCVBUFFORCE
+        self.socket.connect((address, 0))
+        self.count, self.interval_s, self.size = count, interval_s, size
+        self.sent, self.waiting, self.took, self.failure = 0, {}, [], None
+
+    def _receive(self, until):
+        """Takes replies until a moment, or until none is awaited and all is sent."""
+        while (self.waiting or self.sent < self.count) and (left := until - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                data = self.socket.recv(65535)
+            except TimeoutError:
+                return
+            except OSError:  # an ICMP error about one of them: that one stays unanswered
+                continue
+            kind, _, _, _, number = struct.unpack("!BBHHH", data[:8])
+            sent = self.waiting.get(number)
+            if kind == 0 and sent is not None and data[8:] == sent[1]:
+                self.took.append(time.monotonic() - sent[0])
+                del self.waiting[number]
+
+    def run(self):
+        try:
+            started = time.monotonic()
+            for k in range(self.count):
+                number = k & 0xFFFF
+                payload = (struct.pack("!I", k) * (self.size // 4 + 1))[:self.size]
+                self.waiting[number] = (time.monotonic(), payload)
+                self.sent += 1
+                with contextlib.suppress(OSError):  # not sent is not answered
+                    self.socket.settimeout(1)
+                    self.socket.send(struct.pack("!BBHHH", 8, 0, 0, 0, number) + payload)
+                self._receive(started + (k + 1) * self.interval_s)
+            self._receive(time.monotonic() + self.patience_s)
+        except Exception as e:  # told by `end_ping`
+            self.failure = e
+        finally:
+            self.socket.close()
+
+    def poll(self):
+        """`None` while it runs."""
+        return None if self.is_alive() else 0
 
 
-def end_ping(process, timeout_s=120):
-    """Waits for a pinger and reads its counts."""
-    text, _ = process.communicate(timeout=timeout_s)
-    try:
-        got = json.loads(text)
-    except ValueError:
-        raise RuntimeError(f"ping: {text.strip()}") from None
-    if got["twice"] or got["wrong"]:
-        raise RuntimeError(f"ping: {got['twice']} answers came twice, {got['wrong']} were not what was sent")
-    trouble = f" ({', '.join(got['errors'])})" if got["errors"] else ""
-    return Pings(got["sent"], got["received"], float("nan") if got["average_ms"] is None else got["average_ms"], trouble)
+def start_ping(host, address, count, interval_s=0.005, size=56, whole=False, source=None):
+    """Starts sending echo requests; give the result to `end_ping`. `whole` sets Don't Fragment."""
+    pinger = Pinger(host, address, count, interval_s, size, whole, source)
+    pinger.start()
+    return pinger
 
 
-def ping(host, address, count, interval_s=0.005, size=56, options=()):
-    """Pings and counts."""
-    return end_ping(start_ping(host, address, count, interval_s, size, options))
+def end_ping(pinger, timeout_s=120):
+    """Waits for the last reply and counts."""
+    pinger.join(timeout_s)
+    if pinger.is_alive():
+        raise TimeoutError(f"pings not done within {timeout_s} s")
+    if pinger.failure:
+        raise pinger.failure
+    received = len(pinger.took)
+    return Pings(pinger.sent, received, 1000 * sum(pinger.took) / received if received else float("nan"))
+
+
+def ping(host, address, count, interval_s=0.005, size=56, whole=False, source=None):
+    """Sends echo requests and counts the replies."""
+    return end_ping(start_ping(host, address, count, interval_s, size, whole, source))
 
 
 class Service:

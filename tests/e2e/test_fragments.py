@@ -14,6 +14,9 @@ _PAYLOAD = random.Random(3).randbytes(3000)
 class Fragments(Case):
     def prepare(self):
         self.gateway = {"in1": self.in1.neighbour(INSIDE_GATEWAY), "out": self.out.neighbour(OUTSIDE_ADDRESS)}
+        for host in (self.in1, self.in2):
+            # Next hops are known before: the fragments of one large packet may be more than may wait for one.
+            traffic.ping(host, OUT, 2)
 
     def _send(self, host, pieces):
         with host.raw() as wire:

@@ -162,7 +162,7 @@ class Pool(Case):
     def test_a_third_host_gets_none_and_is_counted(self):
         self.in1.ip("addr add 10.1.0.13/24 dev eth0")
         before = self.device.drops().get("pool_exhausted", 0)
-        p = traffic.ping(self.in1, OUT, 5, 0.02, options=["--source", "10.1.0.13"])
+        p = traffic.ping(self.in1, OUT, 5, 0.02, source="10.1.0.13")
         counted = self.device.drops().get("pool_exhausted", 0) - before
         return expect(p.received == 0 and counted == 5, f"0 of 5 pings answered, pool_exhausted {counted}")
 

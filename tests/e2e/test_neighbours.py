@@ -2,7 +2,7 @@
 
 import socket
 
-from case import Case, expect
+from case import Case, expect, spillway_only
 from lab import traffic
 from lab.frames import Seen
 from lab.topology import OUT
@@ -29,10 +29,11 @@ class Neighbours(Case):
                         lost += 1
         return expect(lost == 0, f"{lost} of {3 * rounds} lost, {rounds} times with nothing known")
 
+    @spillway_only  # the kernel drops what waits for a neighbour that it forgets
     def test_pings_go_on_while_neighbours_are_forgotten(self):
         running = traffic.start_ping(self.in1, OUT, 500, 0.004)
         for _ in range(5):
-            self._forget()
+            self.dev.call("ip", "neigh", "flush", "all", check=False)
             traffic.ping(self.in2, OUT, 10, 0.02)
         p = traffic.end_ping(running)
         return expect(p.lost == 0, p)

@@ -38,7 +38,7 @@ class Reload(Case):
             a, b = (traffic.end_ping(p) for p in running)
         return expect(a.lost + b.lost == 0 and reloads >= 5, f"{reloads} reloads, {a.lost + b.lost} of {a.sent + b.sent} pings lost, the TCP and UDP sessions live")
 
-    def test_a_gibibyte_moves_while_it_reloads(self):
+    def test_half_a_gibibyte_moves_while_it_reloads(self):
         import threading
         stop, reloads = threading.Event(), []
 
