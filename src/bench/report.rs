@@ -36,18 +36,23 @@ pub(super) fn heading(calibration: &Calibration) {
     );
 }
 
+/// A whole number, or a dash where nothing was measured.
+fn or_dash(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.0}"))
+}
+
 /// A line of the table.
 pub(super) fn line(m: &Measured) {
     let [p50, _, p9999, _] = m.latency_ns;
     println!(
-        "{:>9} {:>8.1} {:>8.1} {:>9.1} {:>7.2} {:>9.0} {:>10.0} {:>9.1} {:>8} {:>9}",
+        "{:>9} {:>8.1} {:>8.1} {:>9.1} {:>7.2} {:>9} {:>10} {:>9.1} {:>8} {:>9}",
         m.flows,
         m.whole.min,
         m.whole.median,
         m.generator.min,
         m.mpps,
-        m.setup_cycles.unwrap_or(f64::NAN),
-        m.setups_per_second.unwrap_or(f64::NAN),
+        or_dash(m.setup_cycles),
+        or_dash(m.setups_per_second),
         m.session_octets,
         p50,
         p9999
