@@ -251,7 +251,7 @@ impl Ports {
         info.map_or(wanted, |info| wanted.min(info.mtu))
     }
 
-    /// What workers shall know of the interfaces, all of them without link for now.
+    /// What workers shall know of the interfaces; the state of their links is for the caller to add.
     pub(super) fn interfaces(&self, config: &Config) -> Vec<Interface> {
         with_port(config)
             .map(|(id, interface, _)| Interface {
