@@ -11,6 +11,8 @@ import subprocess
 import threading
 import time
 
+from .topology import mac_of
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY = 128
 MTU = 1400
@@ -103,7 +105,7 @@ class Guest:
             f.write(f"ADDRESS={self.address}/24\nGATEWAY={self.gateway}\nMTU={MTU}\n")
         self._ready.clear()
         command = ["linux.uml", f"mem={MEMORY}M", f"umid={self.name}", f"uml_dir={self.folder}/uml", "rootfstype=hostfs",
-                   f"rootflags={root_folder()}", "ro", "vec0:transport=raw,ifname=eth0,depth=128,gro=0", "con=null", "con0=fd:0,fd:1", "quiet",
+                   f"rootflags={root_folder()}", "ro", f"vec0:transport=raw,ifname=eth0,depth=128,gro=0,mac={mac_of(self.address)}", "con=null", "con0=fd:0,fd:1", "quiet",
                    "init=/bin/sh", "--", "-c", f'"mount -t hostfs -o {self.folder} none /control && exec sh /control/init"']
         with open(self.file("boot.log"), "ab") as errors, self.host.entered():
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
