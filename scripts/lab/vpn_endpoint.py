@@ -105,7 +105,7 @@ class Endpoint:
         text, names = self.connections(ike)
         configuration = (
             "config setup\n  logfile=/tmp/pluto.log\n  ikev1-policy=accept\n"
-            "conn lab\n  authby=secret\n  auto=ignore\n  encapsulation=no\n"
+            "conn lab\n  authby=secret\n  auto=ignore\n  encapsulation=no\n  leftupdown=%disabled\n"
             f"  ikev2={'yes' if ike.version == 2 else 'no'}\n  ike=aes128-sha2_256-dh19\n  esp=aes128-sha1\n"
             f"  salifetime={ike.sa_lifetime}\n  rekeymargin={ike.margin}\n  rekeyfuzz=0%\n" + "".join(f"  {o}\n" for o in ike.options.split()) + text)
         return self.guest.begin(
