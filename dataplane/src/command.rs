@@ -215,7 +215,12 @@ pub struct Occupancy {
 impl Occupancy {
     /// An entry was made at `now_ms`.
     pub fn made(&self, now_ms: u64) {
-        let active = self.active.fetch_add(1, Ordering::Relaxed) + 1;
+        self.made_many(1, now_ms);
+    }
+
+    /// So many entries were made at `now_ms`.
+    pub fn made_many(&self, entries: u64, now_ms: u64) {
+        let active = self.active.fetch_add(entries, Ordering::Relaxed) + entries;
         if active > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(active, Ordering::Relaxed);
             self.peak_at_ms.store(now_ms, Ordering::Relaxed);
@@ -224,7 +229,12 @@ impl Occupancy {
 
     /// An entry was removed.
     pub fn removed(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.removed_many(1);
+    }
+
+    /// So many entries were removed.
+    pub fn removed_many(&self, entries: u64) {
+        self.active.fetch_sub(entries, Ordering::Relaxed);
     }
 
     /// Dynamic entries now.

@@ -570,11 +570,12 @@ fn the_trace_names_candidates_and_reasons() {
     assert_eq!(
         lines,
         [
-            "NAT: o: esp 10.1.0.2 -> 198.51.100.9 spi 1001 seq 1: held (another client waits for \
+            "NAT: i: esp 10.1.0.2 -> 198.51.100.9 spi 1001 seq 1: held (another client waits for \
              its first reply), candidates: 10.1.0.1",
-            "NAT: i: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 1: delivered to 10.1.0.1 (its \
+            "NAT: i: esp 10.1.0.2 -> 198.51.100.9 spi 1001 seq 1: sent as 203.0.113.1 (was held)",
+            "NAT: o: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 1: delivered to 10.1.0.1 (its \
              reply was awaited), candidates: 10.1.0.1",
-            "NAT: i: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 2: proven for 10.1.0.1 (second \
+            "NAT: o: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 2: proven for 10.1.0.1 (second \
              packet, higher sequence number)",
         ]
     );

@@ -39,13 +39,13 @@ struct Place {
 
 impl<P: Packet> Gateway<P> {
     /// Makes the entry that the policy wants and returns what it does to the packet; `Ok(None)`
-    /// where no rule wants one.
+    /// where no rule wants one. A refusal comes with the number of the rule.
     pub(super) fn create(
         &mut self,
         now: Millis,
         snapshot: &Snapshot,
         wanted: Wanted,
-    ) -> Result<Option<Rewrite>, DropReason> {
+    ) -> Result<Option<Rewrite>, (DropReason, u16)> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
         let Some(rule) = nat
@@ -57,14 +57,15 @@ impl<P: Packet> Gateway<P> {
         };
         let limit = u64::from(nat.max_entries);
         if limit != 0 && self.occupancy.active() >= limit {
-            return Err(DropReason::MaxEntries);
+            return Err((DropReason::MaxEntries, rule.id));
         }
         let change = match &rule.target {
             Target::Overload(addresses) => {
-                self.create_extended(now, snapshot, wanted, rule, addresses)?
+                self.create_extended(now, snapshot, wanted, rule, addresses)
             }
-            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool)?,
+            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool),
         };
+        let change = change.map_err(|reason| (reason, rule.id))?;
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         Ok(Some(change))

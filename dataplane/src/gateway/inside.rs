@@ -42,6 +42,7 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
             let change = rewrite_from_inside(fixed, ip, key);
+            self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave(pass, item, ip, change, hairpin);
         }
         let address_key = Session::address_key(Direction::Out, ip.src);
@@ -50,12 +51,16 @@ impl<P: Packet> Gateway<P> {
             self.table.session_mut(at).used = pass.now.tick();
             let global = self.table.session(at).inside_global().address.to_bits();
             let change = rewrite_addresses(ip, global, ip.dst);
+            self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave(pass, item, ip, change, hairpin);
         }
         self.stats.count(Counter::Misses);
         let wanted = Wanted { ip, key, hairpin };
         match self.create(pass.now, pass.snapshot, wanted) {
-            Ok(Some(change)) => self.leave(pass, item, ip, change, hairpin),
+            Ok(Some(change)) => {
+                self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, false);
+                self.leave(pass, item, ip, change, hairpin);
+            }
             // Answers to an untranslated host would not come back through here.
             Ok(None) if hairpin => self.refused(DropReason::NoTranslation, item.meta),
             // Untranslated, it would look like somebody whom we translate.
@@ -69,7 +74,10 @@ impl<P: Packet> Gateway<P> {
                 self.refused(DropReason::IpSource, item.meta);
             }
             Ok(None) => self.route(pass, item, ip),
-            Err(reason) => self.refused(reason, item.meta),
+            Err((reason, rule)) => {
+                self.told_refused(pass.now, ip, item.meta, reason, Some(rule));
+                self.refused(reason, item.meta);
+            }
         }
     }
 
