@@ -208,11 +208,11 @@ class OneAddress(Vpn):
         return self.all_well([p.stop() for p in others] + [again] + first, ["c1 meanwhile", "c3 meanwhile", "c2 after", "all before"])
 
     def test_rekeys_with_ikev2_lose_nothing(self):
-        return self.live_through_rekeys(Ike(2, sa_lifetime=16, margin=8), 40)
+        return self.live_through_rekeys(Ike(2, sa_lifetime=10, margin=5), 22)
     test_rekeys_with_ikev2_lose_nothing.limit_s = 200
 
     def test_rekeys_with_ikev1_lose_nothing(self):
-        return self.live_through_rekeys(Ike(1, sa_lifetime=16, margin=8), 40)
+        return self.live_through_rekeys(Ike(1, sa_lifetime=10, margin=5), 22)
     test_rekeys_with_ikev1_lose_nothing.limit_s = 200
 
 
@@ -230,5 +230,5 @@ class OneAddressTwoWorkers(Vpn):
         return self.all_well(self.ping_all())
 
     def test_rekeys_with_ikev2_lose_nothing(self):
-        return self.live_through_rekeys(Ike(2, sa_lifetime=16, margin=8), 40)
+        return self.live_through_rekeys(Ike(2, sa_lifetime=10, margin=5), 22)
     test_rekeys_with_ikev2_lose_nothing.limit_s = 200
