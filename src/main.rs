@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod log;
 mod run;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
         Command::Check(options) => check::check(&options),
         Command::Show(ask) => ask_daemon("show", &ask),
         Command::Clear(ask) => ask_daemon("clear", &ask),
+        Command::Exec(options) => shell::exec(&options),
+        Command::Shell(client) => shell::shell(&client),
         Command::Reload(client) => command(&client, "reload"),
         Command::Bench(options) => bench::bench(&options),
         Command::Spi {

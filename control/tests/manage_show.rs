@@ -428,9 +428,10 @@ async fn reload_reports_or_says_why_not() {
         file: "gateway.conf".into(),
         warnings: vec!["line 3: means nothing here".into()],
         withdrawn: 2,
+        kept: 5,
     };
     let good = Setup {
-        reloader: Box::new(move || {
+        reloader: Box::new(move |_| {
             let report = report.clone();
             Box::pin(async { Ok(report) })
         }),
@@ -439,14 +440,100 @@ async fn reload_reports_or_says_why_not() {
     .start();
     assert_eq!(
         text(&good, "reload").await,
-        "line 3: means nothing here\ngateway.conf is in force; 2 entries withdrawn\n"
+        "line 3: means nothing here\ngateway.conf is in force; 2 entries withdrawn, 5 kept\n"
     );
     assert_eq!(json(&good, "reload").await["withdrawn"], 2);
     let bad = Setup {
-        reloader: Box::new(|| Box::pin(async { Err(vec!["one".into(), "two".into()]) })),
+        reloader: Box::new(|_| Box::pin(async { Err(vec!["one".into(), "two".into()]) })),
         ..Setup::default()
     }
     .start();
     let (out, status) = run(&bad, "reload", Format::Text).await;
     assert_eq!((out.as_str(), status), ("", ExitStatus::failed("one\ntwo")));
+}
+
+#[tokio::test]
+async fn the_running_configuration_loads_back() {
+    let lab = Setup::default().start();
+    let shown = text(&lab, "show running-config").await;
+    assert_eq!(shown, manage_support::CONFIGURATION);
+    let value = json(&lab, "sh run").await;
+    assert_eq!(value["configuration"], shown);
+}
+
+#[tokio::test]
+async fn access_lists_show_their_matches() {
+    let lab = Setup::default().start();
+    let first = "\
+Standard IP access list 1
+    10 permit 10.1.0.0, wildcard bits 0.0.0.255 (1 match)
+    20 deny any log
+";
+    let second = "\
+Extended IP access list 101
+    10 deny tcp any host 192.0.2.1 eq www
+    20 permit ip any any (3 matches)
+";
+    assert_eq!(
+        text(&lab, "show access-lists").await,
+        format!("{first}{second}")
+    );
+    assert_eq!(text(&lab, "sh acc 101").await, second);
+    assert_eq!(text(&lab, "sh acc 7").await, "");
+    let value = json(&lab, "show access-lists 101").await;
+    let list = &value["access_lists"][0];
+    assert_eq!(list["kind"], "extended");
+    assert_eq!(list["entries"][1]["matches"], 3);
+    assert_eq!(list["entries"][1]["text"], "permit ip any any");
+    assert_eq!(list["entries"][1]["sequence"], 20);
+}
+
+#[tokio::test]
+async fn interfaces_have_a_line_each() {
+    let lab = Setup::default().start();
+    let wanted = "\
+Interface              IP-Address      OK? Method Status                Protocol
+Inside                 10.1.0.1        YES manual up                    up
+Outside                198.51.100.1    YES manual up                    up
+Spare                  unassigned      YES unset  administratively down down
+";
+    assert_eq!(text(&lab, "show ip interface brief").await, wanted);
+    let value = json(&lab, "sh ip int b").await;
+    assert_eq!(value["interfaces"][2]["address"], serde_json::Value::Null);
+    assert_eq!(value["interfaces"][0]["protocol"], "up");
+}
+
+#[tokio::test]
+async fn route_maps_show_their_clauses() {
+    let lab = Setup::default().start();
+    let wanted = "\
+route-map NAT, permit, sequence 10
+  Match clauses:
+    ip address (access-lists): 101 
+  Set clauses:
+  Policy routing matches: 0 packets, 0 bytes
+";
+    assert_eq!(text(&lab, "show route-map").await, wanted);
+    assert_eq!(text(&lab, "show route-map OTHER").await, "");
+    let value = json(&lab, "show route-map NAT").await;
+    assert_eq!(value["route_maps"][0]["matches"][0], "ip address 101");
+}
+
+#[tokio::test]
+async fn lines_below_configure_terminal_are_one_change() {
+    let lab = Setup {
+        reloader: Box::new(|change| {
+            Box::pin(async move {
+                let lines = "interface Inside\nmtu 1400".to_owned();
+                assert_eq!(change, spillway_control::manage::Change::Amend(lines));
+                Err(vec!["refused".to_owned()])
+            })
+        }),
+        ..Setup::default()
+    }
+    .start();
+    let line = "configure terminal\ninterface Inside\nmtu 1400";
+    let (out, status) = run(&lab, line, Format::Text).await;
+    assert_eq!((out.as_str(), status.code), ("", 2));
+    assert_eq!(status.error.as_deref(), Some("refused"));
 }

@@ -33,7 +33,9 @@ impl Selection {
                 Role::InsideLocal => &mut filter.inside_local,
                 Role::OutsideLocal => &mut selection.outside_local,
                 Role::OutsideGlobal => &mut filter.outside_global,
-                Role::None | Role::Verbose | Role::Interface => continue,
+                Role::None | Role::Verbose | Role::Interface | Role::Named | Role::Number => {
+                    continue;
+                }
             };
             match (value, &mut *side) {
                 (Value::Address(address), _) => *side = Some((*address, None)),

@@ -22,8 +22,9 @@ mod translation;
 pub mod words;
 
 pub use appliance::{
-    Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
-    ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, WorkerHandle,
+    Appliance, Change, Description, InterfaceText, Limits, Loader, Parts, PoolKind, PoolText,
+    PortInfo, Ports, ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved,
+    WorkerHandle,
 };
-pub use command::{ExitStatus, Format, execute};
+pub use command::{ExitStatus, Format, TERMINAL, execute};
 pub use output::{Output, Sink};

@@ -26,6 +26,30 @@ pub enum Verb {
     ClearStatistics,
     /// `reload`
     Reload,
+    /// `show running-config`
+    ShowRunning,
+    /// `show access-lists`
+    ShowAccessLists,
+    /// `show ip interface brief`
+    ShowBrief,
+    /// `show route-map`
+    ShowRouteMaps,
+    /// `show config diff`
+    ShowDiff,
+    /// `configure terminal`
+    Configure,
+    /// `configure replace`
+    Replace,
+    /// `configure confirmed`
+    Confirmed,
+    /// `configure confirm`
+    Confirm,
+    /// `write memory`
+    Write,
+    /// `terminal length`
+    TerminalLength,
+    /// `exit`
+    Exit,
 }
 
 /// What stands at one place of a command.
@@ -52,6 +76,10 @@ pub enum Role {
     Verbose,
     /// An interface.
     Interface,
+    /// The name of a list, a map or a file.
+    Named,
+    /// How many.
+    Number,
     /// The inside global address or port.
     InsideGlobal,
     /// The inside local address or port.
@@ -190,6 +218,45 @@ pub static COMMANDS: &[Node] = &[
         )],
     ),
     word(
+        "configure",
+        "Change the running configuration",
+        None,
+        &[
+            word(
+                "confirm",
+                "Keep the changes that wait for it",
+                Some(Verb::Confirm),
+                &[],
+            ),
+            word(
+                "confirmed",
+                "As terminal, and go back unless it is confirmed in time",
+                None,
+                &[value(
+                    Token::Port,
+                    "Minutes",
+                    Role::Number,
+                    Some(Verb::Confirmed),
+                    &[],
+                )],
+            ),
+            word(
+                "replace",
+                "The configuration of a file instead",
+                None,
+                &[value(
+                    Token::Name,
+                    "File, from the root: /...",
+                    Role::Named,
+                    Some(Verb::Replace),
+                    &[],
+                )],
+            ),
+            word("terminal", "From the terminal", Some(Verb::Configure), &[]),
+        ],
+    ),
+    word("exit", "Leave", Some(Verb::Exit), &[]),
+    word(
         "reload",
         "Read the configuration file again and swap it in",
         Some(Verb::Reload),
@@ -201,10 +268,28 @@ pub static COMMANDS: &[Node] = &[
         None,
         &[
             word(
+                "access-lists",
+                "Access lists and how often their lines matched",
+                Some(Verb::ShowAccessLists),
+                &[value(
+                    Token::Name,
+                    "Number or name of one list",
+                    Role::Named,
+                    Some(Verb::ShowAccessLists),
+                    &[],
+                )],
+            ),
+            word(
                 "arp",
                 "Hardware addresses of hosts on the links",
                 Some(Verb::ShowArp),
                 &[],
+            ),
+            word(
+                "config",
+                "The running configuration against the file",
+                None,
+                &[word("diff", "What differs", Some(Verb::ShowDiff), &[])],
             ),
             word(
                 "interfaces",
@@ -223,6 +308,12 @@ pub static COMMANDS: &[Node] = &[
                 "IP information",
                 None,
                 &[
+                    word(
+                        "interface",
+                        "Interfaces",
+                        None,
+                        &[word("brief", "One line each", Some(Verb::ShowBrief), &[])],
+                    ),
                     word(
                         "nat",
                         "IP NAT information",
@@ -246,12 +337,58 @@ pub static COMMANDS: &[Node] = &[
                 ],
             ),
             word(
+                "route-map",
+                "Route maps",
+                Some(Verb::ShowRouteMaps),
+                &[value(
+                    Token::Name,
+                    "Name of one map",
+                    Role::Named,
+                    Some(Verb::ShowRouteMaps),
+                    &[],
+                )],
+            ),
+            word(
+                "running-config",
+                "The configuration in force",
+                Some(Verb::ShowRunning),
+                &[],
+            ),
+            word(
                 "version",
                 "Software version and what it drives",
                 Some(Verb::ShowVersion),
                 &[],
             ),
         ],
+    ),
+    word(
+        "terminal",
+        "This terminal",
+        None,
+        &[word(
+            "length",
+            "Lines of a page",
+            None,
+            &[value(
+                Token::Port,
+                "Lines; 0 never stops",
+                Role::Number,
+                Some(Verb::TerminalLength),
+                &[],
+            )],
+        )],
+    ),
+    word(
+        "write",
+        "Keep the running configuration",
+        None,
+        &[word(
+            "memory",
+            "In the configuration file",
+            Some(Verb::Write),
+            &[],
+        )],
     ),
 ];
 

@@ -199,18 +199,7 @@ impl<P: Packet> Gateway<P> {
     ) -> Option<Place> {
         let me = self.options.me;
         let below_share = global.is_below_share(me, self.options.workers);
-        let peer = Ipv4Addr::from_bits(key.dst);
-        let fits = |gateway: &Self, port: u16| {
-            !nat.is_reserved(global.address, protocol, port)
-                && (protocol != PROTO_UDP
-                    || !gateway
-                        .esp
-                        .holds_port(global.address, peer, key.dport, port))
-                && gateway
-                    .table
-                    .look_up(Direction::In, protocol, answer(global, protocol, key, port))
-                    .is_none()
-        };
+        let fits = |gateway: &Self, port| gateway.fits(nat, protocol, key, global, port);
         let taken = |port: u16| Place {
             address: global.address.to_bits(),
             port,
@@ -251,6 +240,26 @@ impl<P: Packet> Gateway<P> {
             .then(|| unused(self, true))
             .flatten()
             .map(taken)
+    }
+
+    /// Whether neither a static nor another flow with this destination has a port.
+    pub(super) fn fits(
+        &self,
+        nat: &Nat,
+        protocol: u8,
+        key: Key,
+        global: &GlobalAddress,
+        port: u16,
+    ) -> bool {
+        let peer = Ipv4Addr::from_bits(key.dst);
+        let is_ike =
+            protocol == PROTO_UDP && self.esp.holds_port(global.address, peer, key.dport, port);
+        !nat.is_reserved(global.address, protocol, port)
+            && !is_ike
+            && self
+                .table
+                .look_up(Direction::In, protocol, answer(global, protocol, key, port))
+                .is_none()
     }
 
     /// Removes an entry and gives back what it held.

@@ -100,7 +100,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Whether a packet from inside goes to an address of ours, and to whom there.
-    fn destination(&self, snapshot: &Snapshot, ip: &Ipv4, key: Key) -> Destination {
+    pub(super) fn destination(&self, snapshot: &Snapshot, ip: &Ipv4, key: Key) -> Destination {
         let address = Ipv4Addr::from_bits(ip.dst);
         let local = snapshot.local(address).is_some();
         let port = port_space(ip.protocol).map(|_| key.dport);
@@ -129,7 +129,7 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-enum Destination {
+pub(super) enum Destination {
     Ours,
     Hairpin,
     Elsewhere,

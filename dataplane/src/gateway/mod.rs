@@ -4,6 +4,7 @@
 //! first one is decided, so that the misses of a burst overlap. The others are taken in their turn.
 
 mod create;
+mod explain;
 mod forward;
 mod fragments;
 mod icmp;
@@ -240,8 +241,7 @@ impl<P: Packet> Gateway<P> {
         // Who debugs sees every packet: then all of them go the full way.
         let is_quiet = !self.stats.journal.wants(Topic::Packets);
         for (item, glance) in items.iter().zip(&mut glances) {
-            if is_quiet
-                && self.glance(pass.snapshot, item, glance).is_some() {
+            if is_quiet && self.glance(pass.snapshot, item, glance).is_some() {
                 self.table.prefetch_index(glance.hash);
             }
         }

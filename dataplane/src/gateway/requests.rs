@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Gateway;
 use super::create::{has_address, rule_of};
 use super::ipsec_policy::still_allows;
-use crate::command::{Endpoint, Reply, Request, SessionFilter, SessionView};
+use crate::command::{Endpoint, Explained, Query, Reply, Request, SessionFilter, SessionView};
 use crate::esp::{EspFilter, FlowView, HalfView};
 use crate::nat::Nat;
 use crate::packet::Packet;
@@ -34,6 +34,7 @@ enum Task {
     Sessions(SessionFilter, Arc<Reply<SessionView>>),
     Clear(SessionFilter, Arc<Reply<u64>>),
     Reconcile(Arc<Reply<u64>>),
+    Explain(Query, Arc<Reply<Explained>>),
 }
 
 impl<P: Packet> Gateway<P> {
@@ -49,6 +50,7 @@ impl<P: Packet> Gateway<P> {
             Request::Sessions(filter, reply) => Task::Sessions(filter, reply),
             Request::Clear(filter, reply) => Task::Clear(filter, reply),
             Request::Reconcile(reply) => Task::Reconcile(reply),
+            Request::Explain(query, reply) => Task::Explain(query, reply),
             Request::Histograms(..) => return,
         };
         self.work = Some(Work {
@@ -64,6 +66,9 @@ impl<P: Packet> Gateway<P> {
         let Some(mut work) = self.work.take() else {
             return;
         };
+        if let Task::Explain(query, reply) = &work.task {
+            return self.explain(now, snapshot, query, reply);
+        }
         let end = work
             .cursor
             .saturating_add(SLICE)
@@ -82,6 +87,7 @@ impl<P: Packet> Gateway<P> {
                     work.count += u64::from(self.clear(now, snapshot, at, filter))
                 }
                 Task::Reconcile(_) => work.count += u64::from(self.reconcile(now, snapshot, at)),
+                Task::Explain(..) => return, // answered above
             }
             work.cursor += 1;
         }
@@ -98,7 +104,26 @@ impl<P: Packet> Gateway<P> {
                 let _ = reply.give(work.count);
                 reply.finish();
             }
+            Task::Explain(..) => {}
         }
+    }
+
+    /// A dry run, all in one poll: it looks at few entries.
+    fn explain(&self, now: Millis, snapshot: &Snapshot, query: &Query, reply: &Reply<Explained>) {
+        match query {
+            Query::Esp { peer, spi } => {
+                self.explain_esp(now, snapshot, (*peer, *spi), |explained| {
+                    // Who asks makes room for as many as there are global addresses.
+                    let _ = reply.give(Explained::Esp(explained));
+                });
+            }
+            Query::Flow(query) => {
+                if let Some(explained) = self.explain_flow(now, snapshot, query) {
+                    let _ = reply.give(Explained::Flow(explained));
+                }
+            }
+        }
+        reply.finish();
     }
 
     /// A slice of the request in the ESP engine's tables; whether there is more.
@@ -142,6 +167,7 @@ impl<P: Packet> Gateway<P> {
                 self.count_ipsec(now);
                 work.count += gone;
             }
+            Task::Explain(..) => return false,
         }
         *at < self.esp.relation_places()
     }
@@ -293,7 +319,12 @@ fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
     }
 }
 
-fn view(session: &Session, now: Millis, snapshot: &Snapshot, worker: WorkerId) -> SessionView {
+pub(super) fn view(
+    session: &Session,
+    now: Millis,
+    snapshot: &Snapshot,
+    worker: WorkerId,
+) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
     let has_outside = !session.is_address_entry();
     let timeout = session.timeout(&snapshot.nat.timers);
