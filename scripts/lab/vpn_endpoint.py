@@ -155,6 +155,10 @@ class Endpoint:
         words = self.guest.run("cat /proc/net/xfrm_stat").split()
         return {name: int(n) for name, n in zip(words[::2], words[1::2]) if int(n)}
 
+    def own_losses(self):
+        """Packets that this end should have sent through a tunnel and threw away instead: they never reached the wire."""
+        return sum(n for name, n in self.drops().items() if name.startswith("XfrmOut") or name == "XfrmAcquireError")
+
     def report(self):
         """All that this end knows, for somebody who looks for a cause."""
         return (self.guest.run("ip -s xfrm state; echo; ip xfrm policy; echo; grep -v ' 0$' /proc/net/xfrm_stat; echo; ipsec whack --showstates 2>&1; echo; "

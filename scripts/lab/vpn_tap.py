@@ -18,7 +18,7 @@ class Frame(Seen):
     def __init__(self, frame, at, to_device):
         super().__init__(frame)
         self.at, self.to_device = at, to_device
-        self.spi = self.sequence = self.source_port = self.port = self.cookie = None
+        self.spi = self.sequence = self.source_port = self.port = self.cookie = self.message = None
         if not self.is_ipv4 or self.flags_offset & 0x1FFF:
             return
         if self.protocol == ESP and len(self.segment) >= 8:
@@ -27,7 +27,8 @@ class Frame(Seen):
             self.source_port, self.port = struct.unpack("!HH", self.segment[:4])
             # On ports other than 500, four zero octets come before IKE (RFC 3948 section 2.2).
             ike = self.segment[8:] if self.segment[8:12] != bytes(4) else self.segment[12:]
-            self.cookie = ike[:8].hex() if len(ike) >= 28 else None
+            if len(ike) >= 28:
+                self.cookie, self.message = ike[:8].hex(), ike
 
 
 class Tap:

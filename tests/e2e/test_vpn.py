@@ -12,6 +12,8 @@ from lab.vpn_tap import without_twin
 
 SERVER, OUTSIDE = "198.51.100.2", "198.51.100.1"
 QUICKLY = 0.1
+# Echo requests and replies of a test that may be lost before they reach the wire.
+MOST_OWN = 2
 
 
 class Vpn(Case):
@@ -19,6 +21,8 @@ class Vpn(Case):
 
     kernel = None
     workers = (1,)
+
+    own_losses = {}
 
     def begin(self):
         self.lab = VpnLab(3)
@@ -67,6 +71,8 @@ class Vpn(Case):
             return all(s.spi in there for c in clients for s in c.sas()) and all(len(c.sas()) >= 2 for c in clients)
         wait_until(both, 30, "both ends of all tunnels have both SAs", every_s=0.3)
 
+        self.own_losses = {e: e.own_losses() for e in self.lab.endpoints}
+
     def ping_all(self, count=50):
         """All clients ping the server at once, which answers all."""
         return [p.end() for p in [c.ping(count, QUICKLY) for c in self.clients]]
@@ -78,17 +84,25 @@ class Vpn(Case):
     def all_well(self, pings, names=None):
         """Nothing was lost, nothing dropped, and the wire says so too. Returns the figure."""
         replies = ", ".join(f"{n} {p}" for n, p in zip(names or [c.guest.name for c in self.clients], pings))
-        expect(all(not p.lost and not p.duplicates for p in pings), replies)
+        # libreswan has moments without an outbound SA while it renews one: such a request never left its kernel, which counts it.
+        own = {e.guest.name: n for e in self.lab.endpoints if (n := e.own_losses() - self.own_losses.get(e, 0)) > 0}
+        lost = sum(len(p.lost) for p in pings)
+        expect(lost <= min(sum(own.values()), MOST_OWN) and not any(p.duplicates for p in pings), f"{replies}; never left an endpoint: {own or 'none'}")
+        if lost:
+            replies += f"; never left an endpoint: {own}"
         dropped = {k: v for k, v in self.device.drops().items() if v}
         expect(not dropped, f"{replies}; but spillway dropped {dropped}")
         self.wire_is_clean()
         return replies
 
     def wire_is_clean(self):
-        """Every ESP packet that went into the device came out, and what has one SPI went to one client."""
+        """Every ESP packet and IKE message that went into the device came out, and what has one SPI went to one client."""
         time.sleep(0.2)
         for into, out in (("inside", "outside"), ("outside", "inside")):
             kept = without_twin(self.lab.taps[into].esp(to_device=True), self.lab.taps[out].esp(to_device=False))
+            told = {f.message for f in self.lab.taps[out].ike(to_device=False)}
+            untold = [f for f in self.lab.taps[into].ike(to_device=True) if f.message not in told]
+            expect(not untold, f"{len(untold)} IKE messages from {into} stayed in the device")
             expect(not kept, f"{len(kept)} ESP packets from {into} stayed in the device, the first with SPI {kept[0].spi:x}" if kept else "")
         clients = {}
         for f in self.lab.taps["inside"].esp(to_device=False):
