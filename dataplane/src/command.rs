@@ -82,6 +82,10 @@ pub struct SessionFilter {
     pub inside_global: Option<(Ipv4Addr, Option<u16>)>,
     /// Only this outside global address, and port where given.
     pub outside_global: Option<(Ipv4Addr, Option<u16>)>,
+    /// Only tunnels whose packets going out have this SPI.
+    pub spi_out: Option<u32>,
+    /// Only tunnels whose packets coming in have this SPI.
+    pub spi_in: Option<u32>,
 }
 
 impl SessionFilter {
@@ -94,10 +98,15 @@ impl SessionFilter {
                 have.is_some_and(|h| h.address == address && port.is_none_or(|port| port == h.port))
             }
         };
+        let spi = |wanted: Option<u32>, of: fn(&HalfView) -> Option<u32>| {
+            wanted.is_none() || session.half.as_ref().and_then(of) == wanted
+        };
         self.protocol.is_none_or(|p| p == session.protocol)
             && side(self.inside_local, Some(session.inside_local))
             && side(self.inside_global, Some(session.inside_global))
             && side(self.outside_global, session.outside_global)
+            && spi(self.spi_out, |half| half.spi_out)
+            && spi(self.spi_in, |half| half.spi_in)
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Refused {
     pub key: Key,
     /// Why.
     pub reason: DropReason,
+    /// The dynamic mapping that should have translated it, where one should have.
+    pub rule: Option<u16>,
 }
 
 /// An entry that goes.

@@ -87,6 +87,8 @@ fn commands(before: &str) -> Vec<Choice> {
         Token::Word(word) => choice(word.to_owned(), node.help, true),
         Token::Address => choice("A.B.C.D".to_owned(), node.help, false),
         Token::Port => choice("<0-65535>".to_owned(), node.help, false),
+        Token::Endpoint => choice("A.B.C.D[:PORT]".to_owned(), node.help, false),
+        Token::Spi => choice("HEX".to_owned(), node.help, false),
         Token::Name => choice("WORD".to_owned(), node.help, false),
     };
     let mut found: Vec<Choice> = nodes.iter().map(of).collect();
@@ -117,7 +119,8 @@ fn follow(nodes: &'static [Node], word: &str) -> Option<&'static Node> {
             nodes.iter().find(|node| match node.token {
                 Token::Word(_) => false,
                 Token::Port => number,
-                Token::Address => word.contains('.'),
+                Token::Address | Token::Endpoint => word.contains('.'),
+                Token::Spi => word.bytes().all(|b| b.is_ascii_hexdigit()),
                 Token::Name => true,
             })
         }

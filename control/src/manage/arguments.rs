@@ -33,13 +33,19 @@ impl Selection {
                 Role::InsideLocal => &mut filter.inside_local,
                 Role::OutsideLocal => &mut selection.outside_local,
                 Role::OutsideGlobal => &mut filter.outside_global,
-                Role::None | Role::Verbose | Role::Interface | Role::Named | Role::Number => {
-                    continue;
-                }
+                _ => continue,
             };
             match (value, &mut *side) {
                 (Value::Address(address), _) => *side = Some((*address, None)),
                 (Value::Port(port), Some((_, wanted))) => *wanted = Some(*port),
+                // 0 stands where an entry has no SPI.
+                (Value::Spi(0), _) => {}
+                (Value::Spi(spi), _) if *role == Role::InsideLocal => {
+                    selection.filter.spi_out = Some(*spi);
+                }
+                (Value::Spi(spi), _) if *role == Role::OutsideGlobal => {
+                    selection.filter.spi_in = Some(*spi);
+                }
                 _ => {}
             }
         }

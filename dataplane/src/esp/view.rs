@@ -80,6 +80,8 @@ pub struct FlowView {
 /// What would happen to a packet now, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
+    /// Whether it is about a packet from the peer; else from the client.
+    pub is_inbound: bool,
     /// The client to whom it would go, or from whom it would come.
     pub client: Option<Ipv4Addr>,
     /// The global address.
@@ -234,6 +236,7 @@ impl<T> Engine<T> {
             if to == peer && out_spi == spi {
                 let queued = out.state == HalfState::Queued;
                 each(Explanation {
+                    is_inbound: false,
                     client: Some(client),
                     global: Some(out.global),
                     fate: if queued {
@@ -319,6 +322,7 @@ fn plain(
     basis: Basis,
 ) -> Explanation {
     Explanation {
+        is_inbound: true,
         client,
         global,
         fate,

@@ -260,12 +260,18 @@ impl<P: Packet> Gateway<P> {
             return about;
         }
         let addresses = match &rule.target {
-            Target::OneToOne(pool) => {
-                about.ending = if pool.lent() < pool.size() {
-                    Ending::Forwarded
-                } else {
-                    Ending::Dropped(DropReason::PoolExhausted)
+            Target::OneToOne(pool) if pool.lent() < pool.size() => {
+                // Which address it will be is not known before.
+                return match nat.globals.contains_key(&Ipv4Addr::from_bits(ip.dst)) {
+                    true => FlowExplanation {
+                        ending: Ending::Hairpinned,
+                        ..about
+                    },
+                    false => go(snapshot, ip, about),
                 };
+            }
+            Target::OneToOne(_) => {
+                about.ending = Ending::Dropped(DropReason::PoolExhausted);
                 return about;
             }
             Target::Overload(addresses) => addresses,

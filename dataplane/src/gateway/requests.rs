@@ -277,7 +277,8 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
         client,
         global,
         peer,
-        ..EspFilter::default()
+        spi_out: filter.spi_out,
+        spi_in: filter.spi_in,
     })
 }
 

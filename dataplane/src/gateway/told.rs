@@ -67,6 +67,7 @@ impl<P: Packet> Gateway<P> {
                 protocol: ip.protocol,
                 key: key_of(ip, meta),
                 reason,
+                rule,
             });
             self.writer.tell(&self.stats.journal, now, line);
         }
