@@ -36,6 +36,7 @@ class Vpn(Case):
             os.remove(self.device.log_file)
         self.device = Spillway(self.lab, configuration(extra=extra, queues=self.queues), workers=self.worker_count).start()
         self.lab.watch()
+        self.own_losses = {e: e.own_losses() for e in self.lab.endpoints}
 
     def evidence(self, name):
         """For a failure: everything into a folder, and the most telling lines of it."""
