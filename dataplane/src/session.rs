@@ -134,6 +134,36 @@ impl Session {
         }
     }
 
+    /// What a hit writes into a packet that goes `direction`, in numbers with the source's part in
+    /// the upper half, and what that changes about checksums by its addresses and by its ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn written(&self, direction: Direction) -> (u64, u32, Delta, Delta) {
+        // The packet becomes the reverse of this key, so the halves are in the right order.
+        let (addresses, ports) = self.keys[direction.reverse() as usize].words();
+        match direction {
+            Direction::Out => (addresses, ports, self.addresses, self.ports),
+            Direction::In => (addresses, ports, -self.addresses, -self.ports),
+        }
+    }
+
+    /// Whether a packet with these TCP flags changes nothing but the time of the last use: the
+    /// connection is established, and the packet neither begins nor ends it.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain_tcp(&self, flags: u8) -> bool {
+        use crate::wire::tcp_flags::{FIN, RST, SYN};
+        flags & (SYN | FIN | RST) == 0 && self.tcp == tcp_bit::SYN[0] | tcp_bit::SYN[1]
+    }
+
+    /// Notes a use at `tick`. A use that is noted already costs no write.
+    #[inline(always)]
+    pub fn use_at(&mut self, tick: Tick) {
+        if self.used != tick {
+            self.used = tick;
+        }
+    }
+
     /// Inside local.
     #[must_use]
     pub fn inside_local(&self) -> Endpoint {

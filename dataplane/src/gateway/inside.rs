@@ -156,10 +156,12 @@ pub(super) fn may_begin(ip: &Ipv4) -> bool {
 
 /// Whether it is an ICMP query, not the answer to one.
 pub(super) fn is_request(ip: &Ipv4) -> bool {
+    matches!(ip.l4, L4::IcmpQuery { icmp_type, .. } if is_request_type(icmp_type))
+}
+
+/// Whether messages of an ICMP type are queries that wait for an answer.
+pub(super) fn is_request_type(icmp_type: u8) -> bool {
     use icmp_type::{ECHO, INFORMATION, MASK, TIMESTAMP};
-    let L4::IcmpQuery { icmp_type, .. } = ip.l4 else {
-        return false;
-    };
     matches!(icmp_type, ECHO | TIMESTAMP | INFORMATION | MASK)
 }
 

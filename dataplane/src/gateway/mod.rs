@@ -4,6 +4,7 @@
 //! first one is decided, so that the misses of a burst overlap. The others are taken in their turn.
 
 mod create;
+mod exits;
 mod forward;
 mod fragments;
 mod icmp;
@@ -20,13 +21,11 @@ mod waiting;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use crate::command::Occupancy;
 use crate::esp::Engine;
 use crate::fib::NextHop;
 use crate::fragment::{Fragments, Limits};
-use crate::packet::{BURST, Packet, PacketPool};
+use crate::packet::{Burst, Packet, PacketPool};
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
@@ -34,8 +33,8 @@ use crate::table::Table;
 use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
+use exits::Exits;
 use limit::Limiter;
-use quick::Glance;
 use requests::Work;
 use waiting::Waiting;
 
@@ -91,6 +90,12 @@ pub struct Pass<'a, O> {
 pub trait Output<P: Packet>: PacketPool<Packet = P> {
     /// A finished frame leaves on a port.
     fn transmit(&mut self, port: PortId, packet: P);
+    /// Finished frames leave on a port, in this order; the burst is empty afterwards.
+    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>) {
+        burst
+            .drain(..)
+            .for_each(|packet| self.transmit(port, packet));
+    }
     /// A frame goes to the kernel twin of the port it arrived on.
     fn punt(&mut self, port: PortId, packet: P);
     /// Another worker decides about this packet.
@@ -131,6 +136,7 @@ const MAX_HANDOFFS: u8 = 5;
 pub struct Gateway<P> {
     options: Options,
     table: Table,
+    exits: Exits,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
@@ -186,6 +192,7 @@ impl<P: Packet> Gateway<P> {
         Gateway {
             options,
             table: Table::new(options.sessions, options.seed),
+            exits: Exits::new(),
             fragments: Fragments::new(limits),
             esp: Engine::new(ipsec_policy::limits(&options), options.seed),
             esp_aged: (u32::MAX, Millis(0)),
@@ -212,37 +219,6 @@ impl<P: Packet> Gateway<P> {
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
-    }
-
-    /// Decides about a burst.
-    pub fn process(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        items: ArrayVec<Item<P>, BURST>,
-    ) {
-        // Before this burst's packets, so that none of them overtakes one that waited.
-        self.release_waiting(pass);
-        let mut glances = [Glance::NONE; BURST];
-        for (item, glance) in items.iter().zip(&mut glances) {
-            if self.glance(pass.snapshot, item, glance).is_some() {
-                self.table.prefetch_index(glance.hash);
-            }
-        }
-        for glance in glances.iter_mut().take(items.len()) {
-            if glance.is_ordinary {
-                glance.guess = self.table.prefetch_entry(glance.hash);
-            }
-        }
-        let mut hits = 0;
-        for (item, glance) in items.into_iter().zip(&glances) {
-            if glance.is_ordinary {
-                hits += u64::from(self.decide_quickly(pass, item, glance));
-            } else {
-                self.process_one(pass, item);
-            }
-        }
-        self.stats.add(Counter::Hits, hits);
-        self.release_fragments(pass);
     }
 
     /// One packet that is not ordinary, a released fragment, or one that comes in again.

@@ -45,3 +45,35 @@ pub(crate) fn put32<const AT: usize, const N: usize>(header: &mut [u8; N], value
     header[AT + 2] = c;
     header[AT + 3] = d;
 }
+
+/// The big-endian 64 bits at `AT` of a header whose size is known.
+#[inline(always)]
+pub(crate) fn be64<const AT: usize, const N: usize>(header: &[u8; N]) -> u64 {
+    const { assert!(AT + 8 <= N) };
+    u64::from_be_bytes([
+        header[AT],
+        header[AT + 1],
+        header[AT + 2],
+        header[AT + 3],
+        header[AT + 4],
+        header[AT + 5],
+        header[AT + 6],
+        header[AT + 7],
+    ])
+}
+
+/// The 32 bits at `AT` of a header whose size is known, as this CPU reads them.
+#[inline(always)]
+pub(crate) fn ne32<const AT: usize, const N: usize>(header: &[u8; N]) -> u32 {
+    const { assert!(AT + 4 <= N) };
+    u32::from_ne_bytes([header[AT], header[AT + 1], header[AT + 2], header[AT + 3]])
+}
+
+/// Writes big-endian 64 bits at `AT` of a header whose size is known.
+#[inline(always)]
+pub(crate) fn put64<const AT: usize, const N: usize>(header: &mut [u8; N], value: u64) {
+    const { assert!(AT + 8 <= N) };
+    if let Some(octets) = header[AT..].first_chunk_mut() {
+        *octets = value.to_be_bytes();
+    }
+}
