@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::command::{Endpoint, TcpState};
 use crate::nat::{PortSpace, Timer, Timers};
 use crate::time::Tick;
+use crate::wire::head::{Change, Macs};
 use crate::wire::{Delta, Endpoints, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite};
 
 /// Which way a packet goes through the translation.
@@ -134,16 +135,24 @@ impl Session {
         }
     }
 
-    /// What a hit writes into a packet that goes `direction`, in numbers with the source's part in
-    /// the upper half, and what that changes about checksums by its addresses and by its ports.
+    /// What a hit makes of an ordinary packet that goes `direction`.
     #[inline(always)]
     #[must_use]
-    pub fn written(&self, direction: Direction) -> (u64, u32, Delta, Delta) {
-        // The packet becomes the reverse of this key, so the halves are in the right order.
+    pub fn change(&self, direction: Direction, macs: Macs) -> Change {
+        // The packet becomes the reverse of this key, so its words have the right halves above.
         let (addresses, ports) = self.keys[direction.reverse() as usize].words();
-        match direction {
-            Direction::Out => (addresses, ports, self.addresses, self.ports),
-            Direction::In => (addresses, ports, -self.addresses, -self.ports),
+        let undo = match direction {
+            Direction::Out => 0,
+            Direction::In => u16::MAX,
+        };
+        let (header, payload) =
+            Change::differences(self.protocol, self.addresses, self.ports, undo);
+        Change {
+            addresses,
+            ports,
+            header,
+            payload,
+            macs,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::index::Index;
 use crate::nat::Timers;
-use crate::prefetch::prefetch_index;
+use crate::prefetch::{large_slice, prefetch_index};
 use crate::session::{Direction, Key, NIL, Session};
 use crate::time::Tick;
 use crate::wire::Delta;
@@ -63,13 +63,11 @@ impl Table {
     pub fn new(capacity: u32, seed: u64) -> Table {
         let capacity = capacity.clamp(1, 1 << 30);
         let link = |at: u32| if at + 1 < capacity { at + 1 } else { NIL };
-        let slab = (0..capacity)
-            .map(|at| Session {
-                next: link(at),
-                previous: VACANT_MARK,
-                ..VACANT
-            })
-            .collect();
+        let slab = large_slice(capacity as usize, |at| Session {
+            next: link(at as u32),
+            previous: VACANT_MARK,
+            ..VACANT
+        });
         Table {
             slab,
             free: 0,
@@ -248,6 +246,7 @@ impl Table {
             return None;
         }
         self.free = self.slab[at as usize].next;
+        prefetch_index(&self.slab, self.free as usize);
         self.slab[at as usize] = Session {
             id: self.next_id,
             next: NIL,

@@ -45,13 +45,15 @@ impl Exits {
         }
     }
 
-    /// Forgets everything if it is about another snapshot.
+    /// Forgets everything if it is about another snapshot; whether it was.
     #[inline]
-    pub(super) fn follow(&mut self, snapshot: &Snapshot) {
-        if self.generation != snapshot.generation {
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) -> bool {
+        let is_new = self.generation != snapshot.generation;
+        if is_new {
             self.generation = snapshot.generation;
             self.exits.fill(FREE);
         }
+        is_new
     }
 
     /// The exit to the neighbour at a place of the forwarding table; `None` where it does not answer

@@ -19,7 +19,15 @@ pub(super) struct Hop {
     pub(super) to: NextHop,
     pub(super) neighbour: Option<Neighbour>,
     /// Its place in the forwarding table, where it has one.
-    place: Option<u32>,
+    pub(super) place: Option<u32>,
+}
+
+impl Hop {
+    /// As [`Session::hop`](crate::session::Session::hop) has it.
+    pub(super) fn as_session_has_it(self) -> u16 {
+        let place = self.place.and_then(|place| u16::try_from(place).ok());
+        place.unwrap_or(HOP_UNKNOWN)
+    }
 }
 
 /// Where the packets of an entry go in the present snapshot.
@@ -127,11 +135,7 @@ impl<P: Packet> Gateway<P> {
         if direction == Direction::Out && !leaves_outside(snapshot, hop.to.port) {
             return Way::Inside;
         }
-        if let Some(place) = hop.place.and_then(|place| u16::try_from(place).ok())
-            && place != HOP_UNKNOWN
-        {
-            session.hop[direction as usize] = place;
-        }
+        session.hop[direction as usize] = hop.as_session_has_it();
         Way::To(hop)
     }
 
@@ -329,8 +333,7 @@ impl<P: Packet> Gateway<P> {
 
 /// The next hop to an address; `None` where there is no route.
 pub(super) fn next_hop(snapshot: &Snapshot, destination: u32) -> Option<Hop> {
-    let to = snapshot.fib.lookup(Ipv4Addr::from_bits(destination))?;
-    let known = snapshot.fib.neighbour(to);
+    let (to, known) = snapshot.fib.hop(Ipv4Addr::from_bits(destination))?;
     Some(Hop {
         to,
         neighbour: known.map(|(_, n)| n),

@@ -137,6 +137,10 @@ pub struct Gateway<P> {
     options: Options,
     table: Table,
     exits: Exits,
+    /// Entries of hosts with an address of their own.
+    address_entries: u32,
+    /// The last search for a free port that found none.
+    in_vain: Option<create::Search>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
@@ -193,6 +197,8 @@ impl<P: Packet> Gateway<P> {
             options,
             table: Table::new(options.sessions, options.seed),
             exits: Exits::new(),
+            address_entries: 0,
+            in_vain: None,
             fragments: Fragments::new(limits),
             esp: Engine::new(ipsec_policy::limits(&options), options.seed),
             esp_aged: (u32::MAX, Millis(0)),
@@ -219,6 +225,14 @@ impl<P: Packet> Gateway<P> {
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Forgets what it knows of an older snapshot.
+    #[inline]
+    fn follow(&mut self, snapshot: &Snapshot) {
+        if self.exits.follow(snapshot) {
+            self.in_vain = None;
+        }
     }
 
     /// One packet that is not ordinary, a released fragment, or one that comes in again.
@@ -308,14 +322,24 @@ impl<P: Packet> Gateway<P> {
                 }
             }
         };
+        self.keep_if_mine(pass, Prepared { item, ip, lookup })
+    }
+
+    /// Hands a packet to the worker that decides about it, if that is another one.
+    fn keep_if_mine(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        ready: Prepared<P>,
+    ) -> Option<Prepared<P>> {
         if self.options.workers > 1 {
-            let owner = self.owner(pass.snapshot, &item, &ip, lookup);
+            let Prepared { item, ip, lookup } = &ready;
+            let owner = self.owner(pass.snapshot, item, ip, *lookup);
             if owner != self.options.me {
-                self.hand_off(pass, owner, item);
+                self.hand_off(pass, owner, ready.item);
                 return None;
             }
         }
-        Some(Prepared { item, ip, lookup })
+        Some(ready)
     }
 
     fn decide(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
@@ -329,6 +353,12 @@ impl<P: Packet> Gateway<P> {
         {
             return self.hit(pass, item, &ip, direction, at);
         }
+        self.decide_anew(pass, Prepared { item, ip, lookup });
+    }
+
+    /// Decides about a packet that has no entry.
+    fn decide_anew(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
+        let Prepared { item, ip, lookup } = ready;
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);
         }
@@ -347,6 +377,7 @@ impl<P: Packet> Gateway<P> {
     /// Removes what is over, sends what no longer waits: a bounded step. Returns whether there
     /// was anything to do.
     pub fn age(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
+        self.follow(pass.snapshot);
         let released = self.release_waiting(pass);
         let fragments = self.expire_fragments(pass.now);
         let held = self.age_ipsec(pass);

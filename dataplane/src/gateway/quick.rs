@@ -7,13 +7,14 @@
 use arrayvec::ArrayVec;
 
 use super::ipsec::is_ipsec_port;
-use super::{Gateway, Item, Meta, Output, Pass, inside};
+use super::{Gateway, Item, Lookup, MULTICAST, Meta, Output, Pass, Prepared, inside};
 use crate::packet::{BURST, Burst, Packet};
 use crate::session::{Direction, HOP_UNKNOWN, NIL, flag};
 use crate::snapshot::{Interface, PortId, Side, Snapshot};
 use crate::stats::Counter;
 use crate::time::Tick;
-use crate::wire::head::{Change, Head, mac_word};
+use crate::wire::head::{Head, mac_word};
+use crate::wire::ipv4::{is_martian_destination, is_martian_source};
 use crate::wire::{PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 
 /// [`Head::protocol`] of a packet that is not ordinary: that of no ordinary one.
@@ -43,6 +44,17 @@ impl Glance {
 }
 
 type Glances = ArrayVec<Glance, BURST>;
+
+/// Why a packet can't be sent on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// It is not ordinary.
+    NotOrdinary,
+    /// It has no entry.
+    NoEntry,
+    /// It has one, but its way is not known, or not so simple.
+    NoWay,
+}
 
 /// What is to be known of the port that packets came from.
 #[derive(Clone, Copy)]
@@ -74,55 +86,84 @@ impl<P: Packet> Gateway<P> {
         port: PortId,
         burst: &mut Burst<P>,
     ) {
+        self.follow(pass.snapshot);
         // Before this burst's packets, so that none of them overtakes one that waited.
         self.release_waiting(pass);
+        let meta = Meta::arrived(port);
         let Some(entrance) = pass.snapshot.interface(port).and_then(Entrance::new) else {
-            let meta = Meta::arrived(port);
             burst
                 .drain(..)
                 .for_each(|packet| self.process_one(pass, Item { packet, meta }));
             return self.release_fragments(pass);
         };
-        self.exits.follow(pass.snapshot);
         let mut glances = Glances::new();
         self.survey(entrance, burst.iter(), &mut glances);
         let (snapshot, tick) = (pass.snapshot, pass.now.tick());
         let mut ports = ArrayVec::<PortId, BURST>::new();
+        let mut stopped = Err(Obstacle::NotOrdinary);
         for (packet, glance) in burst.iter_mut().zip(&glances) {
-            match self.translate(snapshot, tick, entrance.direction, packet, glance) {
-                Some(port) => ports.push(port),
-                None => break,
+            stopped = self.translate(snapshot, tick, entrance.direction, packet, glance);
+            match stopped {
+                Ok(port) => ports.push(port),
+                Err(_) => break,
             }
         }
-        let mut hits = ports.len();
+        self.stats.add(Counter::Hits, ports.len() as u64);
         if let Some(first) = ports.first().copied()
-            && hits == burst.len()
+            && ports.len() == burst.len()
             && ports.iter().all(|port| *port == first)
         {
             pass.out.transmit_burst(first, burst);
         } else {
-            for (at, (mut packet, glance)) in burst.drain(..).zip(&glances).enumerate() {
-                let port_out = match ports.get(at) {
-                    Some(port_out) => Some(*port_out),
-                    None => {
-                        let direction = entrance.direction;
-                        let out =
-                            self.translate_later(snapshot, tick, direction, &mut packet, glance);
-                        hits += usize::from(out.is_some());
-                        out
-                    }
-                };
-                match port_out {
-                    Some(port_out) => pass.out.transmit(port_out, packet),
-                    None => {
-                        let meta = Meta::arrived(port);
-                        self.process_one(pass, Item { packet, meta });
-                    }
+            self.one_by_one(pass, entrance, meta, burst, &glances, &ports, stopped);
+        }
+        self.release_fragments(pass);
+    }
+
+    /// Sends the first packets of a burst by their `ports` and decides about the others in their
+    /// turn; the first of these has been looked at, and `stopped` says what it met.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(never)]
+    fn one_by_one(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        entrance: Entrance,
+        meta: Meta,
+        burst: &mut Burst<P>,
+        glances: &Glances,
+        ports: &[PortId],
+        stopped: Result<PortId, Obstacle>,
+    ) {
+        let nat = &pass.snapshot.nat;
+        if entrance.direction == Direction::Out {
+            for Glance { head, guess, .. } in glances.iter().skip(ports.len()) {
+                if *guess == NIL && head.protocol != NOT_ORDINARY {
+                    self.expect(nat, head.protocol, head.key());
                 }
             }
         }
-        self.stats.add(Counter::Hits, hits as u64);
-        self.release_fragments(pass);
+        let (snapshot, tick, direction) = (pass.snapshot, pass.now.tick(), entrance.direction);
+        for (at, (mut packet, glance)) in burst.drain(..).zip(glances).enumerate() {
+            if let Some(port) = ports.get(at) {
+                pass.out.transmit(*port, packet);
+                continue;
+            }
+            let outcome = if at == ports.len() {
+                stopped
+            } else {
+                self.translate_later(snapshot, tick, direction, &mut packet, glance)
+            };
+            match outcome {
+                Ok(port) => {
+                    self.stats.count(Counter::Hits);
+                    pass.out.transmit(port, packet);
+                }
+                Err(obstacle) => {
+                    let item = Item { packet, meta };
+                    self.surmount(pass, direction, item, glance, obstacle);
+                }
+            }
+        }
     }
 
     /// Decides about packets from anywhere, other workers included.
@@ -131,8 +172,8 @@ impl<P: Packet> Gateway<P> {
         pass: &mut Pass<'_, impl Output<P>>,
         items: ArrayVec<Item<P>, BURST>,
     ) {
+        self.follow(pass.snapshot);
         self.release_waiting(pass);
-        self.exits.follow(pass.snapshot);
         let (snapshot, tick) = (pass.snapshot, pass.now.tick());
         let entrance = |item: &Item<P>| {
             let Meta { port, hairpin, .. } = item.meta;
@@ -148,21 +189,50 @@ impl<P: Packet> Gateway<P> {
                 None => glances.push(Glance::NONE),
             }
         }
-        let mut hits = 0;
         for (mut item, glance) in items.into_iter().zip(&glances) {
-            let port = entrance(&item).and_then(|Entrance { direction, .. }| {
-                self.translate_later(snapshot, tick, direction, &mut item.packet, glance)
-            });
-            match port {
-                Some(port) => {
-                    hits += 1;
+            let Some(Entrance { direction, .. }) = entrance(&item) else {
+                self.process_one(pass, item);
+                continue;
+            };
+            match self.translate_later(snapshot, tick, direction, &mut item.packet, glance) {
+                Ok(port) => {
+                    self.stats.count(Counter::Hits);
                     pass.out.transmit(port, item.packet);
                 }
-                None => self.process_one(pass, item),
+                Err(obstacle) => self.surmount(pass, direction, item, glance, obstacle),
             }
         }
-        self.stats.add(Counter::Hits, hits);
         self.release_fragments(pass);
+    }
+
+    /// Decides about a packet that [`Gateway::translate`] could not send on.
+    fn surmount(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        direction: Direction,
+        item: Item<P>,
+        glance: &Glance,
+        obstacle: Obstacle,
+    ) {
+        let Glance { head, hash, .. } = *glance;
+        if obstacle == Obstacle::NoEntry
+            && let Some(ip) = head.ipv4(item.packet.data())
+            && is_host(ip.src)
+            && is_host(ip.dst)
+        {
+            let key = head.key();
+            let lookup = Lookup::Flow {
+                direction,
+                key,
+                hash,
+            };
+            let ready = Prepared { item, ip, lookup };
+            if let Some(ready) = self.keep_if_mine(pass, ready) {
+                self.decide_anew(pass, ready);
+            }
+        } else {
+            self.process_one(pass, item);
+        }
     }
 
     /// Reads packets without touching them, and asks the memory for their entries.
@@ -216,7 +286,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Translates a packet whose entry is there and whose way is known, and tells the port that it
-    /// leaves by. `None`, and nothing changed, where it must go the full way.
+    /// leaves by. Else nothing has changed.
     #[inline(always)]
     fn translate(
         &mut self,
@@ -225,45 +295,40 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         packet: &mut P,
         glance: &Glance,
-    ) -> Option<PortId> {
+    ) -> Result<PortId, Obstacle> {
         let Glance { head, hash, guess } = *glance;
         if head.protocol == NOT_ORDINARY {
-            return None;
+            return Err(Obstacle::NotOrdinary);
         }
         let words = (head.addresses, head.ports);
         let at = self
             .table
-            .find_guessed(guess, hash, direction, head.protocol, words)?;
+            .find_guessed(guess, hash, direction, head.protocol, words)
+            .ok_or(Obstacle::NoEntry)?;
         let session = self.table.session_mut(at);
         let neighbour = session.hop[direction as usize];
         if session.flags & flag::HAIRPIN != 0
             || session.generation != snapshot.generation
             || neighbour == HOP_UNKNOWN
         {
-            return None;
+            return Err(Obstacle::NoWay);
         }
-        let exit = self.exits.to(snapshot, neighbour)?;
+        let exit = self.exits.to(snapshot, neighbour).ok_or(Obstacle::NoWay)?;
         let frame = packet.data_mut();
         let ttl = frame.get(22).copied().unwrap_or(0);
         if ttl <= 1 || head.total_len > exit.mtu {
-            return None;
+            return Err(Obstacle::NoWay);
         }
-        let (addresses, ports, of_addresses, of_ports) = session.written(direction);
-        let change = Change {
-            addresses,
-            ports,
-            of_addresses,
-            of_ports,
-            macs: exit.macs,
-        };
-        change.apply(frame, head.protocol);
+        session
+            .change(direction, exit.macs)
+            .apply(frame, head.protocol);
         if head.protocol == PROTO_TCP && !session.is_plain_tcp(head.detail) {
             self.follow_tcp(snapshot, tick, direction, head.detail, at);
         } else {
             session.use_at(tick);
         }
         packet.truncate(head.end()); // Ethernet padding stays behind
-        Some(exit.port)
+        Ok(exit.port)
     }
 
     /// [`Gateway::translate`] off the straight way.
@@ -275,9 +340,14 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         packet: &mut P,
         glance: &Glance,
-    ) -> Option<PortId> {
+    ) -> Result<PortId, Obstacle> {
         self.translate(snapshot, tick, direction, packet, glance)
     }
+}
+
+/// Whether a host may have this address, whichever side it is on.
+fn is_host(address: u32) -> bool {
+    !is_martian_source(address) && !is_martian_destination(address) && address < MULTICAST
 }
 
 /// Whether a packet's entry, if it has one, decides about it alone.

@@ -6,8 +6,9 @@
 //! to the full way, which finds out why.
 
 use super::bytes::{be16, be32, be64, ne32, put16, put32, put64};
-use super::checksum::Delta;
-use super::ipv4::is_icmp_query;
+use super::checksum::{Delta, Deltas};
+use super::ipv4::{IPV4_HEADER, Ipv4, L4, is_icmp_query};
+use super::rewrite::Endpoints;
 use super::{ETHERNET_HEADER, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 
 /// Octets that every ordinary packet has: Ethernet, IPv4, and as much as UDP's header.
@@ -40,6 +41,54 @@ pub fn mac_word(mac: [u8; 6]) -> u64 {
 }
 
 impl Head {
+    /// Addresses and ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn key(&self) -> Endpoints {
+        Endpoints {
+            src: self.addresses as u32,
+            dst: (self.addresses >> 32) as u32,
+            sport: self.ports as u16,
+            dport: (self.ports >> 16) as u16,
+        }
+    }
+
+    /// All that [`parse`](super::parse) reads of a frame that this was read from.
+    #[must_use]
+    pub fn ipv4(&self, frame: &[u8]) -> Option<Ipv4> {
+        let head: &[u8; HEAD] = frame.first_chunk()?;
+        let Endpoints {
+            src,
+            dst,
+            sport,
+            dport,
+        } = self.key();
+        Some(Ipv4 {
+            src,
+            dst,
+            total_len: self.total_len,
+            id: be16::<18, HEAD>(head),
+            fragment: None,
+            protocol: self.protocol,
+            ttl: head[22],
+            header_len: IPV4_HEADER as u8,
+            dont_fragment: head[20] & 0x40 != 0,
+            l4: match self.protocol {
+                PROTO_TCP => L4::Tcp {
+                    sport,
+                    dport,
+                    flags: self.detail,
+                },
+                PROTO_UDP => L4::Udp { sport, dport },
+                _ => L4::IcmpQuery {
+                    icmp_type: self.detail,
+                    code: head[35],
+                    id: sport,
+                },
+            },
+        })
+    }
+
     /// Where in the frame the packet ends and padding may start.
     #[inline(always)]
     #[must_use]
@@ -55,10 +104,10 @@ impl Head {
         let head: &[u8; HEAD] = frame.first_chunk()?;
         let to = be64::<0, HEAD>(head).swap_bytes() << 16;
         // EtherType, version and header length: 0x0800, 4, 5 words.
-        let kind = be32::<12, HEAD>(head) >> 8;
+        let kind = (be32::<12, HEAD>(head) ^ 0x0800_4500) & 0xffff_ff00;
         let fragment = be16::<20, HEAD>(head) & 0x3fff;
         let total_len = be16::<16, HEAD>(head);
-        let odd = (to ^ mac) | u64::from(kind ^ 0x0008_0045) | u64::from(fragment);
+        let odd = (to ^ mac) | u64::from(kind) | u64::from(fragment);
         let is_whole = usize::from(total_len) + ETHERNET_HEADER <= frame.len();
         if odd != 0 || !is_whole || total_len < SHORTEST {
             return None;
@@ -118,10 +167,10 @@ pub struct Change {
     pub addresses: u64,
     /// Source and destination port, the source's in the upper half; of ICMP the identifier.
     pub ports: u32,
-    /// What the addresses change about a checksum.
-    pub of_addresses: Delta,
-    /// What the ports or the identifier change about a checksum.
-    pub of_ports: Delta,
+    /// What addresses and time to live change about the header's checksum.
+    pub header: Deltas,
+    /// What all changes together change about the checksum of UDP, TCP or ICMP.
+    pub payload: Deltas,
     /// The MAC addresses.
     pub macs: Macs,
 }
@@ -147,14 +196,34 @@ impl Macs {
 }
 
 impl Change {
+    /// What a session's differences make of the checksums of packets of `protocol`: header's and
+    /// payload's. They are undone where `undo` is 0xffff and done where it is 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn differences(
+        protocol: u8,
+        addresses: Delta,
+        ports: Delta,
+        undo: u16,
+    ) -> (Deltas, Deltas) {
+        let of_addresses = Deltas::NONE.and(addresses, undo);
+        let payload = match protocol {
+            PROTO_ICMP => Deltas::NONE, // its checksum is without addresses
+            _ => of_addresses,
+        };
+        (
+            of_addresses.and(Delta::TTL_DECREMENT, 0),
+            payload.and(ports, undo),
+        )
+    }
+
     /// Changes a packet of `protocol` that [`Head::read`] has read.
     #[inline(always)]
     pub fn apply(&self, frame: &mut [u8], protocol: u8) {
         if protocol == PROTO_TCP
             && let Some(tcp) = frame.first_chunk_mut::<TCP_HEAD>()
         {
-            let of_both = self.of_addresses + self.of_ports;
-            put16::<50, TCP_HEAD>(tcp, of_both.apply(be16::<50, TCP_HEAD>(tcp)));
+            put16::<50, TCP_HEAD>(tcp, self.payload.apply(be16::<50, TCP_HEAD>(tcp)));
         }
         let Some(head) = frame.first_chunk_mut::<HEAD>() else {
             return;
@@ -163,7 +232,7 @@ impl Change {
         put32::<8, HEAD>(head, self.macs.1);
         // Time to live, protocol, checksum.
         let old = be32::<22, HEAD>(head);
-        let checksum = (self.of_addresses + Delta::TTL_DECREMENT).apply(old as u16);
+        let checksum = self.header.apply(old as u16);
         put32::<22, HEAD>(
             head,
             (old.wrapping_sub(0x0100_0000) & 0xffff_0000) | u32::from(checksum),
@@ -171,13 +240,12 @@ impl Change {
         put64::<26, HEAD>(head, self.addresses);
         match protocol {
             PROTO_UDP => {
-                let of_both = self.of_addresses + self.of_ports;
                 put32::<34, HEAD>(head, self.ports);
-                put16::<40, HEAD>(head, of_both.apply_udp(be16::<40, HEAD>(head)));
+                put16::<40, HEAD>(head, self.payload.apply_udp(be16::<40, HEAD>(head)));
             }
             PROTO_TCP => put32::<34, HEAD>(head, self.ports),
             _ => {
-                put16::<36, HEAD>(head, self.of_ports.apply(be16::<36, HEAD>(head)));
+                put16::<36, HEAD>(head, self.payload.apply(be16::<36, HEAD>(head)));
                 put16::<38, HEAD>(head, (self.ports >> 16) as u16);
             }
         }
