@@ -14,6 +14,7 @@ pub mod http;
 mod latency;
 mod metrics;
 mod output;
+mod ping;
 mod show;
 pub mod socket;
 mod statistics;
