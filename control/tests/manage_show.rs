@@ -539,7 +539,6 @@ async fn lines_below_configure_terminal_are_one_change() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn esp_has_its_lines_in_statistics_once_there_is_any() {
     let lab = statistics_lab();
     assert!(!text(&lab, "show ip nat statistics").await.contains("ESP"));
@@ -588,7 +587,9 @@ async fn esp_is_cleared_by_its_spis() {
     let line = "clear ip nat translation esp inside 192.168.22.40 0 192.168.122.20 2E59EEF6";
     let (_, status) = run(&lab, line, Format::Text).await;
     assert_eq!(status.error.as_deref(), Some("% Translation not found"));
-=======
+}
+
+#[tokio::test]
 async fn what_differs_from_the_file_is_shown_as_lines() {
     let lab = Setup::default().start();
     let out = text(&lab, "show config diff").await;
@@ -634,5 +635,4 @@ async fn no_entry_is_in_a_vrf() {
     assert_eq!(out.lines().count(), 1);
     let rows = json(&lab, "sh ip nat tr v vrf green").await;
     assert_eq!(rows["translations"], serde_json::json!([]));
->>>>>>> lang
 }

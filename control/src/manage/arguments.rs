@@ -38,10 +38,7 @@ impl Selection {
                 Role::InsideLocal => &mut filter.inside_local,
                 Role::OutsideLocal => &mut selection.outside_local,
                 Role::OutsideGlobal => &mut filter.outside_global,
-<<<<<<< HEAD
-=======
                 // These mean nothing to entries.
->>>>>>> lang
                 _ => continue,
             };
             match (value, &mut *side) {

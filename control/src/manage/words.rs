@@ -137,12 +137,11 @@ pub enum Role {
     Named,
     /// How many.
     Number,
-<<<<<<< HEAD
     /// Packets also as they came.
     Detailed,
     /// Decisions about ESP and IKE.
     Ipsec,
-    /// Where a packet comes from.
+    /// Where a packet or a ping comes from.
     Source,
     /// Where it goes.
     Destination,
@@ -150,14 +149,8 @@ pub enum Role {
     Peer,
     /// An SPI.
     Spi,
-=======
     /// A VRF.
     Vrf,
-    /// The address that a ping goes to.
-    Destination,
-    /// The address that a ping comes from.
-    Source,
->>>>>>> lang
     /// The inside global address or port.
     InsideGlobal,
     /// The inside local address or port.
@@ -338,23 +331,6 @@ pub static COMMANDS: &[Node] = &[
         ],
     ),
     word(
-<<<<<<< HEAD
-        "debug",
-        "Tell of decisions as they are made",
-        None,
-        &[word(
-            "ip",
-            "IP",
-            None,
-            &[word(
-                "nat",
-                "Translated packets",
-                Some(Verb::Debug),
-                DEBUG_NAT,
-            )],
-        )],
-    ),
-=======
         "copy",
         "Copy the running configuration",
         None,
@@ -371,6 +347,22 @@ pub static COMMANDS: &[Node] = &[
         )],
     ),
     word(
+        "debug",
+        "Tell of decisions as they are made",
+        None,
+        &[word(
+            "ip",
+            "IP",
+            None,
+            &[word(
+                "nat",
+                "Translated packets",
+                Some(Verb::Debug),
+                DEBUG_NAT,
+            )],
+        )],
+    ),
+    word(
         "disable",
         "Back to the view before enable",
         Some(Verb::Disable),
@@ -382,7 +374,6 @@ pub static COMMANDS: &[Node] = &[
         Some(Verb::Enable),
         &[],
     ),
->>>>>>> lang
     word("exit", "Leave", Some(Verb::Exit), &[]),
     word("logout", "Leave", Some(Verb::Exit), &[]),
     word(
@@ -598,7 +589,6 @@ pub static COMMANDS: &[Node] = &[
     ),
 ];
 
-<<<<<<< HEAD
 const DEBUG_NAT: &[Node] = &[
     with_role(
         word(
@@ -645,9 +635,6 @@ const EXPLAIN_FLOW: &[Node] = &[value(
     )],
 )];
 
-const VERBOSE: &[Node] = &[with_role(
-    word("verbose", "Show extra information", SHOW, &[]),
-=======
 const SHOW_ACCESS_LISTS: Node = word(
     "access-lists",
     "Access lists and how often their lines matched",
@@ -716,7 +703,6 @@ const VRF: Node = value(
 
 const EXTRA: Node = with_role(
     word("verbose", "Show extra information", SHOW, &[VRF]),
->>>>>>> lang
     Role::Verbose,
 );
 
@@ -757,14 +743,10 @@ const CLEAR_NAT: &[Node] = &[
         None,
         &[
             word("*", "All dynamic entries", CLEAR, &[]),
-<<<<<<< HEAD
             with_role(
                 word("esp", "ESP entries", CLEAR, ESP_SIDES),
                 Role::Protocol(50),
             ),
-=======
-            with_role(word("esp", "ESP entries", CLEAR, SIDES), Role::Protocol(50)),
->>>>>>> lang
             word("forced", "All dynamic entries, in use or not", CLEAR, &[]),
             word("inside", "Inside addresses and ports", None, INSIDE),
             word("outside", "Outside addresses and ports", None, OUTSIDE),
