@@ -263,13 +263,21 @@ impl Journal {
 
 /// The pen of the one worker that writes a journal.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct Writer {
     limit: Limiter,
     noted: [Option<Millis>; Notice::KINDS],
 }
 
+impl Default for Writer {
+    fn default() -> Writer {
+        Writer::new()
+    }
+}
+
 impl Writer {
-    pub(crate) fn new() -> Writer {
+    /// A pen that has not written yet.
+    #[must_use]
+    pub fn new() -> Writer {
         Writer {
             limit: Limiter::new(LINES_PER_SECOND, LINES_AT_ONCE),
             noted: [None; Notice::KINDS],
@@ -278,7 +286,7 @@ impl Writer {
 
     /// Writes a line, if it is wanted.
     #[cold]
-    pub(crate) fn tell(&mut self, journal: &Journal, now: Millis, line: Line) {
+    pub fn tell(&mut self, journal: &Journal, now: Millis, line: Line) {
         if journal.is_wanted(&line) && (!self.limit.pass(now) || journal.lines.push(line).is_err())
         {
             journal.lost.fetch_add(1, Ordering::Relaxed);
@@ -287,7 +295,7 @@ impl Writer {
 
     /// Writes a notice, unless there was one of its kind a moment ago.
     #[cold]
-    pub(crate) fn note(&mut self, journal: &Journal, now: Millis, notice: Notice) {
+    pub fn note(&mut self, journal: &Journal, now: Millis, notice: Notice) {
         let last = &mut self.noted[notice.kind()];
         if last.is_none_or(|last| now.since(last) >= NOTICE_EVERY_MS) {
             *last = Some(now);

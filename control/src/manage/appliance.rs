@@ -372,6 +372,13 @@ impl Appliance {
         self.workers().iter().map(|w| w.memory_bytes).sum()
     }
 
+    /// Configured statics, those of ESP included.
+    #[must_use]
+    pub fn statics(&self) -> u64 {
+        let snapshot = self.snapshot();
+        (snapshot.nat.statics.len() + snapshot.nat.ipsec.static_esp.len()) as u64
+    }
+
     pub(super) fn baseline(&self) -> MutexGuard<'_, Baseline> {
         self.baseline.lock().unwrap_or_else(PoisonError::into_inner)
     }

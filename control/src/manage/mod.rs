@@ -15,6 +15,7 @@ mod explain;
 pub mod http;
 mod latency;
 mod metrics;
+mod notices;
 mod output;
 mod show;
 pub mod socket;
@@ -29,4 +30,5 @@ pub use appliance::{
     WorkerHandle,
 };
 pub use command::{ExitStatus, Format, TERMINAL, execute};
+pub use notices::log_notices;
 pub use output::{Output, Sink};

@@ -5,6 +5,7 @@ use spillway_dataplane::esp::spi_match::{Key, answer};
 use spillway_dataplane::esp::{EspCounter, EspOccupancy};
 use spillway_dataplane::nat::StaticEsp;
 use spillway_dataplane::stats::DropReason;
+use spillway_dataplane::time::Tick;
 
 use crate::support::{
     INSIDE, INSIDE2, Lab, OUTSIDE, Packet4, Policy, each, error, permit_all, raw, udp,
@@ -336,6 +337,7 @@ fn the_host_of_static_esp_gets_it_all() {
         policy.ipsec.static_esp.push(StaticEsp {
             inside: [10, 1, 0, 2].into(),
             global: [198, 51, 100, 1].into(),
+            created: Tick(0),
         });
         policy
     };
