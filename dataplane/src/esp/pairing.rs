@@ -163,11 +163,16 @@ impl<T> Engine<T> {
         Some(id)
     }
 
-    /// The oldest open half without even a tentative partner.
+    /// The oldest open half without even a tentative partner; one of before the latest exchange, whose SA may be gone, only if
+    /// there is no other.
     fn partnerless(&self, relation: Id) -> Option<Id> {
-        self.outs
-            .walk(&self.relations[relation].outs)
-            .find(|&o| self.outs[o].state == HalfState::Open && self.outs[o].partner == 0)
+        let here = &self.relations[relation];
+        let latest = here.evidence.latest_began();
+        let alone = |o: &Id| self.outs[*o].state == HalfState::Open && self.outs[*o].partner == 0;
+        let outs = || self.outs.walk(&here.outs).filter(alone);
+        outs()
+            .find(|&o| self.outs[o].created >= latest)
+            .or_else(|| outs().next())
     }
 
     /// Two halves belong together, tentatively.
@@ -225,6 +230,7 @@ impl<T> Engine<T> {
         if let Some(out) = self.best_partner(relation, spi) {
             self.divorce(out, spi);
             self.engage(out, id);
+            self.stop_waiting(out);
             self.settle_out(out);
             self.count_paired(self.ins[id].method);
         }
