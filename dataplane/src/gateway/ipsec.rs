@@ -42,8 +42,13 @@ pub(super) fn is_ipsec(direction: Direction, protocol: u8, key: Key) -> bool {
         Direction::Out => key.dport,
         Direction::In => key.sport,
     };
-    protocol == PROTO_ESP
-        || protocol == PROTO_UDP && (peer_port == IKE_PORT || peer_port == NAT_T_PORT)
+    protocol == PROTO_ESP || protocol == PROTO_UDP && is_ipsec_port(peer_port)
+}
+
+/// Whether an outside host's UDP port is one of IKE's.
+#[inline]
+pub(super) fn is_ipsec_port(peer_port: u16) -> bool {
+    peer_port == IKE_PORT || peer_port == NAT_T_PORT
 }
 
 /// What later fragments need to know of their first one besides ports: SPI and sequence number of

@@ -74,7 +74,7 @@ impl<P: Packet> Gateway<P> {
         protocol: u8,
         port: u16,
     ) -> WorkerId {
-        let owner = match snapshot.nat.globals.get(&Ipv4Addr::from_bits(address)) {
+        let owner = match snapshot.nat.global(Ipv4Addr::from_bits(address)) {
             Some(Global::Overload(global)) => {
                 let has_ports = port_space(protocol).is_some();
                 has_ports.then(|| global.owner(port)).flatten()
@@ -124,7 +124,7 @@ impl<P: Packet> Gateway<P> {
         match direction {
             Direction::Out if is_lent(nat, protocol, key) => self.owner_of_client(key.src),
             Direction::Out => self.pick(key.dst),
-            Direction::In => match nat.globals.get(&Ipv4Addr::from_bits(key.dst)) {
+            Direction::In => match nat.global(Ipv4Addr::from_bits(key.dst)) {
                 Some(Global::OneToOne(..)) => {
                     self.owner_of_global(snapshot, key.dst, protocol, key.dport)
                 }
