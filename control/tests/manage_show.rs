@@ -588,3 +588,51 @@ async fn esp_is_cleared_by_its_spis() {
     let (_, status) = run(&lab, line, Format::Text).await;
     assert_eq!(status.error.as_deref(), Some("% Translation not found"));
 }
+
+#[tokio::test]
+async fn what_differs_from_the_file_is_shown_as_lines() {
+    let lab = Setup::default().start();
+    let out = text(&lab, "show config diff").await;
+    assert!(out.starts_with("--- edge.conf\n+++ running\n"), "{out}");
+    assert!(out.contains("\n+ shutdown\n"), "{out}");
+    assert_eq!(out.lines().filter(|l| l.starts_with(['+', '-'])).count(), 3);
+    assert_eq!(json(&lab, "show config diff").await["same"], false);
+    let startup = text(&lab, "show startup-config").await;
+    assert_eq!(
+        startup,
+        manage_support::CONFIGURATION.replace(" shutdown\n", "")
+    );
+}
+
+#[tokio::test]
+async fn a_ping_needs_an_address_of_ours_and_a_way() {
+    let lab = Setup::default().start();
+    for (line, why) in [
+        (
+            "ping 10.1.0.5 source 10.1.0.2",
+            "% 10.1.0.2 is no address of an interface",
+        ),
+        ("ping 192.0.2.1", "% no route to 192.0.2.1"),
+        ("ping 10.1.0.5 repeat 0", "% expected at least one request"),
+    ] {
+        let (out, status) = run(&lab, line, Format::Text).await;
+        assert_eq!(
+            (out.as_str(), status),
+            ("", ExitStatus::failed(why)),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_entry_is_in_a_vrf() {
+    let lab = Setup {
+        workers: vec![serve(vec![simple("192.0.2.1", "10.1.0.5")])],
+        ..Setup::default()
+    }
+    .start();
+    let out = text(&lab, "show ip nat translations vrf green").await;
+    assert_eq!(out.lines().count(), 1);
+    let rows = json(&lab, "sh ip nat tr v vrf green").await;
+    assert_eq!(rows["translations"], serde_json::json!([]));
+}

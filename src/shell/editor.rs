@@ -1,5 +1,6 @@
 //! The prompt of a terminal: editing, history, `?` and tab.
 
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +14,8 @@ use rustyline::{
     Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext,
     EventHandler, Helper, KeyEvent, RepeatCount,
 };
+
+use spillway_control::manage::client;
 
 use super::place::Place;
 use super::{Session, help};
@@ -33,7 +36,7 @@ impl Completer for Words {
         let place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = line.get(..pos).unwrap_or(line);
         let (begin, choices) = help::choices(&place, before);
-        let typed = choices.into_iter().filter(|c| c.typed);
+        let typed = choices.into_iter().filter(|c| c.is_word);
         let pairs = typed.map(|c| Pair {
             replacement: format!("{} ", c.text),
             display: c.text,
@@ -66,29 +69,56 @@ impl ConditionalEventHandler for Question {
     }
 }
 
-/// Takes commands until `exit` or the end of input.
-pub(super) fn run(session: &mut Session) -> rustyline::Result<()> {
+/// Control-Z ends the line and `configure terminal`.
+struct Leave(Arc<AtomicBool>);
+
+impl ConditionalEventHandler for Leave {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        self.0.store(true, Ordering::Relaxed);
+        Some(Cmd::AcceptLine)
+    }
+}
+
+/// Takes commands until `exit` or the end of input, and returns the exit code.
+pub(super) fn run(session: &mut Session) -> rustyline::Result<u8> {
+    let mut hostname = match session.hostname() {
+        Ok(name) => name,
+        Err(sentence) => {
+            eprintln!("{sentence}");
+            return Ok(client::NO_ANSWER);
+        }
+    };
     let config = Config::builder()
         .completion_type(CompletionType::List)
         .build();
     let mut editor: Editor<Words, DefaultHistory> = Editor::with_config(config)?;
     let place = Arc::new(Mutex::new(Place::default()));
     editor.set_helper(Some(Words(Arc::clone(&place))));
-    let asked = Arc::new(AtomicBool::new(false));
+    let (asked, left) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let cursor = Arc::new(Mutex::new(0));
     let question = Question(Arc::clone(&asked), Arc::clone(&cursor));
     editor.bind_sequence(
         KeyEvent::from('?'),
         EventHandler::Conditional(Box::new(question)),
     );
-    let mut hostname = "Spillway".to_owned();
+    editor.bind_sequence(
+        KeyEvent::ctrl('z'),
+        EventHandler::Conditional(Box::new(Leave(Arc::clone(&left)))),
+    );
+    // While an answer comes, control-C ends the answer and not the shell.
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
+    session.stop = Some(stop);
     let mut kept: Option<(String, String)> = None;
     while !session.over {
         hostname = session.hostname().unwrap_or(hostname);
         let height = editor.dimensions().map(|(_, rows)| rows);
-        session.height = height.and_then(|rows| u16::try_from(rows).ok());
+        session.height = height.filter(|_| io::stdout().is_terminal());
         *place.lock().unwrap_or_else(PoisonError::into_inner) = session.place.clone();
-        let prompt = format!("{hostname}{}#", session.place.prompt());
+        let prompt = format!("{hostname}{}", session.place.prompt());
         let read = match kept.take() {
             Some((left, right)) => editor.readline_with_initial(&prompt, (&left, &right)),
             None => editor.readline(&prompt),
@@ -96,7 +126,7 @@ pub(super) fn run(session: &mut Session) -> rustyline::Result<()> {
         let line = match read {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Eof) => return Ok(0),
             Err(error) => return Err(error),
         };
         if asked.swap(false, Ordering::Relaxed) {
@@ -106,8 +136,14 @@ pub(super) fn run(session: &mut Session) -> rustyline::Result<()> {
             kept = Some((left.to_owned(), right.to_owned()));
             continue;
         }
+        if left.swap(false, Ordering::Relaxed) {
+            if session.place.mode.is_some() {
+                session.line("end");
+            }
+            continue;
+        }
         editor.add_history_entry(&line)?;
         session.line(&line);
     }
-    Ok(())
+    Ok(0)
 }

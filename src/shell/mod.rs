@@ -5,20 +5,26 @@ mod help;
 mod page;
 mod place;
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use spillway_control::manage::words::{self, Value, Verb};
+use spillway_control::manage::words::{self, Invocation, SyntaxError, Value, Verb};
 use spillway_control::manage::{Format, TERMINAL, client};
 
 use crate::cli::{Client, Exec};
 use page::{Filter, Page};
 use place::{Place, Step};
 
+/// Exit code of a command that was not understood.
+const MISUNDERSTOOD: u8 = 2;
+
 /// Runs commands one after the other up to the first that fails, whose exit code it returns.
+/// Scripts are behind `enable` from the start.
 pub(crate) fn exec(options: &Exec) -> ExitCode {
-    let mut session = Session::new(&options.client);
+    let mut session = Session::new(&options.client, Place::enabled());
     for command in &options.commands {
         let code = session.line(command);
         if code != 0 {
@@ -34,10 +40,10 @@ pub(crate) fn exec(options: &Exec) -> ExitCode {
 /// Takes commands from a terminal until `exit`, or from a pipe until its end. From a pipe, the exit
 /// code is that of the first command that failed; the others still run.
 pub(crate) fn shell(options: &Client) -> ExitCode {
-    let mut session = Session::new(options);
+    let mut session = Session::new(options, Place::default());
     if io::stdin().is_terminal() {
         return match editor::run(&mut session) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => ExitCode::from(code),
             Err(error) => {
                 eprintln!("spillway: the terminal can't be used: {error}");
                 ExitCode::FAILURE
@@ -79,11 +85,13 @@ struct Session {
     length: Option<u16>,
     /// Lines of the terminal, if it is one.
     height: Option<u16>,
+    /// Control-C was typed.
+    stop: Option<Arc<AtomicBool>>,
     over: bool,
 }
 
 impl Session {
-    fn new(options: &Client) -> Session {
+    fn new(options: &Client, place: Place) -> Session {
         Session {
             socket: options.socket.clone(),
             format: if options.json {
@@ -91,9 +99,10 @@ impl Session {
             } else {
                 Format::Text
             },
-            place: Place::default(),
+            place,
             length: None,
             height: None,
+            stop: None,
             over: false,
         }
     }
@@ -123,25 +132,27 @@ impl Session {
 
     /// A command that is no configuration line.
     fn command(&mut self, line: &str) -> u8 {
-        let understood = words::parse(line.split('|').next().unwrap_or_default());
-        let verb = understood.as_ref().ok().map(|i| i.verb);
-        match verb {
-            Some(Verb::Exit) => self.over = true,
-            Some(Verb::Configure) => self.place = Place::configuring(),
-            Some(Verb::TerminalLength) => {
-                let arguments = understood.map(|i| i.arguments).unwrap_or_default();
-                self.length = arguments.iter().find_map(|(_, value)| match value {
-                    Value::Port(lines) => Some(*lines),
-                    _ => None,
-                });
-            }
-            _ => {
+        let command = line.split('|').next().unwrap_or_default();
+        let understood = match words::parse(command) {
+            Ok(understood) if self.place.is_enabled || understood.verb.is_open() => understood,
+            Ok(_) => return misunderstood(&SyntaxError::Invalid(start(line)), line),
+            Err(error) => return misunderstood(&error, line),
+        };
+        match understood.verb {
+            Verb::Exit => self.over = true,
+            Verb::Enable if self.place.mode.is_none() => self.place = Place::enabled(),
+            Verb::Disable if self.place.mode.is_none() => self.place = Place::default(),
+            Verb::Configure => self.place = Place::configuring(),
+            Verb::TerminalLength => self.length = Some(number(&understood)),
+            Verb::Replace => return self.ask(&absolute(line, &understood)),
+            Verb::Confirmed => {
                 let code = self.ask(line);
-                if code == 0 && verb == Some(Verb::Confirmed) {
+                if code == 0 {
                     self.place = Place::configuring();
                 }
                 return code;
             }
+            _ => return self.ask(line),
         }
         0
     }
@@ -155,7 +166,7 @@ impl Session {
                 Ok(found) => found,
                 Err(sentence) => {
                     eprintln!("{sentence}");
-                    return 2;
+                    return MISUNDERSTOOD;
                 }
             }
         };
@@ -165,16 +176,19 @@ impl Session {
         };
         let mut page = Page::new(io::stdout(), filter, lines);
         let errors = &mut io::stderr();
-        let code = client::run_with(&self.socket, command, self.format, &mut page, errors);
+        let stop = self.stop.as_deref();
+        if let Some(stop) = stop {
+            stop.store(false, Ordering::Relaxed);
+        }
+        let code = client::run_until(&self.socket, command, self.format, &mut page, errors, stop);
         // A reader that is gone has seen enough.
         let _ = page.finish();
         code
     }
 
     /// The host's name, if the appliance answers.
-    fn hostname(&self) -> Option<String> {
-        let mut answer = Vec::new();
-        let mut errors = io::stderr();
+    fn hostname(&self) -> Result<String, String> {
+        let (mut answer, mut errors) = (Vec::new(), Vec::new());
         let code = client::run_with(
             &self.socket,
             "show version",
@@ -182,8 +196,59 @@ impl Session {
             &mut answer,
             &mut errors,
         );
-        let _ = errors.flush();
-        let answer: serde_json::Value = serde_json::from_slice(&answer).ok()?;
-        (code == 0).then(|| answer["hostname"].as_str().map(str::to_owned))?
+        if code != 0 {
+            return Err(String::from_utf8_lossy(&errors).trim_end().to_owned());
+        }
+        let answer: serde_json::Value =
+            serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+        Ok(answer["hostname"].as_str().unwrap_or("Spillway").to_owned())
+    }
+}
+
+fn misunderstood(error: &SyntaxError, line: &str) -> u8 {
+    eprintln!("{}", error.render(line));
+    MISUNDERSTOOD
+}
+
+/// Where the first word of a line begins, in characters.
+fn start(line: &str) -> usize {
+    line.chars().take_while(|c| c.is_whitespace()).count()
+}
+
+fn number(understood: &Invocation) -> u16 {
+    let mut arguments = understood.arguments.iter();
+    let number = arguments.find_map(|(_, value)| match value {
+        Value::Port(number) => Some(*number),
+        _ => None,
+    });
+    number.unwrap_or(0)
+}
+
+/// The command with its file named from the root: the appliance is elsewhere.
+fn absolute(line: &str, understood: &Invocation) -> String {
+    let mut arguments = understood.arguments.iter();
+    let file = arguments.find_map(|(_, value)| match value {
+        Value::Name(name) => std::path::absolute(name).ok(),
+        _ => None,
+    });
+    match file {
+        Some(file) => format!("configure replace {}", file.display()),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_from_the_root() {
+        let line = "conf rep /etc/a.conf";
+        let understood = words::parse(line).expect(line);
+        assert_eq!(absolute(line, &understood), "configure replace /etc/a.conf");
+        let understood = words::parse("conf rep a.conf").expect("understood");
+        let here = std::env::current_dir().expect("a folder").join("a.conf");
+        let wanted = format!("configure replace {}", here.display());
+        assert_eq!(absolute("", &understood), wanted);
     }
 }

@@ -1,26 +1,27 @@
 //! Answers on their way to the terminal: filtered, and a page at a time.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use nix::sys::termios::{self, LocalFlags, SetArg};
+use regex::Regex;
 
 /// What stands behind `|`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Filter {
     All,
-    Include(String),
-    Exclude(String),
-    Begin(String),
-    Count(String),
+    Include(Regex),
+    Exclude(Regex),
+    Begin(Regex),
+    Count(Regex),
 }
 
 impl Filter {
     /// The words of the filters.
     pub(super) const WORDS: [(&'static str, &'static str); 5] = [
-        ("begin", "From the first line with this text on"),
-        ("count", "How many lines have this text"),
-        ("exclude", "Lines without this text"),
-        ("include", "Lines with this text"),
+        ("begin", "From the first line that matches on"),
+        ("count", "How many lines match"),
+        ("exclude", "Lines that do not match"),
+        ("include", "Lines that match"),
         ("json", "As JSON"),
     ];
 
@@ -33,20 +34,29 @@ impl Filter {
         let (word, text) = filter
             .split_once(char::is_whitespace)
             .unwrap_or((filter, ""));
-        let text = text.trim().to_owned();
+        let text = text.trim();
         let known = |(name, _): &&(&str, _)| !word.is_empty() && name.starts_with(word);
         let name = Self::WORDS.iter().find(known).map(|(name, _)| *name);
-        match name {
-            Some("json") => Ok((line, Filter::All)),
-            Some("count") => Ok((command, Filter::Count(text))),
-            Some(_) if text.is_empty() => Err("% Incomplete command.".to_owned()),
-            Some("include") => Ok((command, Filter::Include(text))),
-            Some("exclude") => Ok((command, Filter::Exclude(text))),
-            Some(_) => Ok((command, Filter::Begin(text))),
-            None => Err(format!(
-                "% expected begin, count, exclude, include or json behind `|`, found `{word}`"
-            )),
+        if name == Some("json") {
+            return Ok((line, Filter::All));
         }
+        let Some(name) = name else {
+            return Err(format!(
+                "% expected begin, count, exclude, include or json behind `|`, found `{word}`"
+            ));
+        };
+        if text.is_empty() {
+            return Err("% Incomplete command.".to_owned());
+        }
+        let matcher =
+            Regex::new(text).map_err(|_| format!("% `{text}` is no regular expression"))?;
+        let filter = match name {
+            "count" => Filter::Count(matcher),
+            "include" => Filter::Include(matcher),
+            "exclude" => Filter::Exclude(matcher),
+            _ => Filter::Begin(matcher),
+        };
+        Ok((command, filter))
     }
 }
 
@@ -94,11 +104,11 @@ impl<W: Write> Page<W> {
         let text = String::from_utf8_lossy(line);
         let show = match &self.filter {
             Filter::All => true,
-            Filter::Include(wanted) => text.contains(wanted),
-            Filter::Exclude(unwanted) => !text.contains(unwanted),
-            Filter::Begin(wanted) => text.contains(wanted),
+            Filter::Include(wanted) => wanted.is_match(&text),
+            Filter::Exclude(unwanted) => !unwanted.is_match(&text),
+            Filter::Begin(wanted) => wanted.is_match(&text),
             Filter::Count(wanted) => {
-                self.counted += u64::from(text.contains(wanted));
+                self.counted += u64::from(wanted.is_match(&text));
                 false
             }
         };
@@ -157,13 +167,18 @@ fn key() -> io::Result<u8> {
     let stdin = io::stdin();
     let before = termios::tcgetattr(&stdin)?;
     let mut raw = before.clone();
+    // Control-C is a key like any other here: it ends the answer.
     raw.local_flags
-        .remove(LocalFlags::ICANON | LocalFlags::ECHO);
+        .remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
     termios::tcsetattr(&stdin, SetArg::TCSANOW, &raw)?;
     let mut key = [0];
-    let read = stdin.lock().read_exact(&mut key);
+    // Past the buffer of standard input, which would keep from the prompt what was typed ahead.
+    let read = nix::unistd::read(&stdin, &mut key);
     termios::tcsetattr(&stdin, SetArg::TCSANOW, &before)?;
-    read.map(|()| key[0])
+    match read? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(key[0]),
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +206,9 @@ mod tests {
         assert_eq!(count, "Number of lines which match regexp = 2\n");
         assert!(Filter::of("x | include").is_err());
         assert!(Filter::of("x | tac").is_err());
-        assert_eq!(Filter::of("x | json"), Ok(("x | json", Filter::All)));
+        assert!(Filter::of("x | include (").is_err());
+        let json = Filter::of("x | json").expect("the appliance's own");
+        assert_eq!(json.0, "x | json");
+        assert_eq!(filtered("x | include ^one|^last"), "one a\nlast b\n");
     }
 }

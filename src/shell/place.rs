@@ -7,9 +7,11 @@ use spillway_control::config::text::Source;
 /// A mode, and the line that led there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Place {
+    /// Behind `enable`.
+    pub(super) is_enabled: bool,
     /// `None` outside `configure terminal`.
     pub(super) mode: Option<Mode>,
-    heading: String,
+    pub(super) heading: String,
 }
 
 /// What a line in `configure terminal` comes to.
@@ -24,16 +26,29 @@ pub(super) enum Step {
 }
 
 impl Place {
+    /// `enable`.
+    pub(super) fn enabled() -> Place {
+        Place {
+            is_enabled: true,
+            ..Place::default()
+        }
+    }
+
     /// `configure terminal`.
     pub(super) fn configuring() -> Place {
         Place {
             mode: Some(Mode::Global),
-            heading: String::new(),
+            ..Place::enabled()
         }
     }
 
-    /// What stands between host name and `#`.
-    pub(super) fn prompt(&self) -> &'static str {
+    /// What stands behind the host name.
+    pub(super) fn prompt(&self) -> String {
+        let end = if self.is_enabled { '#' } else { '>' };
+        format!("{}{end}", self.mode_text())
+    }
+
+    fn mode_text(&self) -> &'static str {
         match self.mode {
             None => "",
             Some(Mode::Global) => "(config)",
@@ -66,11 +81,11 @@ impl Place {
         };
         let command = statement.command;
         if command.ends {
-            return Some(Step::Moved(Place::default()));
+            return Some(Step::Moved(Place::enabled()));
         }
         if command.pattern == "exit" {
             return Some(Step::Moved(match mode {
-                Mode::Global => Place::default(),
+                Mode::Global => Place::enabled(),
                 _ => Place::configuring(),
             }));
         }
@@ -78,6 +93,7 @@ impl Place {
             Some(entered) => Place {
                 mode: Some(entered),
                 heading: line.to_owned(),
+                ..Place::enabled()
             },
             None if command.mode == Mode::Global => Place::configuring(),
             None => self.clone(),
@@ -95,7 +111,7 @@ mod tests {
     use super::*;
 
     /// The prompts on the way through these lines, all of them good.
-    fn walk(lines: &[&str]) -> Vec<&'static str> {
+    fn walk(lines: &[&str]) -> Vec<String> {
         let mut place = Place::configuring();
         let mut prompts = Vec::new();
         for line in lines {
@@ -122,15 +138,15 @@ mod tests {
             "end",
         ];
         let wanted = [
-            "(config-if)",
-            "(config-if)",
-            "(config)",
-            "(config-ext-nacl)",
-            "(config)",
-            "(config-route-map)",
-            "(config-route-map)",
-            "(config)",
-            "",
+            "(config-if)#",
+            "(config-if)#",
+            "(config)#",
+            "(config-ext-nacl)#",
+            "(config)#",
+            "(config-route-map)#",
+            "(config-route-map)#",
+            "(config)#",
+            "#",
         ];
         assert_eq!(walk(&lines), wanted);
     }
@@ -140,6 +156,7 @@ mod tests {
         let place = Place {
             mode: Some(Mode::Interface),
             heading: "interface Inside".into(),
+            ..Place::enabled()
         };
         let Some(Step::Apply(lines, _)) = place.step(" no shutdown ") else {
             panic!("not applied")

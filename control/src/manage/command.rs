@@ -11,6 +11,7 @@ use super::appliance::{Appliance, Change};
 use super::arguments::{Selection, has};
 use super::ask::{self, AskError};
 use super::output::{Output, Sink};
+use super::ping;
 use super::show;
 use super::words::{self, Invocation, Role, SyntaxError, Value, Verb};
 use super::{debug, explain};
@@ -137,7 +138,8 @@ async fn run<S: Sink>(
 ) -> Result<ExitStatus, Failure> {
     match invocation.verb {
         Verb::ShowTranslations => {
-            let filter = Selection::new(invocation).filter;
+            let selection = Selection::new(invocation);
+            let filter = (!selection.is_empty()).then_some(selection.filter);
             let verbose = has(invocation, Role::Verbose);
             show::translations(appliance, filter, verbose, format, out).await?;
         }
@@ -171,6 +173,8 @@ async fn run<S: Sink>(
         }
         Verb::Reload => return change(appliance, Change::Reload, format, out).await,
         Verb::ShowRunning => show::running(appliance, format, out).await?,
+        Verb::ShowStartup => return show::startup(appliance, format, out).await,
+        Verb::Ping => return ping::ping(appliance, invocation, format, out).await,
         Verb::ShowAccessLists => {
             show::access_lists(appliance, named(invocation), format, out).await?;
         }
@@ -185,7 +189,7 @@ async fn run<S: Sink>(
             return change(appliance, Change::Replace(file), format, out).await;
         }
         Verb::Confirmed => {
-            let minutes = number(invocation);
+            let minutes = number(invocation).unwrap_or(0);
             if minutes == 0 {
                 return Ok(ExitStatus::failed("% expected at least one minute"));
             }
@@ -194,7 +198,12 @@ async fn run<S: Sink>(
         Verb::Confirm => return change(appliance, Change::Confirm, format, out).await,
         Verb::Write => return change(appliance, Change::Write, format, out).await,
         // What these mean is up to the shell.
-        Verb::Configure | Verb::TerminalLength | Verb::Exit => {}
+        Verb::Configure
+        | Verb::TerminalLength
+        | Verb::TerminalWidth
+        | Verb::Enable
+        | Verb::Disable
+        | Verb::Exit => {}
     }
     Ok(ExitStatus::DONE)
 }
@@ -299,13 +308,12 @@ fn named(invocation: &Invocation) -> Option<&str> {
 }
 
 /// The number in the command.
-pub(super) fn number(invocation: &Invocation) -> u16 {
+pub(super) fn number(invocation: &Invocation) -> Option<u16> {
     let mut arguments = invocation.arguments.iter();
-    let number = arguments.find_map(|(role, value)| match (role, value) {
+    arguments.find_map(|(role, value)| match (role, value) {
         (Role::Number, Value::Port(number)) => Some(*number),
         _ => None,
-    });
-    number.unwrap_or(0)
+    })
 }
 
 async fn clear<S: Sink>(

@@ -17,6 +17,7 @@ mod latency;
 mod metrics;
 mod notices;
 mod output;
+mod ping;
 mod show;
 pub mod socket;
 mod statistics;

@@ -56,8 +56,43 @@ pub enum Verb {
     Write,
     /// `terminal length`
     TerminalLength,
+    /// `terminal width`
+    TerminalWidth,
+    /// `show startup-config`
+    ShowStartup,
+    /// `enable`
+    Enable,
+    /// `disable`
+    Disable,
+    /// `ping`
+    Ping,
     /// `exit`
     Exit,
+}
+
+impl Verb {
+    /// Whether the view before `enable` has it: what changes nothing and shows no secret.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(
+            self,
+            Verb::ShowTranslations
+                | Verb::ShowStatistics
+                | Verb::ShowInterfaces
+                | Verb::ShowRoutes
+                | Verb::ShowArp
+                | Verb::ShowVersion
+                | Verb::ShowAccessLists
+                | Verb::ShowBrief
+                | Verb::ShowRouteMaps
+                | Verb::TerminalLength
+                | Verb::TerminalWidth
+                | Verb::Enable
+                | Verb::Disable
+                | Verb::Ping
+                | Verb::Exit
+        )
+    }
 }
 
 /// What stands at one place of a command.
@@ -65,6 +100,8 @@ pub enum Verb {
 pub enum Token {
     /// This word, or a beginning of it.
     Word(&'static str),
+    /// This word and no shorter one.
+    Whole(&'static str),
     /// An IPv4 address.
     Address,
     /// A number from 0 to 65535.
@@ -75,6 +112,14 @@ pub enum Token {
     Spi,
     /// Any word.
     Name,
+}
+
+impl Node {
+    /// Whether a command that `is_wanted` ends here or further on.
+    #[must_use]
+    pub fn leads_to(&self, is_wanted: fn(Verb) -> bool) -> bool {
+        self.verb.is_some_and(is_wanted) || self.next.iter().any(|node| node.leads_to(is_wanted))
+    }
 }
 
 /// What a word tells the command.
@@ -96,7 +141,7 @@ pub enum Role {
     Detailed,
     /// Decisions about ESP and IKE.
     Ipsec,
-    /// Where a packet comes from.
+    /// Where a packet or a ping comes from.
     Source,
     /// Where it goes.
     Destination,
@@ -104,6 +149,8 @@ pub enum Role {
     Peer,
     /// An SPI.
     Spi,
+    /// A VRF.
+    Vrf,
     /// The inside global address or port.
     InsideGlobal,
     /// The inside local address or port.
@@ -284,6 +331,22 @@ pub static COMMANDS: &[Node] = &[
         ],
     ),
     word(
+        "copy",
+        "Copy the running configuration",
+        None,
+        &[word(
+            "running-config",
+            "The configuration in force",
+            None,
+            &[word(
+                "startup-config",
+                "To the configuration file",
+                Some(Verb::Write),
+                &[],
+            )],
+        )],
+    ),
+    word(
         "debug",
         "Tell of decisions as they are made",
         None,
@@ -299,7 +362,33 @@ pub static COMMANDS: &[Node] = &[
             )],
         )],
     ),
+    word(
+        "disable",
+        "Back to the view before enable",
+        Some(Verb::Disable),
+        &[],
+    ),
+    word(
+        "enable",
+        "The view that can change things",
+        Some(Verb::Enable),
+        &[],
+    ),
     word("exit", "Leave", Some(Verb::Exit), &[]),
+    word("logout", "Leave", Some(Verb::Exit), &[]),
+    word(
+        "ping",
+        "Send echo requests",
+        None,
+        &[value(
+            Token::Address,
+            "Address to ask",
+            Role::Destination,
+            PING,
+            &[PING_REPEAT, PING_SOURCE],
+        )],
+    ),
+    word("quit", "Leave", Some(Verb::Exit), &[]),
     word(
         "explain",
         "What would become of a packet now, and why",
@@ -359,18 +448,7 @@ pub static COMMANDS: &[Node] = &[
         "Show running system information",
         None,
         &[
-            word(
-                "access-lists",
-                "Access lists and how often their lines matched",
-                Some(Verb::ShowAccessLists),
-                &[value(
-                    Token::Name,
-                    "Number or name of one list",
-                    Role::Named,
-                    Some(Verb::ShowAccessLists),
-                    &[],
-                )],
-            ),
+            SHOW_ACCESS_LISTS,
             word(
                 "arp",
                 "Hardware addresses of hosts on the links",
@@ -400,6 +478,7 @@ pub static COMMANDS: &[Node] = &[
                 "IP information",
                 None,
                 &[
+                    SHOW_ACCESS_LISTS,
                     word(
                         "interface",
                         "Interfaces",
@@ -447,6 +526,12 @@ pub static COMMANDS: &[Node] = &[
                 &[],
             ),
             word(
+                "startup-config",
+                "The configuration of the next start",
+                Some(Verb::ShowStartup),
+                &[],
+            ),
+            word(
                 "version",
                 "Software version and what it drives",
                 Some(Verb::ShowVersion),
@@ -458,18 +543,32 @@ pub static COMMANDS: &[Node] = &[
         "terminal",
         "This terminal",
         None,
-        &[word(
-            "length",
-            "Lines of a page",
-            None,
-            &[value(
-                Token::Port,
-                "Lines; 0 never stops",
-                Role::Number,
-                Some(Verb::TerminalLength),
-                &[],
-            )],
-        )],
+        &[
+            word(
+                "length",
+                "Lines of a page",
+                None,
+                &[value(
+                    Token::Port,
+                    "Lines; 0 never stops",
+                    Role::Number,
+                    Some(Verb::TerminalLength),
+                    &[],
+                )],
+            ),
+            word(
+                "width",
+                "Taken and not needed: lines are never cut",
+                None,
+                &[value(
+                    Token::Port,
+                    "Columns",
+                    Role::Number,
+                    Some(Verb::TerminalWidth),
+                    &[],
+                )],
+            ),
+        ],
     ),
     word(
         "undebug",
@@ -480,7 +579,7 @@ pub static COMMANDS: &[Node] = &[
     word(
         "write",
         "Keep the running configuration",
-        None,
+        Some(Verb::Write),
         &[word(
             "memory",
             "In the configuration file",
@@ -536,10 +635,78 @@ const EXPLAIN_FLOW: &[Node] = &[value(
     )],
 )];
 
-const VERBOSE: &[Node] = &[with_role(
-    word("verbose", "Show extra information", SHOW, &[]),
+const SHOW_ACCESS_LISTS: Node = word(
+    "access-lists",
+    "Access lists and how often their lines matched",
+    Some(Verb::ShowAccessLists),
+    &[value(
+        Token::Name,
+        "Number or name of one list",
+        Role::Named,
+        Some(Verb::ShowAccessLists),
+        &[],
+    )],
+);
+
+const PING: Option<Verb> = Some(Verb::Ping);
+
+const PING_REPEAT: Node = word(
+    "repeat",
+    "How many requests",
+    None,
+    &[value(
+        Token::Port,
+        "Requests",
+        Role::Number,
+        PING,
+        &[word(
+            "source",
+            "From one of our addresses",
+            None,
+            &[value(
+                Token::Address,
+                "Source address",
+                Role::Source,
+                PING,
+                &[],
+            )],
+        )],
+    )],
+);
+
+const PING_SOURCE: Node = word(
+    "source",
+    "From one of our addresses",
+    None,
+    &[value(
+        Token::Address,
+        "Source address",
+        Role::Source,
+        PING,
+        &[word(
+            "repeat",
+            "How many requests",
+            None,
+            &[value(Token::Port, "Requests", Role::Number, PING, &[])],
+        )],
+    )],
+);
+
+/// `v` stays `verbose`.
+const VRF: Node = value(
+    Token::Whole("vrf"),
+    "Entries of a VRF",
+    Role::None,
+    None,
+    &[value(Token::Name, "Name of the VRF", Role::Vrf, SHOW, &[])],
+);
+
+const EXTRA: Node = with_role(
+    word("verbose", "Show extra information", SHOW, &[VRF]),
     Role::Verbose,
-)];
+);
+
+const VERBOSE: &[Node] = &[EXTRA, VRF];
 
 const SHOW_TRANSLATIONS: &[Node] = &[
     with_role(
@@ -559,10 +726,8 @@ const SHOW_TRANSLATIONS: &[Node] = &[
         word("udp", "UDP entries", SHOW, VERBOSE),
         Role::Protocol(17),
     ),
-    with_role(
-        word("verbose", "Show extra information", SHOW, &[]),
-        Role::Verbose,
-    ),
+    EXTRA,
+    VRF,
 ];
 
 const CLEAR_NAT: &[Node] = &[
@@ -770,29 +935,51 @@ fn split(line: &str) -> Vec<(usize, &str)> {
     words
 }
 
+/// Where a command line leads.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    /// What may follow.
+    pub next: &'static [Node],
+    /// The command that may end here.
+    pub verb: Option<Verb>,
+    arguments: Vec<(Role, Value)>,
+    positions: Vec<usize>,
+}
+
 /// Understands a command line.
 ///
 /// # Errors
 /// What is wrong with it, and where.
 pub fn parse(line: &str) -> Result<Invocation, SyntaxError> {
-    let mut nodes = COMMANDS;
-    let mut verb = None;
-    let (mut arguments, mut positions) = (Vec::new(), Vec::new());
-    for (at, word) in split(line) {
-        let (node, value) = choose(nodes, word, at)?;
-        if node.role != Role::None {
-            arguments.push((node.role, value));
-            positions.push(at);
-        }
-        verb = node.verb;
-        nodes = node.next;
-    }
-    let verb = verb.ok_or(SyntaxError::Incomplete)?;
+    let reached = walk(line)?;
     Ok(Invocation {
-        verb,
-        arguments,
-        positions,
+        verb: reached.verb.ok_or(SyntaxError::Incomplete)?,
+        arguments: reached.arguments,
+        positions: reached.positions,
     })
+}
+
+/// Follows the words of a line that may not be finished.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn walk(line: &str) -> Result<Reached, SyntaxError> {
+    let mut reached = Reached {
+        next: COMMANDS,
+        verb: None,
+        arguments: Vec::new(),
+        positions: Vec::new(),
+    };
+    for (at, word) in split(line) {
+        let (node, value) = choose(reached.next, word, at)?;
+        if node.role != Role::None {
+            reached.arguments.push((node.role, value));
+            reached.positions.push(at);
+        }
+        reached.verb = node.verb;
+        reached.next = node.next;
+    }
+    Ok(reached)
 }
 
 fn choose(
@@ -806,8 +993,10 @@ fn choose(
             .is_some_and(|begin| begin.eq_ignore_ascii_case(word)),
         _ => false,
     };
-    let whole =
-        |node: &&Node| matches!(node.token, Token::Word(text) if text.eq_ignore_ascii_case(word));
+    let whole = |node: &&Node| match node.token {
+        Token::Word(text) | Token::Whole(text) => text.eq_ignore_ascii_case(word),
+        _ => false,
+    };
     if let Some(node) = nodes.iter().find(whole) {
         return Ok((node, Value::Present));
     }
@@ -825,7 +1014,7 @@ fn choose(
 
 fn read(token: Token, word: &str) -> Option<Value> {
     match token {
-        Token::Word(_) => None,
+        Token::Word(_) | Token::Whole(_) => None,
         Token::Address => word.parse().ok().map(Value::Address),
         // `parse` alone would take `+5`.
         Token::Port if word.bytes().all(|b| b.is_ascii_digit()) => {
@@ -866,6 +1055,26 @@ mod tests {
             let found = parse(line).expect(line);
             assert_eq!(found.verb, Verb::ShowTranslations, "{line}");
             assert_eq!(found.arguments, [(Role::Verbose, Value::Present)], "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_changes_nothing_and_shows_no_configuration() {
+        for (line, is_open) in [
+            ("show ip nat translations", true),
+            ("ping 10.0.0.1 repeat 3 source 10.0.0.2", true),
+            ("terminal length 0", true),
+            ("enable", true),
+            ("show running-config", false),
+            ("show startup-config", false),
+            ("show config diff", false),
+            ("clear ip nat translation esp", false),
+            ("configure terminal", false),
+            ("copy run start", false),
+            ("write", false),
+            ("reload", false),
+        ] {
+            assert_eq!(parse(line).map(|i| i.verb.is_open()), Ok(is_open), "{line}");
         }
     }
 
@@ -938,7 +1147,7 @@ mod tests {
             for node in nodes {
                 assert!(!node.help.is_empty());
                 assert!(node.verb.is_some() || !node.next.is_empty(), "{node:?}");
-                if let Token::Word(text) = node.token {
+                if let Token::Word(text) | Token::Whole(text) = node.token {
                     texts.push(text);
                 }
                 walk(node.next);

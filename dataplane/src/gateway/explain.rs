@@ -83,7 +83,10 @@ impl<P: Packet> Gateway<P> {
             Side::Outside => Direction::In,
             Side::None => {
                 about.because = Because::NoNatSide;
-                return Some(go(snapshot, &ip, about));
+                return Some(match self.unfit(snapshot, &ip, &about) {
+                    Some(reason) => ended(about, reason),
+                    None => go(snapshot, &ip, about),
+                });
             }
         };
         if self.owner_of_flow(snapshot, direction, &ip, key) != self.options.me {
@@ -99,10 +102,8 @@ impl<P: Packet> Gateway<P> {
             }
             return Some(translated(snapshot, &ip, about, session.rewrite(direction)));
         }
-        let meta = super::Meta::arrived(about.arrives.unwrap_or(PortId(0)));
-        if let Some(reason) = unfit(snapshot, meta, &ip) {
-            about.ending = Ending::Dropped(reason);
-            return Some(about);
+        if let Some(reason) = self.unfit(snapshot, &ip, &about) {
+            return Some(ended(about, reason));
         }
         if is_ipsec(direction, ip.protocol, key)
             && let Some(about) = self.explain_ike(snapshot, direction, &ip, key, about)
@@ -113,6 +114,11 @@ impl<P: Packet> Gateway<P> {
             Direction::Out => self.explain_inside(snapshot, &ip, key, about),
             Direction::In => self.explain_outside(snapshot, &ip, key, about),
         })
+    }
+
+    fn unfit(&self, snapshot: &Snapshot, ip: &Ipv4, about: &FlowExplanation) -> Option<DropReason> {
+        let meta = super::Meta::arrived(about.arrives.unwrap_or(PortId(0)));
+        unfit(snapshot, meta, ip)
     }
 
     fn owner_of_flow(
@@ -381,6 +387,13 @@ fn packet_of(query: &FlowQuery) -> Ipv4 {
             },
             _ => L4::Other,
         },
+    }
+}
+
+fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
+    FlowExplanation {
+        ending: Ending::Dropped(reason),
+        ..about
     }
 }
 

@@ -1,13 +1,14 @@
 //! What `show` tells of the running configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use spillway_dataplane::acl::Action;
 
 use super::json;
 use crate::config::display::EntryText;
-use crate::config::model::{Address, Interface, ListKind, ListName};
+use crate::config::model::{Address, Config, Interface, ListKind, ListName};
 use crate::manage::appliance::Appliance;
 use crate::manage::command::{ExitStatus, Failure, Format};
 use crate::manage::output::{Output, Sink};
@@ -19,6 +20,35 @@ pub(in crate::manage) async fn running<S: Sink>(
     out: &mut Output<'_, S>,
 ) -> Result<(), Failure> {
     let text = appliance.parts.description.policy().config.to_string();
+    write(&text, format, out).await
+}
+
+/// `show startup-config`: what the next start runs with, as `show running-config` would show it.
+pub(in crate::manage) async fn startup<S: Sink>(
+    appliance: &Appliance,
+    format: Format,
+    out: &mut Output<'_, S>,
+) -> Result<ExitStatus, Failure> {
+    match saved(appliance).await {
+        Ok(config) => write(&config.to_string(), format, out).await?,
+        Err(why) => return Ok(ExitStatus::failed(why)),
+    }
+    Ok(ExitStatus::DONE)
+}
+
+/// The saved configuration. A disk may be slow, so another thread reads it.
+async fn saved(appliance: &Appliance) -> Result<Config, String> {
+    let load = Arc::clone(&appliance.parts.saved.load);
+    let loaded = tokio::task::spawn_blocking(move || load()).await;
+    let loaded = loaded.map_err(|error| error.to_string())?;
+    loaded.map_err(|errors| errors.join("\n"))
+}
+
+async fn write<S: Sink>(
+    text: &str,
+    format: Format,
+    out: &mut Output<'_, S>,
+) -> Result<(), Failure> {
     if format == Format::Json {
         out.line(json(&serde_json::json!({ "configuration": text }))?);
         return Ok(());
@@ -256,23 +286,23 @@ pub(in crate::manage) async fn difference<S: Sink>(
     format: Format,
     out: &mut Output<'_, S>,
 ) -> Result<ExitStatus, Failure> {
-    let saved = appliance.parts.saved.clone();
-    let name = saved.file.display().to_string();
+    let name = appliance.parts.saved.file.display().to_string();
     let running = appliance.parts.description.policy().config.to_string();
+    let saved = match saved(appliance).await {
+        Ok(saved) => saved.to_string(),
+        Err(why) => return Ok(ExitStatus::failed(why)),
+    };
     let called = name.clone();
     let compare = move || {
-        let saved = (saved.load)().map_err(|errors| errors.join("\n"))?;
-        Ok(similar::TextDiff::from_lines(&saved.to_string(), &running)
+        similar::TextDiff::from_lines(&saved, &running)
             .unified_diff()
             .header(&called, "running")
-            .to_string())
+            .to_string()
     };
-    let difference: Result<String, String> = tokio::task::spawn_blocking(compare)
-        .await
-        .unwrap_or_else(|error| Err(error.to_string()));
-    let difference = match difference {
+    let compared = tokio::task::spawn_blocking(compare).await;
+    let difference = match compared {
         Ok(difference) => difference,
-        Err(why) => return Ok(ExitStatus::failed(why)),
+        Err(error) => return Ok(ExitStatus::failed(error.to_string())),
     };
     if format == Format::Json {
         let same = difference.is_empty();
