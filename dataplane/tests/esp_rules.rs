@@ -309,6 +309,27 @@ fn a_server_that_answers_the_old_tunnel_with_the_new_one_keeps_nobody_waiting() 
 }
 
 #[test]
+fn a_tunnel_renewed_before_it_was_used_is_expected_no_more() {
+    let mut nat = overload();
+    nat.exchange(B, 0xB, AUTH, 1, true);
+    nat.out(B, 0x1001, 1);
+    nat.come(0x2001, 1);
+    nat.come(0x2001, 2);
+    nat.exchange(A, 0xA, AUTH, 1, true);
+    nat.pass(100);
+    nat.exchange(A, 0xA, CREATE_CHILD_SA, 2, true);
+    nat.out(A, 0x1010, 1);
+    nat.come(0x2010, 1);
+    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    let asked = nat.ike_out(B, 500, v2(0xB, CREATE_CHILD_SA, 2, false));
+    assert!(matches!(asked, IkeOut::Translate { .. }), "{asked:?}");
+    assert_eq!(nat.come(0x2011, 1), Fate::Held);
+    assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
+    assert_eq!(nat.come(0x2011, 2), Fate::To(B));
+    assert_eq!(nat.released(), [(('i', PEER, 0x2011, 1), Fate::To(B))]);
+}
+
+#[test]
 fn a_large_sequence_number_is_no_new_sa() {
     let mut nat = overload();
     nat.exchange(A, 0xA, AUTH, 1, true);

@@ -87,13 +87,20 @@ impl<T> Engine<T> {
         maybe.choice(basis)
     }
 
-    /// Whether as many SPIs as this client expects have come for it, if only proof of them is missing.
+    /// Whether as many SPIs as this client expects have come for it, if only proof of them is missing; or the one of its latest
+    /// exchange is proven, so that what an earlier one made will hardly show itself any more.
     fn has_all_it_expects(&self, relation: Id, at: Millis) -> bool {
         let here = &self.relations[relation];
         let expected = here
             .open
             .max(here.evidence.unpaired(at, self.limits.evidence_ms));
-        here.tentative >= expected.max(1)
+        let latest = here.evidence.latest_began();
+        let renewed = || {
+            self.ins
+                .walk(&here.ins)
+                .any(|i| self.ins[i].confirmed && self.ins[i].created >= latest)
+        };
+        here.tentative >= expected.max(1) || (here.open == 0 && renewed())
     }
 
     fn add(&self, tally: &mut Tally, relation: Id) {
