@@ -276,10 +276,6 @@ pub struct FlowExplanation {
 
 /// What decides about a packet of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made for an operator, not for packets"
-)]
 pub enum Because {
     /// This entry.
     Entry(SessionView),
