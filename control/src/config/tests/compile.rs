@@ -182,10 +182,17 @@ fn what_is_not_active_is_not_compiled() {
     assert_eq!(policy.nat.statics.len(), 2);
 }
 
+/// [`TEXT`] with a port behind each interface.
+fn with_ports() -> String {
+    TEXT.replace("interface In\n", "interface In\n port vdev net_null0\n")
+        .replace("interface Out\n", "interface Out\n port vdev net_null1\n")
+}
+
 #[test]
 fn a_route_map_exempts_and_looks_at_the_way_out() {
+    let ports = with_ports();
     let text = format!(
-        "{TEXT}access-list 120 deny ip 10.0.0.0 0.0.0.255 10.5.0.0 0.0.255.255
+        "{ports}access-list 120 deny ip 10.0.0.0 0.0.0.255 10.5.0.0 0.0.255.255
 access-list 120 permit ip 10.0.0.0 0.0.0.255 any
 route-map nonat permit 10
  match ip address 120
@@ -219,7 +226,7 @@ ip nat inside source route-map nonat interface Out overload
 
 #[test]
 fn access_groups_are_by_port_and_a_missing_list_permits() {
-    let text = TEXT.replace(
+    let text = with_ports().replace(
         "interface Out\n",
         "interface Out\n ip access-group 1 in\n ip access-group 77 out\n",
     );

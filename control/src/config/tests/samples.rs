@@ -34,6 +34,8 @@ fn the_samples_load_and_every_line_without_effect_is_named() {
                 "ip nat",
                 "ip route ",
                 "access-list",
+                "route-map",
+                "match",
                 "end",
             ];
             let word = line.trim();
