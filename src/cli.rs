@@ -30,6 +30,12 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Work with the running appliance at a prompt, or from a pipe
     Shell(Client),
+    /// Tell of decisions as they are made, until interrupted, for one: debug ip nat ipsec
+    Debug(Ask),
+    /// End everybody's debugging: undebug all
+    Undebug(Ask),
+    /// Say what would become of a packet now, for one: explain tcp 10.1.0.2:4000 203.0.113.5:80
+    Explain(Ask),
     /// Read the configuration file again and swap it in
     Reload(Client),
     /// Measure a worker between ports in memory: no kernel, no network card, no appliance

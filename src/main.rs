@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Command::Clear(ask) => ask_daemon("clear", &ask),
         Command::Exec(options) => shell::exec(&options),
         Command::Shell(client) => shell::shell(&client),
+        Command::Debug(ask) => ask_daemon("debug", &ask),
+        Command::Undebug(ask) => ask_daemon("undebug", &ask),
+        Command::Explain(ask) => ask_daemon("explain", &ask),
         Command::Reload(client) => command(&client, "reload"),
         Command::Bench(options) => bench::bench(&options),
         Command::Spi {

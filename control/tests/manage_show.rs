@@ -10,7 +10,7 @@ use manage_support::{
 };
 use spillway_control::manage::{ExitStatus, Format, ReloadReport, execute};
 use spillway_dataplane::command::{Occupancy, SessionView, TcpState};
-use spillway_dataplane::esp::{HalfState, HalfView, Method};
+use spillway_dataplane::esp::{EspOccupancy, EspStats, HalfState, HalfView, Method};
 use spillway_dataplane::nat::StaticPort;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dataplane::stats::{Counter, DropReason};
@@ -536,6 +536,57 @@ async fn lines_below_configure_terminal_are_one_change() {
     let (out, status) = run(&lab, line, Format::Text).await;
     assert_eq!((out.as_str(), status.code), ("", 2));
     assert_eq!(status.error.as_deref(), Some("refused"));
+}
+
+#[tokio::test]
+async fn esp_has_its_lines_in_statistics_once_there_is_any() {
+    let lab = statistics_lab();
+    assert!(!text(&lab, "show ip nat statistics").await.contains("ESP"));
+    let occupancy = EspOccupancy {
+        tunnels: 3,
+        half_open: 1,
+        ike_entries: 4,
+        held_packets: 2,
+        ..EspOccupancy::default()
+    };
+    let stats = &lab.appliance.workers()[0].stats;
+    stats.esp.publish(&occupancy, &EspStats::default());
+    stats.dropped_many(DropReason::EspUnknownSpi, 5);
+    let shown = text(&lab, "show ip nat statistics").await;
+    let lines: Vec<&str> = shown.lines().rev().take(3).collect();
+    assert_eq!(
+        lines,
+        [
+            "ESP packets dropped: ambiguous 0, hold full 0, pending expired 0, collision 0, unknown SPI 5, malformed 0",
+            "ESP packets waiting: 2, held: 0, released: 0",
+            "ESP tunnels: 3, half-open: 1, IKE entries: 4",
+        ]
+    );
+    let value = json(&lab, "show ip nat statistics").await;
+    assert_eq!(value["esp"]["tunnels"], 3);
+    assert_eq!(value["esp"]["drops"]["esp_unknown_spi"], 5);
+}
+
+#[tokio::test]
+async fn esp_is_cleared_by_its_spis() {
+    let lab = Setup {
+        workers: vec![serve(vec![esp_half(true), esp_half(false)])],
+        ..Setup::default()
+    }
+    .start();
+    let both = [
+        "clear ip nat translation esp",
+        "clear ip nat translation esp inside 192.168.22.40 192.168.122.20",
+        "clear ip nat translation esp inside 192.168.22.40 0 192.168.122.20 2E59EEF5",
+        "clear ip nat translation esp inside 192.168.22.40 0 192.168.122.20 0 outside 192.168.22.20 0 192.168.22.20 28726cd9",
+        "clear ip nat translation esp outside 192.168.22.20 192.168.22.20 28726CD9",
+    ];
+    for line in both {
+        assert_eq!(json(&lab, line).await["cleared"], 2, "{line}");
+    }
+    let line = "clear ip nat translation esp inside 192.168.22.40 0 192.168.122.20 2E59EEF6";
+    let (_, status) = run(&lab, line, Format::Text).await;
+    assert_eq!(status.error.as_deref(), Some("% Translation not found"));
 }
 
 #[tokio::test]

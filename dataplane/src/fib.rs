@@ -48,7 +48,8 @@ pub enum Neighbour {
 /// The forwarding table: immutable once built.
 #[derive(Debug, Default)]
 pub struct Fib {
-    routes: PrefixMap<Ipv4Net, Route>,
+    /// With the place of the router, if it is known.
+    routes: PrefixMap<Ipv4Net, (Route, Option<u32>)>,
     neighbours: Vec<(NextHop, Neighbour)>,
     by_next_hop: HashMap<NextHop, u32>,
 }
@@ -61,13 +62,20 @@ impl Fib {
         neighbours: impl IntoIterator<Item = (NextHop, Neighbour)>,
     ) -> Fib {
         let neighbours: Vec<_> = neighbours.into_iter().collect();
-        let by_next_hop = neighbours
+        let by_next_hop: HashMap<_, _> = neighbours
             .iter()
             .enumerate()
             .map(|(i, (hop, _))| (*hop, i as u32))
             .collect();
+        let router = |route: &Route| match *route {
+            Route::Via { port, via } => by_next_hop.get(&NextHop { port, address: via }).copied(),
+            Route::Connected { .. } | Route::Unreachable => None,
+        };
         Fib {
-            routes: routes.into_iter().collect(),
+            routes: routes
+                .into_iter()
+                .map(|(prefix, route)| (prefix, (route, router(&route))))
+                .collect(),
             neighbours,
             by_next_hop,
         }
@@ -77,16 +85,26 @@ impl Fib {
     /// it is unreachable.
     #[must_use]
     pub fn lookup(&self, destination: Ipv4Addr) -> Option<NextHop> {
-        match self.routes.get_lpm(&Ipv4Net::from(destination))?.1 {
-            Route::Connected { port } => Some(NextHop {
-                port: *port,
-                address: destination,
-            }),
-            Route::Via { port, via } => Some(NextHop {
-                port: *port,
-                address: *via,
-            }),
-            Route::Unreachable => None,
+        self.hop(destination).map(|(hop, _)| hop)
+    }
+
+    /// [`Fib::lookup`], and [`Fib::neighbour`] of what it finds.
+    #[must_use]
+    pub fn hop(&self, destination: Ipv4Addr) -> Option<(NextHop, Option<(u32, Neighbour)>)> {
+        match *self.routes.get_lpm(&Ipv4Net::from(destination))?.1 {
+            (Route::Connected { port }, _) => {
+                let hop = NextHop {
+                    port,
+                    address: destination,
+                };
+                Some((hop, self.neighbour(hop)))
+            }
+            (Route::Via { port, via }, router) => {
+                let hop = NextHop { port, address: via };
+                let known = router.and_then(|at| Some((at, self.neighbour_at(at)?.1)));
+                Some((hop, known))
+            }
+            (Route::Unreachable, _) => None,
         }
     }
 
@@ -106,7 +124,9 @@ impl Fib {
 
     /// All routes, in the order of their prefixes.
     pub fn routes(&self) -> impl Iterator<Item = (Ipv4Net, Route)> + '_ {
-        self.routes.iter().map(|(prefix, route)| (prefix, *route))
+        self.routes
+            .iter()
+            .map(|(prefix, (route, _))| (prefix, *route))
     }
 
     /// All neighbours.

@@ -4,7 +4,7 @@
 //! names (partial-key cuckoo hashing, Fan et al., CoNEXT 2014). A home bucket counts how many of
 //! its references live elsewhere, so that a look-up reads a second line only where it must.
 
-use crate::prefetch::prefetch_read;
+use crate::prefetch::{large_slice, prefetch_read};
 
 /// References in a bucket.
 const SLOTS: usize = 8;
@@ -65,7 +65,7 @@ impl Index {
         let wanted = (references * 100 / LOAD_PERCENT).div_ceil(SLOTS);
         let count = wanted.next_power_of_two().max(2);
         Index {
-            buckets: vec![EMPTY; count].into_boxed_slice(),
+            buckets: large_slice(count, |_| EMPTY),
             mask: count - 1,
         }
     }

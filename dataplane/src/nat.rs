@@ -1,6 +1,7 @@
 //! NAT policy as workers read it: dynamic rules, pools, statics, global addresses, timers.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -123,7 +124,7 @@ pub struct PortTimer {
 
 impl Default for Timers {
     fn default() -> Timers {
-        // shared/spec order: simple, tcp, udp, icmp, dns, finrst, syn, pptp, esp, esp-pending.
+        // In the order of `Timer`: simple, tcp, udp, icmp, dns, finrst, syn, pptp, esp, esp-pending.
         let seconds = [86400, 86400, 300, 60, 60, 60, 60, 86400, 300, 30].map(Some);
         Timers {
             seconds,
@@ -150,6 +151,8 @@ pub struct StaticEsp {
     pub inside: Ipv4Addr,
     /// The global address.
     pub global: Ipv4Addr,
+    /// When it was made.
+    pub created: Tick,
 }
 
 /// The whole policy.
@@ -169,6 +172,29 @@ pub struct Nat {
     pub ipsec: Ipsec,
     static_by_inside: StaticMap,
     static_by_global: StaticMap,
+    /// `globals` again, for those who ask for every new entry.
+    by_address: HashMap<u32, Global, BuildHasherDefault<AddressHasher>>,
+}
+
+/// Spreads addresses. They are configured: nobody outside chooses them to collide.
+#[derive(Debug, Clone, Copy, Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        let mixed = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
 }
 
 impl Nat {
@@ -202,6 +228,10 @@ impl Nat {
         Nat {
             rules,
             statics,
+            by_address: globals
+                .iter()
+                .map(|(address, global)| (address.to_bits(), global.clone()))
+                .collect(),
             globals,
             timers,
             max_entries,
@@ -215,6 +245,13 @@ impl Nat {
     #[must_use]
     pub fn with_ipsec(self, ipsec: Ipsec) -> Nat {
         Nat { ipsec, ..self }
+    }
+
+    /// What a global address is to NAT.
+    #[inline]
+    #[must_use]
+    pub fn global(&self, address: Ipv4Addr) -> Option<&Global> {
+        self.by_address.get(&address.to_bits())
     }
 
     /// Whether some rule lends whole addresses.

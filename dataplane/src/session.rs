@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::command::{Endpoint, TcpState};
 use crate::nat::{PortSpace, Timer, Timers};
 use crate::time::Tick;
+use crate::wire::head::{Change, Macs};
 use crate::wire::{Delta, Endpoints, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite};
 
 /// Which way a packet goes through the translation.
@@ -131,6 +132,44 @@ impl Session {
         match direction {
             Direction::Out => Rewrite::from_parts(to, self.addresses, self.ports),
             Direction::In => Rewrite::from_parts(to, -self.addresses, -self.ports),
+        }
+    }
+
+    /// What a hit makes of an ordinary packet that goes `direction`.
+    #[inline(always)]
+    #[must_use]
+    pub fn change(&self, direction: Direction, macs: Macs) -> Change {
+        // The packet becomes the reverse of this key, so its words have the right halves above.
+        let (addresses, ports) = self.keys[direction.reverse() as usize].words();
+        let undo = match direction {
+            Direction::Out => 0,
+            Direction::In => u16::MAX,
+        };
+        let (header, payload) =
+            Change::differences(self.protocol, self.addresses, self.ports, undo);
+        Change {
+            addresses,
+            ports,
+            header,
+            payload,
+            macs,
+        }
+    }
+
+    /// Whether a packet with these TCP flags changes nothing but the time of the last use: the
+    /// connection is established, and the packet neither begins nor ends it.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain_tcp(&self, flags: u8) -> bool {
+        use crate::wire::tcp_flags::{FIN, RST, SYN};
+        flags & (SYN | FIN | RST) == 0 && self.tcp == tcp_bit::SYN[0] | tcp_bit::SYN[1]
+    }
+
+    /// Notes a use at `tick`. A use that is noted already costs no write.
+    #[inline(always)]
+    pub fn use_at(&mut self, tick: Tick) {
+        if self.used != tick {
+            self.used = tick;
         }
     }
 

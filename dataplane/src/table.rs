@@ -3,7 +3,7 @@
 
 use crate::index::Index;
 use crate::nat::Timers;
-use crate::prefetch::prefetch_read;
+use crate::prefetch::{large_slice, prefetch_index};
 use crate::session::{Direction, Key, NIL, Session};
 use crate::time::Tick;
 use crate::wire::Delta;
@@ -63,13 +63,11 @@ impl Table {
     pub fn new(capacity: u32, seed: u64) -> Table {
         let capacity = capacity.clamp(1, 1 << 30);
         let link = |at: u32| if at + 1 < capacity { at + 1 } else { NIL };
-        let slab = (0..capacity)
-            .map(|at| Session {
-                next: link(at),
-                previous: VACANT_MARK,
-                ..VACANT
-            })
-            .collect();
+        let slab = large_slice(capacity as usize, |at| Session {
+            next: link(at as u32),
+            previous: VACANT_MARK,
+            ..VACANT
+        });
         Table {
             slab,
             free: 0,
@@ -113,11 +111,21 @@ impl Table {
     #[inline(always)]
     #[must_use]
     pub fn hash(&self, direction: Direction, protocol: u8, key: Key) -> u64 {
-        let addresses = u64::from(key.src) << 32 | u64::from(key.dst);
-        let rest = u64::from(key.sport) << 48
-            | u64::from(key.dport) << 32
-            | u64::from(protocol) << 8
-            | direction as u64;
+        let (addresses, ports) = key.words();
+        self.hash_words(direction, protocol, addresses, ports)
+    }
+
+    /// [`Table::hash`] of a key in words.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash_words(
+        &self,
+        direction: Direction,
+        protocol: u8,
+        addresses: u64,
+        ports: u32,
+    ) -> u64 {
+        let rest = u64::from(ports) << 32 | u64::from(protocol) << 8 | direction as u64;
         let first = fold(addresses ^ self.seed[0], 0xa076_1d64_78bd_642f);
         fold(first ^ rest, self.seed[1] | 1)
     }
@@ -129,29 +137,52 @@ impl Table {
     }
 
     /// Asks the memory for the entry that [`Table::find`] will most likely read, and tells which
-    /// that is, for [`Table::find_guessed`].
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64) -> Option<u32> {
-        let guess = self.index.guess(hash)?;
-        prefetch_read(self.slab.get(place(guess) as usize)?);
-        Some(guess)
+    /// that is, for [`Table::find_guessed`]; [`NIL`] where there is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn prefetch_entry(&self, hash: u64) -> u32 {
+        let guess = self.index.guess(hash).map_or(NIL, place);
+        prefetch_index(&self.slab, guess as usize);
+        guess
     }
 
-    /// [`Table::find`] that tries what [`Table::prefetch_entry`] told first.
-    #[inline]
+    /// [`Table::find`] for a key in words, that tries first what [`Table::prefetch_entry`] told.
+    #[inline(always)]
     #[must_use]
     pub fn find_guessed(
         &self,
-        guess: Option<u32>,
+        guess: u32,
         hash: u64,
         direction: Direction,
         protocol: u8,
-        key: Key,
+        words: (u64, u32),
     ) -> Option<u32> {
-        match guess {
-            Some(guess) if self.is_entry(guess, direction, protocol, key) => Some(place(guess)),
-            _ => self.find(hash, direction, protocol, key),
+        // A vacant place is no protocol's.
+        let is_it = self.slab.get(guess as usize).is_some_and(|session| {
+            session.keys[direction as usize].words() == words && session.protocol == protocol
+        });
+        if is_it {
+            Some(guess)
+        } else {
+            self.find_words(hash, direction, protocol, words)
         }
+    }
+
+    #[inline(never)]
+    fn find_words(
+        &self,
+        hash: u64,
+        direction: Direction,
+        protocol: u8,
+        (addresses, ports): (u64, u32),
+    ) -> Option<u32> {
+        let key = Key {
+            src: addresses as u32,
+            dst: (addresses >> 32) as u32,
+            sport: ports as u16,
+            dport: (ports >> 16) as u16,
+        };
+        self.find(hash, direction, protocol, key)
     }
 
     /// Whether a reference leads to the entry of a key. A vacant place is no protocol's.
@@ -215,6 +246,7 @@ impl Table {
             return None;
         }
         self.free = self.slab[at as usize].next;
+        prefetch_index(&self.slab, self.free as usize);
         self.slab[at as usize] = Session {
             id: self.next_id,
             next: NIL,

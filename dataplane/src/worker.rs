@@ -10,7 +10,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
-use crate::gateway::{Gateway, Item, Meta, Output, Pass};
+use crate::gateway::{Gateway, Item, Output, Pass};
 use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue};
 use crate::snapshot::{PortId, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
@@ -76,6 +76,45 @@ pub trait Clock {
     fn cycles_per_second(&self) -> u64;
 }
 
+/// Cycles in other units, without a division.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Cycles of a millisecond.
+    per_ms: u64,
+    /// Nanoseconds of a cycle, times 2^32.
+    ns: u64,
+    /// The present millisecond, and the cycle in which it began.
+    ms: u64,
+    began: u64,
+}
+
+impl Pace {
+    fn new(cycles_per_second: u64) -> Pace {
+        Pace {
+            per_ms: (cycles_per_second / 1000).max(1),
+            ns: ((1_000_000_000_u128 << 32) / u128::from(cycles_per_second.max(1))) as u64,
+            ms: 0,
+            began: 0,
+        }
+    }
+
+    /// Milliseconds since the start of time.
+    #[inline]
+    fn millis(&mut self, cycles: u64) -> Millis {
+        // Earlier than before, or in another millisecond: divide.
+        if cycles.wrapping_sub(self.began) >= self.per_ms {
+            self.ms = cycles / self.per_ms;
+            self.began = self.ms * self.per_ms;
+        }
+        Millis(self.ms)
+    }
+
+    #[inline]
+    fn nanoseconds(&self, cycles: u64) -> u64 {
+        ((u128::from(cycles) * u128::from(self.ns)) >> 32) as u64
+    }
+}
+
 /// Everything around a worker that others hold the other end of.
 pub struct Links<P, R, T> {
     /// The published configuration.
@@ -117,6 +156,9 @@ struct Parts<P: Packet, R, T, A, C> {
     ring: PassedRing<P>,
     stop: Arc<AtomicBool>,
     clock: C,
+    pace: Pace,
+    /// When the last round that moved a packet ended, unless a round without one came after it.
+    ended: Option<u64>,
     histograms: Box<Histograms>,
     idle: Idle,
 }
@@ -166,7 +208,9 @@ where
             inject: links.inject,
             ring,
             stop: links.stop,
+            pace: Pace::new(clock.cycles_per_second()),
             clock,
+            ended: None,
             histograms,
             idle,
         };
@@ -212,8 +256,8 @@ where
     C: Clock,
 {
     fn round(&mut self, snapshot: &Snapshot) -> bool {
-        let begin = self.clock.cycles();
-        let now = self.millis(begin);
+        let begin = self.ended.take().unwrap_or_else(|| self.clock.cycles());
+        let now = self.pace.millis(begin);
         let mut moved = 0;
         self.change_ports();
         for at in 0..self.rx.len() {
@@ -245,11 +289,6 @@ where
         self.egress.stats.dropped_many(DropReason::Stopped, left);
     }
 
-    fn millis(&self, cycles: u64) -> Millis {
-        let per_ms = (self.clock.cycles_per_second() / 1000).max(1);
-        Millis(cycles / per_ms)
-    }
-
     fn receive(&mut self, now: Millis, snapshot: &Snapshot, at: usize) -> usize {
         let (port, queue) = &mut self.rx[at];
         let port = *port;
@@ -270,14 +309,12 @@ where
                 .add(burst.iter().map(|p| p.data().len() as u64).sum());
             counters.rx_dropped.add(unusable);
         }
-        let items: ArrayVec<Item<P>, BURST> = burst
-            .into_iter()
-            .map(|packet| Item {
-                packet,
-                meta: Meta::arrived(port),
-            })
-            .collect();
-        self.process(now, snapshot, items);
+        let mut pass = Pass {
+            now,
+            snapshot,
+            out: &mut self.egress,
+        };
+        self.gateway.process_arrived(&mut pass, port, &mut burst);
         received
     }
 
@@ -292,6 +329,9 @@ where
 
     /// Packets that other workers gave us.
     fn take_over(&mut self, now: Millis, snapshot: &Snapshot) -> usize {
+        if self.ring.is_empty() {
+            return 0; // looking costs less than trying to take
+        }
         let mut items = ArrayVec::<Item<P>, BURST>::new();
         let mut taken = 0;
         while taken < RING_BUDGET {
@@ -310,6 +350,9 @@ where
     }
 
     fn take_injected(&mut self) -> usize {
+        if self.inject.is_empty() {
+            return 0;
+        }
         let mut taken = 0;
         while taken < RING_BUDGET {
             let Some((port, packet)) = self.inject.pop() else {
@@ -324,7 +367,7 @@ where
 
     /// Goes on with what control asks; whether there was anything to do.
     fn serve(&mut self, now: Millis, snapshot: &Snapshot) -> bool {
-        let begun = if self.gateway.is_serving() {
+        let begun = if self.gateway.is_serving() || self.requests.is_empty() {
             None
         } else {
             self.requests.pop()
@@ -346,6 +389,9 @@ where
     }
 
     fn change_ports(&mut self) {
+        if self.ports.is_empty() {
+            return;
+        }
         while let Some(change) = self.ports.pop() {
             match change {
                 PortChange::Attach(Queues { port, rx, tx }) => {
@@ -371,13 +417,14 @@ where
         if moved == 0 {
             return;
         }
-        let cycles = self.clock.cycles().saturating_sub(begin);
+        let end = self.clock.cycles();
+        let cycles = end.saturating_sub(begin);
+        self.ended = Some(end);
         stats.count(Counter::BusyPolls);
         stats.add(Counter::BusyCycles, cycles);
         stats.add(Counter::BusyPackets, moved as u64);
-        let ns =
-            u128::from(cycles) * 1_000_000_000 / u128::from(self.clock.cycles_per_second().max(1));
-        self.histograms.burst_ns.saturating_record(ns as u64);
+        let ns = self.pace.nanoseconds(cycles);
+        self.histograms.burst_ns.saturating_record(ns);
         self.histograms
             .burst_packets
             .saturating_record(moved as u64);
@@ -411,44 +458,51 @@ impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
         };
         lane.burst.push(packet);
         if lane.burst.is_full() {
-            flush(&self.stats, port, lane);
+            send(&self.stats, port, &mut lane.queue, &mut lane.burst);
         }
     }
 
     fn flush(&mut self) {
         for (at, lane) in self.queues.iter_mut().enumerate() {
             if !lane.burst.is_empty() {
-                flush(&self.stats, PortId(at as u8), lane);
+                send(
+                    &self.stats,
+                    PortId(at as u8),
+                    &mut lane.queue,
+                    &mut lane.burst,
+                );
             }
         }
     }
 }
 
-fn flush<P: Packet, T: TxQueue<Packet = P>>(
+/// Sends a burst from a port's queue, if there is one, and leaves it empty.
+fn send<P: Packet, T: TxQueue<Packet = P>>(
     stats: &WorkerStats,
     port: PortId,
-    lane: &mut Lane<P, T>,
+    queue: &mut Option<T>,
+    burst: &mut Burst<P>,
 ) {
-    let packets = lane.burst.len() as u64;
-    let octets = lane
-        .burst
-        .iter()
-        .map(|p| p.data().len() as u64)
-        .sum::<u64>();
-    let (sent, reason) = match &mut lane.queue {
-        Some(queue) => (
-            queue.transmit(&mut lane.burst) as u64,
-            DropReason::TransmitFull,
-        ),
+    let packets = burst.len() as u64;
+    let octets = burst.iter().map(|p| p.data().len() as u64).sum::<u64>();
+    let (sent, reason) = match queue {
+        Some(queue) => (queue.transmit(burst) as u64, DropReason::TransmitFull),
         None => (0, DropReason::PortDown),
     };
-    lane.burst.clear();
-    stats.dropped_many(reason, packets - sent);
+    burst.clear();
+    let unsent = packets - sent;
+    if unsent > 0 {
+        stats.dropped_many(reason, unsent);
+    }
     if let Some(counters) = stats.port(port) {
         counters.tx_packets.add(sent);
-        // A full queue is rare: its octets are taken as average ones.
-        counters.tx_octets.add(octets * sent / packets.max(1));
-        counters.tx_dropped.add(packets - sent);
+        if unsent == 0 {
+            counters.tx_octets.add(octets);
+        } else {
+            // A full queue is rare: its octets are taken as average ones.
+            counters.tx_octets.add(octets * sent / packets.max(1));
+            counters.tx_dropped.add(unsent);
+        }
     }
 }
 
@@ -474,6 +528,23 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
             .is_err()
         {
             self.stats.dropped(DropReason::HandoffFull);
+        }
+    }
+
+    #[inline]
+    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>) {
+        let own = self
+            .transmitter
+            .get(port.index())
+            .is_none_or(|via| *via == self.me);
+        match self.queues.get_mut(port.index()) {
+            // What waits for its turn goes first.
+            Some(lane) if own && lane.burst.is_empty() => {
+                send(&self.stats, port, &mut lane.queue, burst);
+            }
+            _ => burst
+                .drain(..)
+                .for_each(|packet| self.transmit(port, packet)),
         }
     }
 

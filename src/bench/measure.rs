@@ -1,7 +1,7 @@
 //! One run: set the flows up, then count cycles in windows.
 
 use std::hint::black_box;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use spillway_dataplane::packet::{BURST, Burst, Packet, RxQueue, TxQueue};
 use spillway_dataplane::snapshot::PortId;
@@ -103,7 +103,7 @@ pub(super) fn run(
     let rounds = (WINDOW / burst / sources.len()).max(1);
     let packets = rounds * burst * sources.len();
     rig.attach(sources);
-    let mut sink = Sink(Arc::clone(&rig.port));
+    let mut sink = Sink(rig.port);
     for _ in 0..WARM_UP {
         (0..rounds).for_each(|_| rig.round());
     }
@@ -183,14 +183,14 @@ fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Optio
     let first = Arc::new(Templates::out(flows, options.proto));
     let burst = usize::from(options.burst);
     let noted = Vec::with_capacity(flows as usize + BURST);
-    note(&rig.port, Some(noted));
+    note(rig.port, Some(noted));
     rig.attach(vec![(INSIDE, source(rig, &first, burst))]);
     let begin = cycles();
     for _ in 0..(flows as usize).div_ceil(burst) {
         rig.round();
     }
     let took = cycles().saturating_sub(begin) as f64 / f64::from(flows);
-    let ports = note(&rig.port, None).unwrap_or_default();
+    let ports = note(rig.port, None).unwrap_or_default();
     if rig.sessions() != u64::from(flows) || ports.len() < flows as usize {
         return Err(format!(
             "{flows} flows: {} entries were made, {}",
@@ -215,9 +215,8 @@ fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Optio
     Ok((arrivals, (flows >= SETUPS_MEASURED).then_some(took)))
 }
 
-fn note(port: &Port, noted: Option<Vec<u16>>) -> Option<Vec<u16>> {
-    let mut port = port.lock().unwrap_or_else(PoisonError::into_inner);
-    std::mem::replace(&mut port.noted, noted)
+fn note(port: Port, noted: Option<Vec<u16>>) -> Option<Vec<u16>> {
+    port.with(|port| std::mem::replace(&mut port.noted, noted))
 }
 
 fn sources(rig: &Rig, arrivals: &Arrivals, burst: usize) -> Vec<(PortId, Source)> {

@@ -1,6 +1,7 @@
 //! A port in memory: packets come from header templates and go back to where their buffers are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::sync::Arc;
 
 use spillway_dataplane::packet::{Burst, Packet, PacketPool, RxQueue, TxQueue};
 
@@ -45,7 +46,6 @@ impl Packet for MemoryPacket {
 }
 
 /// What the two ends of the memory port share.
-#[derive(Default)]
 pub(super) struct Shared {
     /// Buffers that no packet uses. Boxed, because packets take them away and bring them back.
     #[allow(clippy::vec_box)]
@@ -56,8 +56,37 @@ pub(super) struct Shared {
     pub(super) sent: u64,
 }
 
-/// Both ends of the memory port hold this.
-pub(super) type Port = Arc<Mutex<Shared>>;
+thread_local! {
+    static SHARED: RefCell<Shared> = const {
+        RefCell::new(Shared {
+            free: Vec::new(),
+            noted: None,
+            sent: 0,
+        })
+    };
+}
+
+/// Both ends of the memory port hold this. A worker's ports are its thread's: nothing of them is
+/// locked, as nothing of a network card's queues would be.
+#[derive(Clone, Copy)]
+pub(super) struct Port;
+
+impl Port {
+    /// A port that has sent nothing yet.
+    pub(super) fn new() -> Port {
+        Port.with(|shared| {
+            shared.noted = None;
+            shared.sent = 0;
+        });
+        Port
+    }
+
+    /// Works with what both ends share.
+    #[inline]
+    pub(super) fn with<R>(self, work: impl FnOnce(&mut Shared) -> R) -> R {
+        SHARED.with_borrow_mut(work)
+    }
+}
 
 /// The receiving end.
 pub(super) struct Source {
@@ -68,9 +97,9 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(port: &Port, templates: Arc<Templates>, burst: usize) -> Source {
+    pub(super) fn new(port: Port, templates: Arc<Templates>, burst: usize) -> Source {
         Source {
-            port: Arc::clone(port),
+            port,
             templates,
             next: 0,
             burst,
@@ -83,21 +112,22 @@ impl RxQueue for Source {
 
     #[inline]
     fn receive(&mut self, burst: &mut Burst<MemoryPacket>) -> usize {
-        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
         let (headers, base) = (&self.templates.headers, &self.templates.base);
-        for _ in 0..self.burst {
-            let mut buffer = port
-                .free
-                .pop()
-                .unwrap_or_else(|| Box::new(Buffer([0; BUFFER])));
-            let header = &headers[self.next];
-            self.next += 1;
-            if self.next == headers.len() {
-                self.next = 0;
+        self.port.with(|port| {
+            for _ in 0..self.burst {
+                let mut buffer = port
+                    .free
+                    .pop()
+                    .unwrap_or_else(|| Box::new(Buffer([0; BUFFER])));
+                let header = &headers[self.next];
+                self.next += 1;
+                if self.next == headers.len() {
+                    self.next = 0;
+                }
+                let len = fill(&mut buffer.0, base, header);
+                burst.push(MemoryPacket { buffer, len });
             }
-            let len = fill(&mut buffer.0, base, header);
-            burst.push(MemoryPacket { buffer, len });
-        }
+        });
         self.burst
     }
 }
@@ -118,14 +148,15 @@ impl TxQueue for Sink {
 
     #[inline]
     fn transmit(&mut self, burst: &mut Burst<MemoryPacket>) -> usize {
-        let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = burst.len();
-        port.sent += sent as u64;
-        if let Some(noted) = &mut port.noted {
-            noted.extend(burst.iter().map(Templates::outside_port));
-        }
-        port.free
-            .extend(burst.drain(..).map(|packet| packet.buffer));
+        self.0.with(|port| {
+            port.sent += sent as u64;
+            if let Some(noted) = &mut port.noted {
+                noted.extend(burst.iter().map(Templates::outside_port));
+            }
+            port.free
+                .extend(burst.drain(..).map(|packet| packet.buffer));
+        });
         sent
     }
 }

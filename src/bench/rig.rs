@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
@@ -127,7 +127,7 @@ impl Rig {
             stats,
             octets,
             capacity,
-            port: Port::default(),
+            port: Port::new(),
         })
     }
 
@@ -139,7 +139,7 @@ impl Rig {
             let attach = PortChange::Attach(Queues {
                 port,
                 rx: sources.remove(&port),
-                tx: Some(Sink(Arc::clone(&self.port))),
+                tx: Some(Sink(self.port)),
             });
             let _ = self.changes.push(attach);
         }
@@ -153,8 +153,7 @@ impl Rig {
 
     /// Packets sent so far.
     pub(super) fn sent(&self) -> u64 {
-        let port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
-        port.sent
+        self.port.with(|port| port.sent)
     }
 
     /// What was dropped, by reason; nothing may be.
@@ -225,5 +224,5 @@ fn snapshot() -> Result<Snapshot, String> {
 
 /// Packets from inside or outside at the pace of `burst` a round.
 pub(super) fn source(rig: &Rig, templates: &Arc<Templates>, burst: usize) -> Source {
-    Source::new(&rig.port, Arc::clone(templates), burst)
+    Source::new(rig.port, Arc::clone(templates), burst)
 }

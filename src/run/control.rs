@@ -14,7 +14,7 @@ use spillway_control::kernel::{
 };
 use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
-use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved};
+use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
 use spillway_control::publish::Publisher;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dpdk::{Eal, Pool};
@@ -247,6 +247,7 @@ impl Control<'_> {
                 () = links.changed() => self.look_at_links().await,
                 _ = check.tick() => {
                     publish(&self.publisher, Publisher::reclaim);
+                    log_notices(&self.appliance);
                     self.look_at_links().await;
                     self.ports.refresh();
                     if let Some(worker) = self.workers.fallen() {

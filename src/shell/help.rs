@@ -87,6 +87,8 @@ fn commands(before: &str, is_enabled: bool) -> Vec<Next> {
         Token::Word(word) | Token::Whole(word) => next(word, node.help, true),
         Token::Address => next("A.B.C.D", node.help, false),
         Token::Port => next("<0-65535>", node.help, false),
+        Token::Endpoint => next("A.B.C.D[:PORT]", node.help, false),
+        Token::Spi => next("HEX", node.help, false),
         Token::Name => next("WORD", node.help, false),
     };
     let nodes = reached.next.iter().filter(|node| node.leads_to(is_shown));

@@ -15,6 +15,7 @@ use spillway_dataplane::snapshot::{Snapshot, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::Millis;
 
+use super::debug::Listeners;
 use super::latency::Latency;
 use super::statistics::Baseline;
 use crate::config::{Config, Policy};
@@ -309,6 +310,7 @@ pub struct Appliance {
     /// One command at a time talks to a worker; the others wait here, not in its ring.
     pub(super) turns: Vec<tokio::sync::Mutex<()>>,
     baseline: Mutex<Baseline>,
+    pub(super) listeners: Listeners,
     latency: Mutex<BTreeMap<WorkerId, Latency>>,
 }
 
@@ -328,6 +330,7 @@ impl Appliance {
         Arc::new(Appliance {
             turns: parts.workers.iter().map(|_| Default::default()).collect(),
             baseline: Mutex::default(),
+            listeners: Listeners::default(),
             latency: Mutex::default(),
             parts,
         })
@@ -367,6 +370,13 @@ impl Appliance {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.workers().iter().map(|w| w.memory_bytes).sum()
+    }
+
+    /// Configured statics, those of ESP included.
+    #[must_use]
+    pub fn statics(&self) -> u64 {
+        let snapshot = self.snapshot();
+        (snapshot.nat.statics.len() + snapshot.nat.ipsec.static_esp.len()) as u64
     }
 
     pub(super) fn baseline(&self) -> MutexGuard<'_, Baseline> {

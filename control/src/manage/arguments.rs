@@ -44,6 +44,14 @@ impl Selection {
             match (value, &mut *side) {
                 (Value::Address(address), _) => *side = Some((*address, None)),
                 (Value::Port(port), Some((_, wanted))) => *wanted = Some(*port),
+                // 0 stands where an entry has no SPI.
+                (Value::Spi(0), _) => {}
+                (Value::Spi(spi), _) if *role == Role::InsideLocal => {
+                    selection.filter.spi_out = Some(*spi);
+                }
+                (Value::Spi(spi), _) if *role == Role::OutsideGlobal => {
+                    selection.filter.spi_in = Some(*spi);
+                }
                 _ => {}
             }
         }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use spillway_dataplane::command::Query;
+use spillway_dataplane::journal::Topic;
 
 use super::appliance::{Appliance, Change};
 use super::arguments::{Selection, has};
@@ -12,6 +14,7 @@ use super::output::{Output, Sink};
 use super::ping;
 use super::show;
 use super::words::{self, Invocation, Role, SyntaxError, Value, Verb};
+use super::{debug, explain};
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
@@ -154,6 +157,20 @@ async fn run<S: Sink>(
                 out.line("{}");
             }
         }
+        Verb::Debug => return debug(appliance, invocation, line, format, out).await,
+        Verb::DebugOff => {
+            debug::stop_all(appliance);
+            if format == Format::Text {
+                out.line("All possible debugging has been turned off");
+            } else {
+                out.line("{}");
+            }
+        }
+        Verb::ExplainEsp | Verb::ExplainFlow => {
+            if let Some(query) = query(invocation) {
+                explain::explain(appliance, query, format, out).await?;
+            }
+        }
         Verb::Reload => return change(appliance, Change::Reload, format, out).await,
         Verb::ShowRunning => show::running(appliance, format, out).await?,
         Verb::ShowStartup => return show::startup(appliance, format, out).await,
@@ -214,6 +231,71 @@ async fn show_interfaces<S: Sink>(
             }
         },
     )
+}
+
+async fn debug<S: Sink>(
+    appliance: &Appliance,
+    invocation: &Invocation,
+    line: &str,
+    format: Format,
+    out: &mut Output<'_, S>,
+) -> Result<ExitStatus, Failure> {
+    let only = match named(invocation) {
+        None => None,
+        Some(name) => {
+            let policy = appliance.parts.description.policy();
+            let list = policy
+                .access_lists
+                .iter()
+                .find(|(known, _)| known.to_string().eq_ignore_ascii_case(name));
+            let Some((_, list)) = list else {
+                let at = invocation.positions.last().copied().unwrap_or(0);
+                return Ok(ExitStatus::misunderstood(&SyntaxError::Invalid(at), line));
+            };
+            Some(std::sync::Arc::clone(list))
+        }
+    };
+    let wanted = debug::Wanted {
+        topic: if has(invocation, Role::Ipsec) {
+            Topic::Ipsec
+        } else {
+            Topic::Packets
+        },
+        detailed: has(invocation, Role::Detailed),
+        only,
+    };
+    debug::stream(appliance, &wanted, format, out).await?;
+    Ok(ExitStatus::DONE)
+}
+
+/// What `explain` asks.
+fn query(invocation: &Invocation) -> Option<Query> {
+    let argument = |wanted: Role| {
+        let mut all = invocation.arguments.iter();
+        all.find(|(role, _)| *role == wanted)
+            .map(|(_, value)| value)
+    };
+    if let (Some(Value::Address(peer)), Some(Value::Spi(spi))) =
+        (argument(Role::Peer), argument(Role::Spi))
+    {
+        return Some(Query::Esp {
+            peer: *peer,
+            spi: *spi,
+        });
+    }
+    let protocol = invocation
+        .arguments
+        .iter()
+        .find_map(|(role, _)| match role {
+            Role::Protocol(protocol) => Some(*protocol),
+            _ => None,
+        })?;
+    let end = |role| match argument(role)? {
+        Value::Endpoint(address, port) => Some((*address, *port)),
+        _ => None,
+    };
+    let (source, destination) = (end(Role::Source)?, end(Role::Destination)?);
+    Some(Query::Flow(explain::flow(protocol, source, destination)))
 }
 
 /// The name in the command, if there is one.

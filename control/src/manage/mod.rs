@@ -9,10 +9,13 @@ mod arguments;
 pub mod ask;
 pub mod client;
 mod command;
+mod debug;
 mod duration;
+mod explain;
 pub mod http;
 mod latency;
 mod metrics;
+mod notices;
 mod output;
 mod ping;
 mod show;
@@ -28,4 +31,5 @@ pub use appliance::{
     WorkerHandle,
 };
 pub use command::{ExitStatus, Format, TERMINAL, execute};
+pub use notices::log_notices;
 pub use output::{Output, Sink};

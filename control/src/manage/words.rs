@@ -24,6 +24,14 @@ pub enum Verb {
     ClearTranslations,
     /// `clear ip nat statistics`
     ClearStatistics,
+    /// `debug ip nat`
+    Debug,
+    /// `undebug all`
+    DebugOff,
+    /// `explain esp`
+    ExplainEsp,
+    /// `explain {tcp|udp|icmp}`
+    ExplainFlow,
     /// `reload`
     Reload,
     /// `show running-config`
@@ -98,6 +106,10 @@ pub enum Token {
     Address,
     /// A number from 0 to 65535.
     Port,
+    /// An IPv4 address, or one with a port: `A.B.C.D:PORT`.
+    Endpoint,
+    /// An SPI in hexadecimal.
+    Spi,
     /// Any word.
     Name,
 }
@@ -125,12 +137,20 @@ pub enum Role {
     Named,
     /// How many.
     Number,
+    /// Packets also as they came.
+    Detailed,
+    /// Decisions about ESP and IKE.
+    Ipsec,
+    /// Where a packet or a ping comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+    /// The host outside.
+    Peer,
+    /// An SPI.
+    Spi,
     /// A VRF.
     Vrf,
-    /// The address that a ping goes to.
-    Destination,
-    /// The address that a ping comes from.
-    Source,
     /// The inside global address or port.
     InsideGlobal,
     /// The inside local address or port.
@@ -165,6 +185,10 @@ pub enum Value {
     Address(Ipv4Addr),
     /// A port or ICMP identifier.
     Port(u16),
+    /// An address, and a port where there was one.
+    Endpoint(Ipv4Addr, Option<u16>),
+    /// An SPI.
+    Spi(u32),
     /// A name.
     Name(String),
 }
@@ -323,6 +347,22 @@ pub static COMMANDS: &[Node] = &[
         )],
     ),
     word(
+        "debug",
+        "Tell of decisions as they are made",
+        None,
+        &[word(
+            "ip",
+            "IP",
+            None,
+            &[word(
+                "nat",
+                "Translated packets",
+                Some(Verb::Debug),
+                DEBUG_NAT,
+            )],
+        )],
+    ),
+    word(
         "disable",
         "Back to the view before enable",
         Some(Verb::Disable),
@@ -349,6 +389,54 @@ pub static COMMANDS: &[Node] = &[
         )],
     ),
     word("quit", "Leave", Some(Verb::Exit), &[]),
+    word(
+        "explain",
+        "What would become of a packet now, and why",
+        None,
+        &[
+            word(
+                "esp",
+                "An ESP packet",
+                None,
+                &[value(
+                    Token::Address,
+                    "The peer outside",
+                    Role::Peer,
+                    None,
+                    &[value(
+                        Token::Spi,
+                        "Its SPI, in hexadecimal",
+                        Role::Spi,
+                        Some(Verb::ExplainEsp),
+                        &[],
+                    )],
+                )],
+            ),
+            with_role(
+                word("icmp", "An echo request", None, EXPLAIN_FLOW),
+                Role::Protocol(1),
+            ),
+            with_role(
+                word("tcp", "A TCP segment", None, EXPLAIN_FLOW),
+                Role::Protocol(6),
+            ),
+            with_role(
+                word("udp", "A UDP datagram", None, EXPLAIN_FLOW),
+                Role::Protocol(17),
+            ),
+        ],
+    ),
+    word(
+        "no",
+        "Turn something off",
+        None,
+        &[word(
+            "debug",
+            "Debugging",
+            None,
+            &[word("all", "All of it", Some(Verb::DebugOff), &[])],
+        )],
+    ),
     word(
         "reload",
         "Read the configuration file again and swap it in",
@@ -483,6 +571,12 @@ pub static COMMANDS: &[Node] = &[
         ],
     ),
     word(
+        "undebug",
+        "Turn debugging off",
+        None,
+        &[word("all", "All of it", Some(Verb::DebugOff), &[])],
+    ),
+    word(
         "write",
         "Keep the running configuration",
         Some(Verb::Write),
@@ -494,6 +588,52 @@ pub static COMMANDS: &[Node] = &[
         )],
     ),
 ];
+
+const DEBUG_NAT: &[Node] = &[
+    with_role(
+        word(
+            "detailed",
+            "Packets also as they came",
+            Some(Verb::Debug),
+            DEBUG_LIST,
+        ),
+        Role::Detailed,
+    ),
+    with_role(
+        word(
+            "ipsec",
+            "Decisions about ESP and IKE",
+            Some(Verb::Debug),
+            DEBUG_LIST,
+        ),
+        Role::Ipsec,
+    ),
+    DEBUG_ONLY,
+];
+
+const DEBUG_LIST: &[Node] = &[DEBUG_ONLY];
+
+const DEBUG_ONLY: Node = value(
+    Token::Name,
+    "Only what this access list permits",
+    Role::Named,
+    Some(Verb::Debug),
+    &[],
+);
+
+const EXPLAIN_FLOW: &[Node] = &[value(
+    Token::Endpoint,
+    "Source: A.B.C.D or A.B.C.D:PORT",
+    Role::Source,
+    None,
+    &[value(
+        Token::Endpoint,
+        "Destination: A.B.C.D or A.B.C.D:PORT",
+        Role::Destination,
+        Some(Verb::ExplainFlow),
+        &[],
+    )],
+)];
 
 const SHOW_ACCESS_LISTS: Node = word(
     "access-lists",
@@ -603,7 +743,10 @@ const CLEAR_NAT: &[Node] = &[
         None,
         &[
             word("*", "All dynamic entries", CLEAR, &[]),
-            with_role(word("esp", "ESP entries", CLEAR, SIDES), Role::Protocol(50)),
+            with_role(
+                word("esp", "ESP entries", CLEAR, ESP_SIDES),
+                Role::Protocol(50),
+            ),
             word("forced", "All dynamic entries, in use or not", CLEAR, &[]),
             word("inside", "Inside addresses and ports", None, INSIDE),
             word("outside", "Outside addresses and ports", None, OUTSIDE),
@@ -617,6 +760,83 @@ const SIDES: &[Node] = &[
     word("inside", "Inside addresses and ports", None, INSIDE),
     word("outside", "Outside addresses and ports", None, OUTSIDE),
 ];
+
+/// As for TCP and UDP, with SPIs where these have ports; 0 or nothing means any.
+const ESP_SIDES: &[Node] = &[
+    word("inside", "Inside addresses and SPIs", None, ESP_INSIDE),
+    word("outside", "Outside addresses and SPIs", None, ESP_OUTSIDE),
+];
+
+const ESP_INSIDE: &[Node] = &[value(
+    Token::Address,
+    "Inside global address",
+    Role::InsideGlobal,
+    None,
+    &[
+        ESP_INSIDE_LOCAL,
+        value(
+            Token::Spi,
+            "0: an inside global address has no SPI",
+            Role::InsideGlobal,
+            None,
+            &[ESP_INSIDE_LOCAL],
+        ),
+    ],
+)];
+
+const ESP_INSIDE_LOCAL: Node = value(
+    Token::Address,
+    "Inside local address",
+    Role::InsideLocal,
+    CLEAR,
+    &[
+        word("outside", "Outside addresses and SPIs", None, ESP_OUTSIDE),
+        ESP_OUTSIDE_LOCAL,
+        value(
+            Token::Spi,
+            "SPI of packets going out",
+            Role::InsideLocal,
+            CLEAR,
+            &[
+                word("outside", "Outside addresses and SPIs", None, ESP_OUTSIDE),
+                ESP_OUTSIDE_LOCAL,
+            ],
+        ),
+    ],
+);
+
+const ESP_OUTSIDE: &[Node] = &[ESP_OUTSIDE_LOCAL];
+
+const ESP_OUTSIDE_LOCAL: Node = value(
+    Token::Address,
+    "Outside local address",
+    Role::OutsideLocal,
+    None,
+    &[
+        ESP_OUTSIDE_GLOBAL,
+        value(
+            Token::Spi,
+            "0: an outside local address has no SPI",
+            Role::OutsideLocal,
+            None,
+            &[ESP_OUTSIDE_GLOBAL],
+        ),
+    ],
+);
+
+const ESP_OUTSIDE_GLOBAL: Node = value(
+    Token::Address,
+    "Outside global address",
+    Role::OutsideGlobal,
+    CLEAR,
+    &[value(
+        Token::Spi,
+        "SPI of packets coming in",
+        Role::OutsideGlobal,
+        CLEAR,
+        &[],
+    )],
+);
 
 const INSIDE: &[Node] = &[value(
     Token::Address,
@@ -801,6 +1021,21 @@ fn read(token: Token, word: &str) -> Option<Value> {
             word.parse().ok().map(Value::Port)
         }
         Token::Port => None,
+        Token::Endpoint => match word.split_once(':') {
+            None => Some(Value::Endpoint(word.parse().ok()?, None)),
+            Some((address, port)) => {
+                let Value::Port(port) = read(Token::Port, port)? else {
+                    return None;
+                };
+                Some(Value::Endpoint(address.parse().ok()?, Some(port)))
+            }
+        },
+        Token::Spi => {
+            let digits = word.strip_prefix("0x").unwrap_or(word);
+            let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+            let spi = u32::from_str_radix(digits, 16).ok();
+            spi.filter(|_| is_hex).map(Value::Spi)
+        }
         Token::Name => Some(Value::Name(word.to_owned())),
     }
 }

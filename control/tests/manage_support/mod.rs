@@ -191,6 +191,7 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 reply.give(1).unwrap();
                 reply.finish();
             }
+            Request::Explain(_, reply) => reply.finish(),
             Request::Histograms(mut full, reply) => {
                 full.burst_ns.record_n(1000, 99).unwrap();
                 full.burst_ns.record(50_000).unwrap();

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Gateway;
-use super::forward::rewrite_addresses;
+use super::forward::{Hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
 use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Nat, OneToOnePool, PortSpace, Rule, Target};
@@ -26,7 +26,26 @@ const RESERVED_RETRIES: u32 = 64;
 pub(super) struct Wanted<'a> {
     pub(super) ip: &'a Ipv4,
     pub(super) key: Key,
-    pub(super) hairpin: bool,
+    /// Where it goes; `None` where it comes in again.
+    pub(super) hop: Option<Hop>,
+}
+
+/// A search for a port without any entry, and how often one had been freed before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Search {
+    address: Ipv4Addr,
+    space: PortSpace,
+    /// The lowest port of the range.
+    low: u16,
+    freed: u32,
+}
+
+/// What a search for a port without any entry lacked.
+enum NoPort {
+    /// Any that is free.
+    Free,
+    /// One that is nobody else's.
+    Fitting,
 }
 
 /// An outside address and port for a new entry.
@@ -39,13 +58,13 @@ struct Place {
 
 impl<P: Packet> Gateway<P> {
     /// Makes the entry that the policy wants and returns what it does to the packet; `Ok(None)`
-    /// where no rule wants one.
+    /// where no rule wants one. A refusal comes with the number of the rule.
     pub(super) fn create(
         &mut self,
         now: Millis,
         snapshot: &Snapshot,
         wanted: Wanted,
-    ) -> Result<Option<Rewrite>, DropReason> {
+    ) -> Result<Option<Rewrite>, (DropReason, u16)> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
         let Some(rule) = nat
@@ -57,14 +76,15 @@ impl<P: Packet> Gateway<P> {
         };
         let limit = u64::from(nat.max_entries);
         if limit != 0 && self.occupancy.active() >= limit {
-            return Err(DropReason::MaxEntries);
+            return Err((DropReason::MaxEntries, rule.id));
         }
         let change = match &rule.target {
             Target::Overload(addresses) => {
-                self.create_extended(now, snapshot, wanted, rule, addresses)?
+                self.create_extended(now, snapshot, wanted, rule, addresses)
             }
-            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool)?,
+            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool),
         };
+        let change = change.map_err(|reason| (reason, rule.id))?;
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         Ok(Some(change))
@@ -78,7 +98,7 @@ impl<P: Packet> Gateway<P> {
         rule: &Rule,
         addresses: &Arc<[Arc<GlobalAddress>]>,
     ) -> Result<Rewrite, DropReason> {
-        let Wanted { ip, key, hairpin } = wanted;
+        let Wanted { ip, key, hop } = wanted;
         if let Some(reason) = untranslatable(ip) {
             return Err(reason);
         }
@@ -105,7 +125,9 @@ impl<P: Packet> Gateway<P> {
         let mut session = Session {
             port_timer: port_timer(&snapshot.nat.timers, ip.protocol, key),
             flags: if place.mark { flag::PORT_MARK } else { 0 }
-                | if hairpin { flag::HAIRPIN } else { 0 },
+                | if hop.is_none() { flag::HAIRPIN } else { 0 },
+            hop: [hop.map_or(HOP_UNKNOWN, Hop::as_session_has_it), HOP_UNKNOWN],
+            generation: snapshot.generation,
             addresses: Delta::of_u32(key.src, to.src) + Delta::of_u32(key.dst, to.dst),
             ports: Delta::of_u16(key.sport, to.sport),
             ..blank(now, rule, ip.protocol, key, reverse(to))
@@ -155,6 +177,7 @@ impl<P: Packet> Gateway<P> {
             pool.release(self.options.me, index);
             return Err(DropReason::SessionTableFull);
         }
+        self.address_entries += 1;
         self.stats.count(Counter::CreatedSimple);
         Ok(rewrite_addresses(ip, global, ip.dst))
     }
@@ -198,18 +221,7 @@ impl<P: Packet> Gateway<P> {
     ) -> Option<Place> {
         let me = self.options.me;
         let below_share = global.is_below_share(me, self.options.workers);
-        let peer = Ipv4Addr::from_bits(key.dst);
-        let fits = |gateway: &Self, port: u16| {
-            !nat.is_reserved(global.address, protocol, port)
-                && (protocol != PROTO_UDP
-                    || !gateway
-                        .esp
-                        .holds_port(global.address, peer, key.dport, port))
-                && gateway
-                    .table
-                    .look_up(Direction::In, protocol, answer(global, protocol, key, port))
-                    .is_none()
-        };
+        let fits = |gateway: &Self, port| gateway.fits(nat, protocol, key, global, port);
         let taken = |port: u16| Place {
             address: global.address.to_bits(),
             port,
@@ -228,16 +240,29 @@ impl<P: Packet> Gateway<P> {
         let unused = |gateway: &mut Self, may_claim: bool| {
             for _ in 0..RESERVED_RETRIES {
                 let start = any(gateway);
-                let port = global.free_port(me, may_claim, space, (low, high), start)?;
+                let port = global
+                    .free_port(me, may_claim, space, (low, high), start)
+                    .ok_or(NoPort::Free)?;
                 if fits(gateway, port) {
-                    return Some(port);
+                    return Ok(port);
                 }
                 global.abandon(me, port);
             }
-            None
+            Err(NoPort::Fitting)
         };
-        if let Some(port) = unused(self, below_share) {
-            return Some(taken(port));
+        // As long as nothing is given back, a search that found nothing finds nothing again.
+        let search = Search {
+            address: global.address,
+            space,
+            low,
+            freed: global.freed(),
+        };
+        if !below_share || self.in_vain != Some(search) {
+            match unused(self, below_share) {
+                Ok(port) => return Some(taken(port)),
+                Err(NoPort::Free) if below_share => self.in_vain = Some(search),
+                Err(_) => {}
+            }
         }
         for _ in 0..SHARED_PORT_TRIES {
             let port = any(self);
@@ -246,15 +271,51 @@ impl<P: Packet> Gateway<P> {
             }
         }
         // Rather what is another worker's share than nothing.
-        (!below_share)
-            .then(|| unused(self, true))
-            .flatten()
-            .map(taken)
+        if below_share {
+            return None;
+        }
+        unused(self, true).ok().map(taken)
+    }
+
+    /// Asks the memory for what [`Gateway::create`] will read of the table if the first rule applies
+    /// and the packet keeps its port. A wrong guess costs nothing but the asking.
+    #[inline]
+    pub(super) fn expect(&self, nat: &Nat, protocol: u8, key: Key) {
+        let Some(Target::Overload(addresses)) = nat.rules.first().map(|rule| &rule.target) else {
+            return;
+        };
+        if let Some(global) = addresses.get(pairing(key.src, addresses.len())) {
+            let answer = answer(global, protocol, key, key.sport);
+            let hash = self.table.hash(Direction::In, protocol, answer);
+            self.table.prefetch_index(hash);
+        }
+    }
+
+    /// Whether neither a static nor another flow with this destination has a port.
+    pub(super) fn fits(
+        &self,
+        nat: &Nat,
+        protocol: u8,
+        key: Key,
+        global: &GlobalAddress,
+        port: u16,
+    ) -> bool {
+        let peer = Ipv4Addr::from_bits(key.dst);
+        let is_ike = protocol == PROTO_UDP
+            && !self.esp.is_empty()
+            && self.esp.holds_port(global.address, peer, key.dport, port);
+        !nat.is_reserved(global.address, protocol, port)
+            && !is_ike
+            && self
+                .table
+                .look_up(Direction::In, protocol, answer(global, protocol, key, port))
+                .is_none()
     }
 
     /// Removes an entry and gives back what it held.
     pub(super) fn remove_entry(&mut self, snapshot: &Snapshot, at: u32) {
         let session = self.table.remove(at);
+        self.address_entries -= u32::from(session.is_address_entry());
         self.give_back(&snapshot.nat, &session);
         self.occupancy.removed();
         self.stats.sessions.sub(1);
@@ -263,7 +324,7 @@ impl<P: Packet> Gateway<P> {
     fn give_back(&self, nat: &Nat, session: &Session) {
         let me = self.options.me;
         let global = session.inside_global();
-        match nat.globals.get(&global.address) {
+        match nat.global(global.address) {
             Some(Global::Overload(address)) => {
                 if let Some(space) = session.port_space() {
                     address.release(me, space, global.port, session.flags & flag::PORT_MARK != 0);
@@ -388,7 +449,7 @@ pub(super) fn has_address(nat: &Nat, rule: &Rule, session: &Session) -> bool {
         }
         Target::OneToOne(pool) => {
             session.is_address_entry()
-                && matches!(nat.globals.get(&address), Some(Global::OneToOne(of, _)) if Arc::ptr_eq(of, pool))
+                && matches!(nat.global(address), Some(Global::OneToOne(of, _)) if Arc::ptr_eq(of, pool))
         }
     }
 }

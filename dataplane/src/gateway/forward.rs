@@ -6,10 +6,10 @@ use super::waiting::Outcome;
 use super::{Gateway, Item, Meta, Output, Pass};
 use crate::fib::{Neighbour, NextHop};
 use crate::packet::Packet;
-use crate::session::{Direction, HOP_UNKNOWN, Session, flag};
-use crate::snapshot::{Interface, PortId, Side, Snapshot};
+use crate::session::{Direction, HOP_UNKNOWN, flag};
+use crate::snapshot::{PortId, Side, Snapshot};
 use crate::stats::{Counter, DropReason};
-use crate::time::Millis;
+use crate::time::{Millis, Tick};
 use crate::wire::icmp_build::{ErrorKind, unreachable};
 use crate::wire::{self, Endpoints, Ipv4, L4, Parsed, Rewrite, rewrite, split};
 
@@ -19,7 +19,15 @@ pub(super) struct Hop {
     pub(super) to: NextHop,
     pub(super) neighbour: Option<Neighbour>,
     /// Its place in the forwarding table, where it has one.
-    place: Option<u32>,
+    pub(super) place: Option<u32>,
+}
+
+impl Hop {
+    /// As [`Session::hop`](crate::session::Session::hop) has it.
+    pub(super) fn as_session_has_it(self) -> u16 {
+        let place = self.place.and_then(|place| u16::try_from(place).ok());
+        place.unwrap_or(HOP_UNKNOWN)
+    }
 }
 
 /// Where the packets of an entry go in the present snapshot.
@@ -52,6 +60,7 @@ impl<P: Packet> Gateway<P> {
         self.stats.count(Counter::Hits);
         self.touch(pass.now, pass.snapshot, ip, direction, at);
         let change = self.table.session(at).rewrite(direction);
+        self.told_translated(pass.now, direction, ip, item.meta, &change, true);
         if direction == Direction::Out && flags & flag::HAIRPIN != 0 {
             self.hairpin(pass, item, ip, change);
             return;
@@ -65,7 +74,7 @@ impl<P: Packet> Gateway<P> {
 
     /// Notes that an entry was used, and follows its TCP connection.
     #[inline]
-    pub(super) fn touch(
+    fn touch(
         &mut self,
         now: Millis,
         snapshot: &Snapshot,
@@ -73,11 +82,29 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         at: u32,
     ) {
-        let tick = now.tick();
+        match ip.l4 {
+            L4::Tcp { flags, .. } => self.follow_tcp(snapshot, now.tick(), direction, flags, at),
+            _ => {
+                let session = self.table.session_mut(at);
+                if session.is_prolonged_by_packets() {
+                    session.use_at(now.tick());
+                }
+            }
+        }
+    }
+
+    /// Notes that a TCP connection's entry was used by a packet with these flags.
+    #[inline(never)]
+    pub(super) fn follow_tcp(
+        &mut self,
+        snapshot: &Snapshot,
+        tick: Tick,
+        direction: Direction,
+        flags: u8,
+        at: u32,
+    ) {
         let session = self.table.session_mut(at);
-        if let L4::Tcp { flags, .. } = ip.l4
-            && session.follow_tcp(direction, flags)
-        {
+        if session.follow_tcp(direction, flags) {
             session.used = tick;
             self.table.rearm(at, tick, &snapshot.nat.timers);
         } else if session.is_prolonged_by_packets() {
@@ -109,11 +136,7 @@ impl<P: Packet> Gateway<P> {
         if direction == Direction::Out && !leaves_outside(snapshot, hop.to.port) {
             return Way::Inside;
         }
-        if let Some(place) = hop.place.and_then(|place| u16::try_from(place).ok())
-            && place != HOP_UNKNOWN
-        {
-            session.hop[direction as usize] = place;
-        }
+        session.hop[direction as usize] = hop.as_session_has_it();
         Way::To(hop)
     }
 
@@ -309,30 +332,9 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-/// Port, neighbour and interface by which a packet of an entry leaves as a whole; `None` where that
-/// is not known yet in this snapshot, or where the packet can't leave so.
-#[inline]
-pub(super) fn leaves<'a>(
-    snapshot: &'a Snapshot,
-    session: &Session,
-    direction: Direction,
-    ip: &Ipv4,
-) -> Option<(PortId, [u8; 6], &'a Interface)> {
-    let place = session.hop[direction as usize];
-    if session.generation != snapshot.generation || place == HOP_UNKNOWN {
-        return None;
-    }
-    let (to, Neighbour::Reachable(mac)) = snapshot.fib.neighbour_at(u32::from(place))? else {
-        return None;
-    };
-    let egress = snapshot.interface(to.port).filter(|i| i.up)?;
-    (ip.ttl > 1 && ip.total_len <= egress.mtu).then_some((to.port, mac, egress))
-}
-
 /// The next hop to an address; `None` where there is no route.
 pub(super) fn next_hop(snapshot: &Snapshot, destination: u32) -> Option<Hop> {
-    let to = snapshot.fib.lookup(Ipv4Addr::from_bits(destination))?;
-    let known = snapshot.fib.neighbour(to);
+    let (to, known) = snapshot.fib.hop(Ipv4Addr::from_bits(destination))?;
     Some(Hop {
         to,
         neighbour: known.map(|(_, n)| n),

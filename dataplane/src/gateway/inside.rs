@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::create::Wanted;
-use super::forward::{leaves_outside, next_hop, rewrite_addresses};
+use super::forward::{Hop, leaves_outside, next_hop, rewrite_addresses};
 use super::{Gateway, Item, Output, Pass};
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
@@ -29,33 +29,39 @@ impl<P: Packet> Gateway<P> {
             Destination::Hairpin => true,
             Destination::Elsewhere => false,
         };
-        if !hairpin {
+        let hop = if hairpin {
+            None
+        } else {
             match next_hop(pass.snapshot, ip.dst) {
                 None => return self.no_route(pass, item, ip),
                 Some(hop) if !leaves_outside(pass.snapshot, hop.to.port) => {
                     return self.route(pass, item, ip);
                 }
-                Some(_) => {}
+                hop => hop,
             }
-        }
+        };
         if let Some(fixed) = static_from_inside(pass.snapshot, ip, key) {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
             let change = rewrite_from_inside(fixed, ip, key);
-            return self.leave(pass, item, ip, change, hairpin);
+            self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
+            return self.leave(pass, item, ip, change, hop);
         }
-        let address_key = Session::address_key(Direction::Out, ip.src);
-        if let Some(at) = self.table.look_up(Direction::Out, 0, address_key) {
+        if let Some(at) = self.address_entry(Direction::Out, ip.src) {
             self.stats.count(Counter::Hits);
             self.table.session_mut(at).used = pass.now.tick();
             let global = self.table.session(at).inside_global().address.to_bits();
             let change = rewrite_addresses(ip, global, ip.dst);
-            return self.leave(pass, item, ip, change, hairpin);
+            self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
+            return self.leave(pass, item, ip, change, hop);
         }
         self.stats.count(Counter::Misses);
-        let wanted = Wanted { ip, key, hairpin };
+        let wanted = Wanted { ip, key, hop };
         match self.create(pass.now, pass.snapshot, wanted) {
-            Ok(Some(change)) => self.leave(pass, item, ip, change, hairpin),
+            Ok(Some(change)) => {
+                self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, false);
+                self.leave(pass, item, ip, change, hop);
+            }
             // Answers to an untranslated host would not come back through here.
             Ok(None) if hairpin => self.refused(DropReason::NoTranslation, item.meta),
             // Untranslated, it would look like somebody whom we translate.
@@ -69,30 +75,39 @@ impl<P: Packet> Gateway<P> {
                 self.refused(DropReason::IpSource, item.meta);
             }
             Ok(None) => self.route(pass, item, ip),
-            Err(reason) => self.refused(reason, item.meta),
+            Err((reason, rule)) => {
+                self.told_refused(pass.now, ip, item.meta, reason, Some(rule));
+                self.refused(reason, item.meta);
+            }
         }
     }
 
-    /// Sends a translated packet on its way outside, or in again.
+    /// The entry of a host with an address of its own.
+    pub(super) fn address_entry(&self, direction: Direction, address: u32) -> Option<u32> {
+        if self.address_entries == 0 {
+            return None;
+        }
+        let key = Session::address_key(direction, address);
+        self.table.look_up(direction, 0, key)
+    }
+
+    /// Sends a translated packet on its way outside, or in again where there is no next hop.
     fn leave(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         change: Rewrite,
-        hairpin: bool,
+        hop: Option<Hop>,
     ) {
-        if hairpin {
-            self.hairpin(pass, item, ip, change);
-        } else if let Some(hop) = next_hop(pass.snapshot, ip.dst) {
-            self.forward(pass, item, ip, hop, Some(change));
-        } else {
-            self.no_route(pass, item, ip);
+        match hop {
+            Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
+            None => self.hairpin(pass, item, ip, change),
         }
     }
 
     /// Whether a packet from inside goes to an address of ours, and to whom there.
-    fn destination(&self, snapshot: &Snapshot, ip: &Ipv4, key: Key) -> Destination {
+    pub(super) fn destination(&self, snapshot: &Snapshot, ip: &Ipv4, key: Key) -> Destination {
         let address = Ipv4Addr::from_bits(ip.dst);
         let local = snapshot.local(address).is_some();
         let port = port_space(ip.protocol).map(|_| key.dport);
@@ -103,7 +118,7 @@ impl<P: Packet> Gateway<P> {
         {
             return Destination::Hairpin;
         }
-        match snapshot.nat.globals.get(&address) {
+        match snapshot.nat.global(address) {
             // An interface's address belongs to the kernel too: only ports in use are NAT's.
             Some(Global::Overload(global)) if local => {
                 let in_use =
@@ -121,7 +136,7 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-enum Destination {
+pub(super) enum Destination {
     Ours,
     Hairpin,
     Elsewhere,
@@ -156,10 +171,12 @@ pub(super) fn may_begin(ip: &Ipv4) -> bool {
 
 /// Whether it is an ICMP query, not the answer to one.
 pub(super) fn is_request(ip: &Ipv4) -> bool {
+    matches!(ip.l4, L4::IcmpQuery { icmp_type, .. } if is_request_type(icmp_type))
+}
+
+/// Whether messages of an ICMP type are queries that wait for an answer.
+pub(super) fn is_request_type(icmp_type: u8) -> bool {
     use icmp_type::{ECHO, INFORMATION, MASK, TIMESTAMP};
-    let L4::IcmpQuery { icmp_type, .. } = ip.l4 else {
-        return false;
-    };
     matches!(icmp_type, ECHO | TIMESTAMP | INFORMATION | MASK)
 }
 

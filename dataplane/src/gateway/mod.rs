@@ -4,29 +4,32 @@
 //! first one is decided, so that the misses of a burst overlap. The others are taken in their turn.
 
 mod create;
+mod exits;
+mod explain;
 mod forward;
 mod fragments;
 mod icmp;
 mod inside;
 mod ipsec;
 mod ipsec_policy;
-mod limit;
+mod ipsec_trace;
+pub(crate) mod limit;
 mod outside;
 mod quick;
 mod requests;
 mod steer;
+mod told;
 mod waiting;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use crate::command::Occupancy;
 use crate::esp::Engine;
 use crate::fib::NextHop;
 use crate::fragment::{Fragments, Limits};
-use crate::packet::{BURST, Packet, PacketPool};
+use crate::journal::Writer;
+use crate::packet::{Burst, Packet, PacketPool};
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
@@ -34,8 +37,8 @@ use crate::table::Table;
 use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
+use exits::Exits;
 use limit::Limiter;
-use quick::Glance;
 use requests::Work;
 use waiting::Waiting;
 
@@ -91,6 +94,12 @@ pub struct Pass<'a, O> {
 pub trait Output<P: Packet>: PacketPool<Packet = P> {
     /// A finished frame leaves on a port.
     fn transmit(&mut self, port: PortId, packet: P);
+    /// Finished frames leave on a port, in this order; the burst is empty afterwards.
+    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>) {
+        burst
+            .drain(..)
+            .for_each(|packet| self.transmit(port, packet));
+    }
     /// A frame goes to the kernel twin of the port it arrived on.
     fn punt(&mut self, port: PortId, packet: P);
     /// Another worker decides about this packet.
@@ -131,10 +140,17 @@ const MAX_HANDOFFS: u8 = 5;
 pub struct Gateway<P> {
     options: Options,
     table: Table,
+    exits: Exits,
+    /// Entries of hosts with an address of their own.
+    address_entries: u32,
+    /// The last search for a free port that found none.
+    in_vain: Option<create::Search>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
     esp: Engine<Item<P>>,
+    /// Entries of `esp` that are counted in `occupancy`.
+    esp_entries: u64,
     /// The snapshot whose timers `esp` has, and the moment that it knows.
     esp_aged: (u32, Millis),
     /// Fragments that wait no longer: they go on after the burst.
@@ -150,6 +166,7 @@ pub struct Gateway<P> {
     occupancy: Arc<Occupancy>,
     random: u64,
     work: Option<Work>,
+    writer: Writer,
 }
 
 /// A parsed IPv4 packet with the key to look for.
@@ -186,8 +203,12 @@ impl<P: Packet> Gateway<P> {
         Gateway {
             options,
             table: Table::new(options.sessions, options.seed),
+            exits: Exits::new(),
+            address_entries: 0,
+            in_vain: None,
             fragments: Fragments::new(limits),
-            esp: Engine::new(ipsec_policy::limits(&options), options.seed),
+            esp: ipsec_trace::engine(&options, &stats),
+            esp_entries: 0,
             esp_aged: (u32::MAX, Millis(0)),
             released: Vec::with_capacity(limits.held as usize),
             waiting: Waiting::new(),
@@ -199,6 +220,7 @@ impl<P: Packet> Gateway<P> {
             occupancy,
             random: (options.seed ^ (u64::from(options.me.0) << 56)) | 1,
             work: None,
+            writer: Writer::new(),
         }
     }
 
@@ -208,41 +230,24 @@ impl<P: Packet> Gateway<P> {
         &self.stats
     }
 
+    /// Entries of ESP and IKE that this worker has, besides those of its table.
+    #[must_use]
+    pub fn ipsec_entries(&self) -> usize {
+        self.esp.entries()
+    }
+
     /// This worker's table.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Decides about a burst.
-    pub fn process(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        items: ArrayVec<Item<P>, BURST>,
-    ) {
-        // Before this burst's packets, so that none of them overtakes one that waited.
-        self.release_waiting(pass);
-        let mut glances = [Glance::NONE; BURST];
-        for (item, glance) in items.iter().zip(&mut glances) {
-            if self.glance(pass.snapshot, item, glance).is_some() {
-                self.table.prefetch_index(glance.hash);
-            }
+    /// Forgets what it knows of an older snapshot.
+    #[inline]
+    fn follow(&mut self, snapshot: &Snapshot) {
+        if self.exits.follow(snapshot) {
+            self.in_vain = None;
         }
-        for glance in glances.iter_mut().take(items.len()) {
-            if glance.is_ordinary {
-                glance.guess = self.table.prefetch_entry(glance.hash);
-            }
-        }
-        let mut hits = 0;
-        for (item, glance) in items.into_iter().zip(&glances) {
-            if glance.is_ordinary {
-                hits += u64::from(self.decide_quickly(pass, item, glance));
-            } else {
-                self.process_one(pass, item);
-            }
-        }
-        self.stats.add(Counter::Hits, hits);
-        self.release_fragments(pass);
     }
 
     /// One packet that is not ordinary, a released fragment, or one that comes in again.
@@ -332,14 +337,24 @@ impl<P: Packet> Gateway<P> {
                 }
             }
         };
+        self.keep_if_mine(pass, Prepared { item, ip, lookup })
+    }
+
+    /// Hands a packet to the worker that decides about it, if that is another one.
+    fn keep_if_mine(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        ready: Prepared<P>,
+    ) -> Option<Prepared<P>> {
         if self.options.workers > 1 {
-            let owner = self.owner(pass.snapshot, &item, &ip, lookup);
+            let Prepared { item, ip, lookup } = &ready;
+            let owner = self.owner(pass.snapshot, item, ip, *lookup);
             if owner != self.options.me {
-                self.hand_off(pass, owner, item);
+                self.hand_off(pass, owner, ready.item);
                 return None;
             }
         }
-        Some(Prepared { item, ip, lookup })
+        Some(ready)
     }
 
     fn decide(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
@@ -353,6 +368,12 @@ impl<P: Packet> Gateway<P> {
         {
             return self.hit(pass, item, &ip, direction, at);
         }
+        self.decide_anew(pass, Prepared { item, ip, lookup });
+    }
+
+    /// Decides about a packet that has no entry.
+    fn decide_anew(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
+        let Prepared { item, ip, lookup } = ready;
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);
         }
@@ -371,6 +392,7 @@ impl<P: Packet> Gateway<P> {
     /// Removes what is over, sends what no longer waits: a bounded step. Returns whether there
     /// was anything to do.
     pub fn age(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
+        self.follow(pass.snapshot);
         let released = self.release_waiting(pass);
         let fragments = self.expire_fragments(pass.now);
         let held = self.age_ipsec(pass);
@@ -381,6 +403,8 @@ impl<P: Packet> Gateway<P> {
             .table
             .next_expired(pass.now.tick(), timers, &mut budget)
         {
+            let session = *self.table.session(at);
+            self.told_expiring(pass.now, &session);
             self.remove_entry(pass.snapshot, at);
             self.stats.count(Counter::Expired);
             expired = true;

@@ -6,7 +6,7 @@ use super::forward::{next_hop, rewrite_addresses};
 use super::{Gateway, Item, Output, Pass};
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session, port_space};
+use crate::session::{Direction, Key, port_space};
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, Rewrite};
 
@@ -30,16 +30,18 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
             let change = rewrite_from_outside(fixed, ip, key);
+            self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
             return self.enter(pass, item, ip, change);
         }
-        let global = pass.snapshot.nat.globals.get(&address);
+        let global = pass.snapshot.nat.global(address);
         if let Some(Global::OneToOne(..)) = global {
-            let key = Session::address_key(Direction::In, ip.dst);
-            if let Some(at) = self.table.look_up(Direction::In, 0, key) {
+            if let Some(at) = self.address_entry(Direction::In, ip.dst) {
                 self.stats.count(Counter::Hits);
                 self.table.session_mut(at).used = pass.now.tick();
                 let inside = self.table.session(at).inside_local().address.to_bits();
-                return self.enter(pass, item, ip, rewrite_addresses(ip, ip.src, inside));
+                let change = rewrite_addresses(ip, ip.src, inside);
+                self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
+                return self.enter(pass, item, ip, change);
             }
         }
         if item.meta.hairpin {

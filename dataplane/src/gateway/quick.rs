@@ -1,200 +1,374 @@
 //! The path of an ordinary packet whose entry is there, with nothing on it but that.
 //!
-//! A burst is looked at in place: no packet moves before it leaves. Whatever is not ordinary goes the
-//! full way ([`Gateway::process_one`]), which judges alone what becomes of it: here nothing is refused,
-//! and nothing changes before it is sure that the packet can leave.
+//! A burst is looked at in place and leaves as a whole, where it can. Whatever is not ordinary goes
+//! the full way ([`Gateway::process_one`]), which judges alone what becomes of it: here nothing is
+//! refused, and nothing changes before it is sure that the packet can leave.
 
-use super::forward::leaves;
-use super::ipsec::is_ipsec;
-use super::{Gateway, Item, Lookup, MULTICAST, Output, Pass, inside, key_of};
-use crate::packet::Packet;
-use crate::session::{Direction, Key, flag};
-use crate::snapshot::{Side, Snapshot};
-use crate::wire::{self, Ethernet, Ipv4, L4, PROTO_TCP, PROTO_UDP, Parsed, rewrite};
+use arrayvec::ArrayVec;
 
-/// What is to be known of an ordinary packet. Flat, and filled in place: a structure that is built
-/// narrow field by narrow field and then copied in wide steps makes the CPU wait for its own stores.
+use super::ipsec::is_ipsec_port;
+use super::{Gateway, Item, Lookup, MULTICAST, Meta, Output, Pass, Prepared, inside};
+use crate::journal::Topic;
+use crate::packet::{BURST, Burst, Packet};
+use crate::session::{Direction, HOP_UNKNOWN, NIL, flag};
+use crate::snapshot::{Interface, PortId, Side, Snapshot};
+use crate::stats::Counter;
+use crate::time::Tick;
+use crate::wire::head::{Head, mac_word};
+use crate::wire::ipv4::{is_martian_destination, is_martian_source};
+use crate::wire::{PROTO_ICMP, PROTO_TCP, PROTO_UDP};
+
+/// [`Head::protocol`] of a packet that is not ordinary: that of no ordinary one.
+const NOT_ORDINARY: u8 = 0;
+
+/// What is to be known of an ordinary packet.
 #[derive(Clone, Copy)]
-pub(super) struct Glance {
-    pub(super) hash: u64,
+struct Glance {
+    head: Head,
+    hash: u64,
     /// The index's first guess at its entry.
-    pub(super) guess: Option<u32>,
-    key: Key,
-    total_len: u16,
-    ttl: u8,
-    protocol: u8,
-    header_len: u8,
-    tcp_flags: u8,
-    direction: Direction,
-    pub(super) is_ordinary: bool,
+    guess: u32,
 }
 
 impl Glance {
-    /// Of a packet that nobody has looked at, or that is not ordinary.
-    pub(super) const NONE: Glance = Glance {
-        hash: 0,
-        guess: None,
-        key: Key {
-            src: 0,
-            dst: 0,
-            sport: 0,
-            dport: 0,
+    const NONE: Glance = Glance {
+        head: Head {
+            addresses: 0,
+            ports: 0,
+            total_len: 0,
+            protocol: NOT_ORDINARY,
+            detail: 0,
         },
-        total_len: 0,
-        ttl: 0,
-        protocol: 0,
-        header_len: 0,
-        tcp_flags: 0,
-        direction: Direction::Out,
-        is_ordinary: false,
+        hash: 0,
+        guess: NIL,
     };
-
-    /// The packet's header as far as it was noted: all that an ordinary packet's way asks for.
-    #[inline(always)]
-    fn ip(&self) -> Ipv4 {
-        let Key {
-            src,
-            dst,
-            sport,
-            dport,
-        } = self.key;
-        Ipv4 {
-            src,
-            dst,
-            total_len: self.total_len,
-            id: 0,
-            fragment: None,
-            protocol: self.protocol,
-            ttl: self.ttl,
-            header_len: self.header_len,
-            dont_fragment: false,
-            l4: match self.protocol {
-                PROTO_TCP => L4::Tcp {
-                    sport,
-                    dport,
-                    flags: self.tcp_flags,
-                },
-                PROTO_UDP => L4::Udp { sport, dport },
-                _ => L4::IcmpQuery {
-                    icmp_type: 0,
-                    code: 0,
-                    id: sport,
-                },
-            },
-        }
-    }
 }
 
-impl<P: Packet> Gateway<P> {
-    /// Reads a packet without touching it. `glance` is [`Glance::NONE`] before, and stays so where
-    /// the packet is not ordinary.
-    #[inline(always)]
-    pub(super) fn glance(
-        &self,
-        snapshot: &Snapshot,
-        item: &Item<P>,
-        glance: &mut Glance,
-    ) -> Option<()> {
-        let interface = snapshot.interface(item.meta.port).filter(|i| i.up)?;
+type Glances = ArrayVec<Glance, BURST>;
+
+/// Why a packet can't be sent on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// It is not ordinary.
+    NotOrdinary,
+    /// It has no entry.
+    NoEntry,
+    /// It has one, but its way is not known, or not so simple.
+    NoWay,
+}
+
+/// What is to be known of the port that packets came from.
+#[derive(Clone, Copy)]
+struct Entrance {
+    mac: u64,
+    direction: Direction,
+}
+
+impl Entrance {
+    /// `None` where no packet is ordinary.
+    fn new(interface: &Interface) -> Option<Entrance> {
         let direction = match interface.side {
             Side::Inside => Direction::Out,
             Side::Outside => Direction::In,
             Side::None => return None,
         };
-        let frame = item.packet.data();
-        let is_ours = Ethernet::new(frame)?.dst() == interface.mac;
-        if !is_ours || item.meta.hairpin {
-            return None;
-        }
-        let verify = !item.packet.ip_checksum_verified();
-        let Ok(Parsed::Ipv4(ip)) = wire::parse(frame, verify) else {
-            return None;
+        interface.up.then_some(Entrance {
+            mac: mac_word(interface.mac),
+            direction,
+        })
+    }
+}
+
+impl<P: Packet> Gateway<P> {
+    /// Decides about packets that have just arrived on `port`.
+    pub fn process_arrived(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        port: PortId,
+        burst: &mut Burst<P>,
+    ) {
+        self.follow(pass.snapshot);
+        // Before this burst's packets, so that none of them overtakes one that waited.
+        self.release_waiting(pass);
+        let meta = Meta::arrived(port);
+        // Who debugs sees every packet: then all of them go the full way.
+        let is_quiet = !self.stats.journal.wants(Topic::Packets);
+        let entrance = pass.snapshot.interface(port).and_then(Entrance::new);
+        let Some(entrance) = entrance.filter(|_| is_quiet) else {
+            burst
+                .drain(..)
+                .for_each(|packet| self.process_one(pass, Item { packet, meta }));
+            return self.release_fragments(pass);
         };
-        let tcp_flags = match ip.l4 {
-            L4::Tcp { flags, .. } => flags,
-            L4::Udp { .. } => 0,
-            L4::IcmpQuery { .. } if direction == Direction::Out || !inside::is_request(&ip) => 0,
-            _ => return None,
+        let mut glances = Glances::new();
+        self.survey(entrance, burst.iter(), &mut glances);
+        let (snapshot, tick) = (pass.snapshot, pass.now.tick());
+        let mut ports = ArrayVec::<PortId, BURST>::new();
+        let mut stopped = Err(Obstacle::NotOrdinary);
+        for (packet, glance) in burst.iter_mut().zip(&glances) {
+            stopped = self.translate(snapshot, tick, entrance.direction, packet, glance);
+            match stopped {
+                Ok(port) => ports.push(port),
+                Err(_) => break,
+            }
+        }
+        self.stats.add(Counter::Hits, ports.len() as u64);
+        if let Some(first) = ports.first().copied()
+            && ports.len() == burst.len()
+            && ports.iter().all(|port| *port == first)
+        {
+            pass.out.transmit_burst(first, burst);
+        } else {
+            self.one_by_one(pass, entrance, meta, burst, &glances, &ports, stopped);
+        }
+        self.release_fragments(pass);
+    }
+
+    /// Sends the first packets of a burst by their `ports` and decides about the others in their
+    /// turn; the first of these has been looked at, and `stopped` says what it met.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(never)]
+    fn one_by_one(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        entrance: Entrance,
+        meta: Meta,
+        burst: &mut Burst<P>,
+        glances: &Glances,
+        ports: &[PortId],
+        stopped: Result<PortId, Obstacle>,
+    ) {
+        let nat = &pass.snapshot.nat;
+        if entrance.direction == Direction::Out {
+            for Glance { head, guess, .. } in glances.iter().skip(ports.len()) {
+                if *guess == NIL && head.protocol != NOT_ORDINARY {
+                    self.expect(nat, head.protocol, head.key());
+                }
+            }
+        }
+        let (snapshot, tick, direction) = (pass.snapshot, pass.now.tick(), entrance.direction);
+        for (at, (mut packet, glance)) in burst.drain(..).zip(glances).enumerate() {
+            if let Some(port) = ports.get(at) {
+                pass.out.transmit(*port, packet);
+                continue;
+            }
+            let outcome = if at == ports.len() {
+                stopped
+            } else {
+                self.translate_later(snapshot, tick, direction, &mut packet, glance)
+            };
+            match outcome {
+                Ok(port) => {
+                    self.stats.count(Counter::Hits);
+                    pass.out.transmit(port, packet);
+                }
+                Err(obstacle) => {
+                    let item = Item { packet, meta };
+                    self.surmount(pass, direction, item, glance, obstacle);
+                }
+            }
+        }
+    }
+
+    /// Decides about packets from anywhere, other workers included.
+    pub fn process(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        items: ArrayVec<Item<P>, BURST>,
+    ) {
+        self.follow(pass.snapshot);
+        self.release_waiting(pass);
+        let (snapshot, tick) = (pass.snapshot, pass.now.tick());
+        let is_quiet = !self.stats.journal.wants(Topic::Packets);
+        let entrance = |item: &Item<P>| {
+            let Meta { port, hairpin, .. } = item.meta;
+            let interface = snapshot.interface(port).filter(|_| !hairpin && is_quiet)?;
+            Entrance::new(interface)
         };
-        if ip.fragment.is_some() || ip.dst >= MULTICAST || ip.src == 0 {
-            return None;
+        let mut glances = Glances::new();
+        for item in &items {
+            match entrance(item) {
+                Some(entrance) => {
+                    self.survey(entrance, std::iter::once(&item.packet), &mut glances);
+                }
+                None => glances.push(Glance::NONE),
+            }
         }
-        let key = key_of(&ip, item.meta);
-        if is_ipsec(direction, ip.protocol, key) {
-            return None; // its entries are the engine's, which follows every message
+        for (mut item, glance) in items.into_iter().zip(&glances) {
+            let Some(Entrance { direction, .. }) = entrance(&item) else {
+                self.process_one(pass, item);
+                continue;
+            };
+            match self.translate_later(snapshot, tick, direction, &mut item.packet, glance) {
+                Ok(port) => {
+                    self.stats.count(Counter::Hits);
+                    pass.out.transmit(port, item.packet);
+                }
+                Err(obstacle) => self.surmount(pass, direction, item, glance, obstacle),
+            }
         }
-        let hash = self.table.hash(direction, ip.protocol, key);
-        if self.options.workers > 1 {
+        self.release_fragments(pass);
+    }
+
+    /// Decides about a packet that [`Gateway::translate`] could not send on.
+    fn surmount(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        direction: Direction,
+        item: Item<P>,
+        glance: &Glance,
+        obstacle: Obstacle,
+    ) {
+        let Glance { head, hash, .. } = *glance;
+        if obstacle == Obstacle::NoEntry
+            && let Some(ip) = head.ipv4(item.packet.data())
+            && is_host(ip.src)
+            && is_host(ip.dst)
+        {
+            let key = head.key();
             let lookup = Lookup::Flow {
                 direction,
                 key,
                 hash,
             };
-            if self.owner(snapshot, item, &ip, lookup) != self.options.me {
-                return None;
+            let ready = Prepared { item, ip, lookup };
+            if let Some(ready) = self.keep_if_mine(pass, ready) {
+                self.decide_anew(pass, ready);
             }
-        }
-        glance.hash = hash;
-        glance.key = key;
-        glance.total_len = ip.total_len;
-        glance.ttl = ip.ttl;
-        glance.protocol = ip.protocol;
-        glance.header_len = ip.header_len;
-        glance.tcp_flags = tcp_flags;
-        glance.direction = direction;
-        glance.is_ordinary = true;
-        Some(())
-    }
-
-    /// Sends a packet whose entry is there and whose way is known, else decides about it in full.
-    /// Whether it was the former: the caller counts the hits of a burst together.
-    #[inline]
-    pub(super) fn decide_quickly(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        item: Item<P>,
-        glance: &Glance,
-    ) -> bool {
-        match self.leave_quickly(pass, item, glance) {
-            None => true,
-            Some(item) => {
-                self.process_one(pass, item);
-                false
-            }
+        } else {
+            self.process_one(pass, item);
         }
     }
 
-    /// Gives the packet back, untouched, if it must go the full way.
+    /// Reads packets without touching them, and asks the memory for their entries.
     #[inline(always)]
-    fn leave_quickly(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        item: Item<P>,
-        glance: &Glance,
-    ) -> Option<Item<P>> {
-        let Glance { key, direction, .. } = *glance;
-        let ip = &glance.ip();
-        let found = self
-            .table
-            .find_guessed(glance.guess, glance.hash, direction, ip.protocol, key);
-        let Some(at) = found else {
-            return Some(item);
-        };
-        let session = self.table.session(at);
-        if session.flags & flag::HAIRPIN != 0 {
-            return Some(item);
+    fn survey<'a>(
+        &self,
+        entrance: Entrance,
+        packets: impl Iterator<Item = &'a P>,
+        glances: &mut Glances,
+    ) where
+        P: 'a,
+    {
+        let begin = glances.len();
+        let mut last = Glance::NONE;
+        for packet in packets {
+            let verify = !packet.ip_checksum_verified();
+            let head = Head::read(packet.data(), entrance.mac, verify);
+            last = match head.filter(|head| is_ordinary(entrance.direction, head)) {
+                None => Glance::NONE,
+                Some(head)
+                    if head.addresses == last.head.addresses
+                        && head.ports == last.head.ports
+                        && head.protocol == last.head.protocol =>
+                {
+                    Glance { head, ..last } // the same flow as before
+                }
+                Some(head) => {
+                    let hash = self.table.hash_words(
+                        entrance.direction,
+                        head.protocol,
+                        head.addresses,
+                        head.ports,
+                    );
+                    self.table.prefetch_index(hash);
+                    let guess = NIL;
+                    Glance { head, hash, guess }
+                }
+            };
+            glances.push(last);
         }
-        let Some((port, mac, egress)) = leaves(pass.snapshot, session, direction, ip) else {
-            return Some(item);
-        };
-        let change = session.rewrite(direction);
-        self.touch(pass.now, pass.snapshot, ip, direction, at);
-        let Item { mut packet, .. } = item;
+        let mut last = (0, NIL);
+        for glance in glances.iter_mut().skip(begin) {
+            if glance.head.protocol == NOT_ORDINARY {
+                continue;
+            }
+            if glance.hash != last.0 {
+                last = (glance.hash, self.table.prefetch_entry(glance.hash));
+            }
+            glance.guess = last.1;
+        }
+    }
+
+    /// Translates a packet whose entry is there and whose way is known, and tells the port that it
+    /// leaves by. Else nothing has changed.
+    #[inline(always)]
+    fn translate(
+        &mut self,
+        snapshot: &Snapshot,
+        tick: Tick,
+        direction: Direction,
+        packet: &mut P,
+        glance: &Glance,
+    ) -> Result<PortId, Obstacle> {
+        let Glance { head, hash, guess } = *glance;
+        if head.protocol == NOT_ORDINARY {
+            return Err(Obstacle::NotOrdinary);
+        }
+        let words = (head.addresses, head.ports);
+        let at = self
+            .table
+            .find_guessed(guess, hash, direction, head.protocol, words)
+            .ok_or(Obstacle::NoEntry)?;
+        let session = self.table.session_mut(at);
+        let neighbour = session.hop[direction as usize];
+        if session.flags & flag::HAIRPIN != 0
+            || session.generation != snapshot.generation
+            || neighbour == HOP_UNKNOWN
+        {
+            return Err(Obstacle::NoWay);
+        }
+        let exit = self.exits.to(snapshot, neighbour).ok_or(Obstacle::NoWay)?;
         let frame = packet.data_mut();
-        change.apply_and_decrement_ttl(frame, ip);
-        rewrite::set_macs(frame, mac, egress.mac);
-        packet.truncate(ip.end()); // Ethernet padding stays behind
-        pass.out.transmit(port, packet);
-        None
+        let ttl = frame.get(22).copied().unwrap_or(0);
+        if ttl <= 1 || head.total_len > exit.mtu {
+            return Err(Obstacle::NoWay);
+        }
+        session
+            .change(direction, exit.macs)
+            .apply(frame, head.protocol);
+        if head.protocol == PROTO_TCP && !session.is_plain_tcp(head.detail) {
+            self.follow_tcp(snapshot, tick, direction, head.detail, at);
+        } else {
+            session.use_at(tick);
+        }
+        packet.truncate(head.end()); // Ethernet padding stays behind
+        Ok(exit.port)
+    }
+
+    /// [`Gateway::translate`] off the straight way.
+    #[inline(never)]
+    fn translate_later(
+        &mut self,
+        snapshot: &Snapshot,
+        tick: Tick,
+        direction: Direction,
+        packet: &mut P,
+        glance: &Glance,
+    ) -> Result<PortId, Obstacle> {
+        self.translate(snapshot, tick, direction, packet, glance)
+    }
+}
+
+/// Whether a host may have this address, whichever side it is on.
+fn is_host(address: u32) -> bool {
+    !is_martian_source(address) && !is_martian_destination(address) && address < MULTICAST
+}
+
+/// Whether a packet's entry, if it has one, decides about it alone.
+#[inline(always)]
+fn is_ordinary(direction: Direction, head: &Head) -> bool {
+    match head.protocol {
+        // The entries of these are the engine's, which follows every message.
+        PROTO_UDP => {
+            let peer_port = match direction {
+                Direction::Out => (head.ports >> 16) as u16,
+                Direction::In => head.ports as u16,
+            };
+            !is_ipsec_port(peer_port)
+        }
+        // Entries are for answers to requests from inside.
+        PROTO_ICMP => direction == Direction::Out || !inside::is_request_type(head.detail),
+        _ => true,
     }
 }

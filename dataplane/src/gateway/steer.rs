@@ -27,7 +27,20 @@ impl<P: Packet> Gateway<P> {
         lookup: Lookup,
     ) -> WorkerId {
         match lookup {
-            Lookup::None => self.options.me,
+            Lookup::Quoted(direction) => self.owner_of_quoted(snapshot, item, ip, direction),
+            lookup => self.owner_by_lookup(snapshot, ip, lookup),
+        }
+    }
+
+    /// The worker that decides about a packet which quotes no other.
+    pub(super) fn owner_by_lookup(
+        &self,
+        snapshot: &Snapshot,
+        ip: &Ipv4,
+        lookup: Lookup,
+    ) -> WorkerId {
+        match lookup {
+            Lookup::None | Lookup::Quoted(_) => self.options.me,
             Lookup::Flow {
                 direction: Direction::Out,
                 key,
@@ -42,7 +55,6 @@ impl<P: Packet> Gateway<P> {
             Lookup::Ipsec(direction, key) => {
                 self.owner_of_ipsec(snapshot, direction, ip.protocol, key)
             }
-            Lookup::Quoted(direction) => self.owner_of_quoted(snapshot, item, ip, direction),
         }
     }
 
@@ -62,7 +74,7 @@ impl<P: Packet> Gateway<P> {
         protocol: u8,
         port: u16,
     ) -> WorkerId {
-        let owner = match snapshot.nat.globals.get(&Ipv4Addr::from_bits(address)) {
+        let owner = match snapshot.nat.global(Ipv4Addr::from_bits(address)) {
             Some(Global::Overload(global)) => {
                 let has_ports = port_space(protocol).is_some();
                 has_ports.then(|| global.owner(port)).flatten()
@@ -112,7 +124,7 @@ impl<P: Packet> Gateway<P> {
         match direction {
             Direction::Out if is_lent(nat, protocol, key) => self.owner_of_client(key.src),
             Direction::Out => self.pick(key.dst),
-            Direction::In => match nat.globals.get(&Ipv4Addr::from_bits(key.dst)) {
+            Direction::In => match nat.global(Ipv4Addr::from_bits(key.dst)) {
                 Some(Global::OneToOne(..)) => {
                     self.owner_of_global(snapshot, key.dst, protocol, key.dport)
                 }
@@ -121,7 +133,7 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    fn pick(&self, value: u32) -> WorkerId {
+    pub(super) fn pick(&self, value: u32) -> WorkerId {
         let mixed = (u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
         WorkerId(((mixed * u64::from(self.options.workers)) >> 32) as u8)
     }

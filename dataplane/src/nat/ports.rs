@@ -35,6 +35,8 @@ pub struct GlobalAddress {
     owned: Box<[AtomicU16; WorkerId::MAX]>,
     /// Entries in each block, over all protocols.
     entries: Box<[AtomicU32; BLOCKS]>,
+    /// How often a port or a block was given back.
+    freed: AtomicU32,
     /// Ports with at least one entry, a bit each.
     used: Box<[[AtomicU64; BLOCKS]; 3]>,
 }
@@ -63,6 +65,7 @@ impl GlobalAddress {
             owner: Box::new(std::array::from_fn(|_| AtomicU8::new(0))),
             owned: Box::new(std::array::from_fn(|_| AtomicU16::new(0))),
             entries: Box::new(std::array::from_fn(|_| AtomicU32::new(0))),
+            freed: AtomicU32::new(0),
             used: Box::new(std::array::from_fn(|_| {
                 std::array::from_fn(|_| AtomicU64::new(0))
             })),
@@ -116,12 +119,20 @@ impl GlobalAddress {
         claimed
     }
 
+    /// Goes up whenever a port or a block is given back: until then, a search that found no free
+    /// port would find none again.
+    #[must_use]
+    pub fn freed(&self) -> u32 {
+        self.freed.load(Ordering::Acquire)
+    }
+
     /// Gives up a block that `me` owns.
     fn disown(&self, me: WorkerId, block: usize) {
         if let Some(owned) = self.owned.get(me.index()) {
             owned.fetch_sub(1, Ordering::Relaxed);
         }
         self.owner[block].store(0, Ordering::Release);
+        self.freed.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Counts an entry on `port`, whose block the caller owns, and marks the port used. Returns
@@ -160,6 +171,7 @@ impl GlobalAddress {
                 word.load(Ordering::Relaxed) & !bit_of(port),
                 Ordering::Relaxed,
             );
+            self.freed.fetch_add(1, Ordering::AcqRel);
         }
         let left = self.entries[block]
             .load(Ordering::Relaxed)

@@ -189,9 +189,49 @@ impl Neg for Delta {
     }
 }
 
-/// Adds the carries back in; right for sums below 2^32.
+/// Some differences together, whose carries have not been added back in yet.
+///
+/// Applied to a field that a computation over the whole message made, it gives what the one
+/// [`Delta`] that they add up to would give; to a field of 0xffff, which no such computation makes,
+/// it may give the other spelling of the same checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deltas(u32);
+
+impl Deltas {
+    /// Nothing yet.
+    pub const NONE: Deltas = Deltas(0);
+
+    /// These and one more, which is undone where `undo` is 0xffff and done where it is 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, delta: Delta, undo: u16) -> Deltas {
+        Deltas(self.0 + (delta.0 ^ undo) as u32)
+    }
+
+    /// The checksum field after the changes, from what it was before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply(self, field: u16) -> u16 {
+        !fold(!field as u32 + self.0)
+    }
+
+    /// Like [`Deltas::apply`] for UDP, as [`Delta::apply_udp`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply_udp(self, field: u16) -> u16 {
+        if field == 0 {
+            return 0;
+        }
+        match self.apply(field) {
+            0 => 0xffff,
+            checksum => checksum,
+        }
+    }
+}
+
+/// Adds the carries back in.
 #[inline]
 const fn fold(sum: u32) -> u16 {
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + (sum & 0xffff)) as u16
+    // The upper half of this sum is that of both halves, with the carry of the lower one.
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }

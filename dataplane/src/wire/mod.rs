@@ -6,6 +6,7 @@
 
 mod bytes;
 pub mod checksum;
+pub mod head;
 pub mod icmp_build;
 pub mod icmp_error;
 pub mod ipv4;
@@ -13,6 +14,7 @@ pub mod rewrite;
 pub mod split;
 
 pub use checksum::Delta;
+pub use head::Head;
 pub use ipv4::{Fragment, Ipv4, L4};
 pub use rewrite::{Endpoints, Rewrite};
 

@@ -50,8 +50,7 @@ pub(in crate::manage) async fn translations<S: Sink>(
         return Ok(());
     };
     let (snapshot, now) = (appliance.snapshot(), appliance.now());
-    for (entry, id) in snapshot.nat.statics.iter().zip(1..) {
-        let entry = Translation::of_static(entry, id, now);
+    for entry in Translation::of_statics(&snapshot.nat, now) {
         if entry.is_meant_by(&filter) {
             write(&entry, out.text())?;
             out.flush_piece().await?;

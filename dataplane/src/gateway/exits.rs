@@ -1,0 +1,86 @@
+//! The neighbours that a worker sends to, ready to be written into packets.
+
+use crate::fib::Neighbour;
+use crate::snapshot::{PortId, Snapshot};
+use crate::wire::head::Macs;
+
+/// Places for neighbours; of two that share one, the one that was used last has it.
+const PLACES: usize = 256;
+
+/// How packets leave to a neighbour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exit {
+    /// Destination and source MAC address.
+    pub(super) macs: Macs,
+    /// The neighbour's place in the forwarding table, or [`NOBODY`].
+    neighbour: u32,
+    /// Largest IPv4 packet, in octets.
+    pub(super) mtu: u16,
+    /// The port.
+    pub(super) port: PortId,
+}
+
+/// [`Exit::neighbour`] of a place that is free.
+const NOBODY: u32 = u32::MAX;
+
+const FREE: Exit = Exit {
+    macs: Macs::NONE,
+    neighbour: NOBODY,
+    mtu: 0,
+    port: PortId(0),
+};
+
+/// The exits of one snapshot.
+#[derive(Debug)]
+pub(super) struct Exits {
+    generation: u32,
+    exits: Box<[Exit; PLACES]>,
+}
+
+impl Exits {
+    pub(super) fn new() -> Exits {
+        Exits {
+            generation: 0,
+            exits: Box::new([FREE; PLACES]),
+        }
+    }
+
+    /// Forgets everything if it is about another snapshot; whether it was.
+    #[inline]
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) -> bool {
+        let is_new = self.generation != snapshot.generation;
+        if is_new {
+            self.generation = snapshot.generation;
+            self.exits.fill(FREE);
+        }
+        is_new
+    }
+
+    /// The exit to the neighbour at a place of the forwarding table; `None` where it does not answer
+    /// or its port is down.
+    #[inline(always)]
+    pub(super) fn to(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
+        let exit = self.exits[usize::from(neighbour) % PLACES];
+        if exit.neighbour == u32::from(neighbour) {
+            return Some(exit);
+        }
+        self.learn(snapshot, neighbour)
+    }
+
+    #[cold]
+    fn learn(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
+        let known = snapshot.fib.neighbour_at(u32::from(neighbour))?;
+        let (to, Neighbour::Reachable(mac)) = known else {
+            return None;
+        };
+        let interface = snapshot.interface(to.port).filter(|i| i.up)?;
+        let exit = Exit {
+            macs: Macs::new(mac, interface.mac),
+            neighbour: u32::from(neighbour),
+            mtu: interface.mtu,
+            port: to.port,
+        };
+        self.exits[usize::from(neighbour) % PLACES] = exit;
+        Some(exit)
+    }
+}

@@ -1,0 +1,253 @@
+//! The headers of an ordinary packet, read and changed at fixed places.
+//!
+//! Ordinary is an IPv4 packet without options that is no fragment and carries UDP, TCP or an ICMP
+//! query. [`Head::read`] says no more about it than [`parse`](super::parse) does, and [`Change`] does no
+//! more to it than [`Rewrite`](super::Rewrite): both only do it in fewer steps. Whatever is not ordinary, or is wrong, is left
+//! to the full way, which finds out why.
+
+use super::bytes::{be16, be32, be64, ne32, put16, put32, put64};
+use super::checksum::{Delta, Deltas};
+use super::ipv4::{IPV4_HEADER, Ipv4, L4, is_icmp_query};
+use super::rewrite::Endpoints;
+use super::{ETHERNET_HEADER, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
+
+/// Octets that every ordinary packet has: Ethernet, IPv4, and as much as UDP's header.
+const HEAD: usize = 42;
+/// Octets up to the end of TCP's checksum.
+const TCP_HEAD: usize = 54;
+/// Octets of an IPv4 header and UDP's.
+const SHORTEST: u16 = 28;
+
+/// What an ordinary packet says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Addresses, as [`Endpoints::words`](super::Endpoints::words) has them.
+    pub addresses: u64,
+    /// Ports, as [`Endpoints::words`](super::Endpoints::words) has them; of ICMP the identifier twice.
+    pub ports: u32,
+    /// Octets of the packet, IPv4 header included.
+    pub total_len: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// TCP's flags, or the type of an ICMP query; else 0.
+    pub detail: u8,
+}
+
+/// A MAC address as [`Head::read`] compares it.
+#[must_use]
+pub fn mac_word(mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_le_bytes([0, 0, a, b, c, d, e, f])
+}
+
+impl Head {
+    /// Addresses and ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn key(&self) -> Endpoints {
+        Endpoints {
+            src: self.addresses as u32,
+            dst: (self.addresses >> 32) as u32,
+            sport: self.ports as u16,
+            dport: (self.ports >> 16) as u16,
+        }
+    }
+
+    /// All that [`parse`](super::parse) reads of a frame that this was read from.
+    #[must_use]
+    pub fn ipv4(&self, frame: &[u8]) -> Option<Ipv4> {
+        let head: &[u8; HEAD] = frame.first_chunk()?;
+        let Endpoints {
+            src,
+            dst,
+            sport,
+            dport,
+        } = self.key();
+        Some(Ipv4 {
+            src,
+            dst,
+            total_len: self.total_len,
+            id: be16::<18, HEAD>(head),
+            fragment: None,
+            protocol: self.protocol,
+            ttl: head[22],
+            header_len: IPV4_HEADER as u8,
+            dont_fragment: head[20] & 0x40 != 0,
+            l4: match self.protocol {
+                PROTO_TCP => L4::Tcp {
+                    sport,
+                    dport,
+                    flags: self.detail,
+                },
+                PROTO_UDP => L4::Udp { sport, dport },
+                _ => L4::IcmpQuery {
+                    icmp_type: self.detail,
+                    code: head[35],
+                    id: sport,
+                },
+            },
+        })
+    }
+
+    /// Where in the frame the packet ends and padding may start.
+    #[inline(always)]
+    #[must_use]
+    pub fn end(&self) -> usize {
+        ETHERNET_HEADER + usize::from(self.total_len)
+    }
+
+    /// Reads a frame; `None` where it is not an ordinary packet to the MAC address `mac`
+    /// (see [`mac_word`]) or anything about it is wrong. Its addresses are not judged.
+    #[inline(always)]
+    #[must_use]
+    pub fn read(frame: &[u8], mac: u64, verify_ip_checksum: bool) -> Option<Head> {
+        let head: &[u8; HEAD] = frame.first_chunk()?;
+        let to = be64::<0, HEAD>(head).swap_bytes() << 16;
+        // EtherType, version and header length: 0x0800, 4, 5 words.
+        let kind = (be32::<12, HEAD>(head) ^ 0x0800_4500) & 0xffff_ff00;
+        let fragment = be16::<20, HEAD>(head) & 0x3fff;
+        let total_len = be16::<16, HEAD>(head);
+        let odd = (to ^ mac) | u64::from(kind) | u64::from(fragment);
+        let is_whole = usize::from(total_len) + ETHERNET_HEADER <= frame.len();
+        if odd != 0 || !is_whole || total_len < SHORTEST {
+            return None;
+        }
+        if verify_ip_checksum && !checksum_is_right(head) {
+            return None;
+        }
+        let protocol = head[23];
+        let mut ports = be32::<34, HEAD>(head).rotate_left(16);
+        let mut detail = 0;
+        let fits = match protocol {
+            PROTO_UDP => {
+                let length = be16::<38, HEAD>(head);
+                length.wrapping_sub(8) <= total_len - SHORTEST
+            }
+            PROTO_TCP => {
+                let tcp: &[u8; TCP_HEAD] = frame.first_chunk()?;
+                let offset = u16::from(tcp[46] >> 4) * 4;
+                detail = tcp[47];
+                offset >= 20 && offset <= total_len - 20
+            }
+            PROTO_ICMP => {
+                let id = u32::from(be16::<38, HEAD>(head));
+                ports = id << 16 | id;
+                detail = head[34];
+                is_icmp_query(detail)
+            }
+            _ => false,
+        };
+        fits.then_some(Head {
+            addresses: be64::<26, HEAD>(head).rotate_left(32),
+            ports,
+            total_len,
+            protocol,
+            detail,
+        })
+    }
+}
+
+/// Whether the sum over the IPv4 header comes out right (RFC 1071). A number is a multiple of
+/// 0xffff if the ones-complement sum of its 16-bit words is; this one is never zero.
+#[inline(always)]
+fn checksum_is_right(head: &[u8; HEAD]) -> bool {
+    let sum = u64::from(ne32::<14, HEAD>(head))
+        + u64::from(ne32::<18, HEAD>(head))
+        + u64::from(ne32::<22, HEAD>(head))
+        + u64::from(ne32::<26, HEAD>(head))
+        + u64::from(ne32::<30, HEAD>(head));
+    sum.is_multiple_of(0xffff)
+}
+
+/// What becomes of an ordinary packet: addresses, ports and their checksums, MAC addresses, and one
+/// place less to live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Source and destination address, the source's in the upper half.
+    pub addresses: u64,
+    /// Source and destination port, the source's in the upper half; of ICMP the identifier.
+    pub ports: u32,
+    /// What addresses and time to live change about the header's checksum.
+    pub header: Deltas,
+    /// What all changes together change about the checksum of UDP, TCP or ICMP.
+    pub payload: Deltas,
+    /// The MAC addresses.
+    pub macs: Macs,
+}
+
+/// Destination and source MAC address, as they are written: 8 octets and 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Macs(u64, u32);
+
+impl Macs {
+    /// No addresses.
+    pub const NONE: Macs = Macs(0, 0);
+
+    /// A frame's MAC addresses.
+    #[must_use]
+    pub fn new(dst: [u8; 6], src: [u8; 6]) -> Macs {
+        let [a, b, c, d, e, f] = dst;
+        let [g, h, i, j, k, l] = src;
+        Macs(
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            u32::from_be_bytes([i, j, k, l]),
+        )
+    }
+}
+
+impl Change {
+    /// What a session's differences make of the checksums of packets of `protocol`: header's and
+    /// payload's. They are undone where `undo` is 0xffff and done where it is 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn differences(
+        protocol: u8,
+        addresses: Delta,
+        ports: Delta,
+        undo: u16,
+    ) -> (Deltas, Deltas) {
+        let of_addresses = Deltas::NONE.and(addresses, undo);
+        let payload = match protocol {
+            PROTO_ICMP => Deltas::NONE, // its checksum is without addresses
+            _ => of_addresses,
+        };
+        (
+            of_addresses.and(Delta::TTL_DECREMENT, 0),
+            payload.and(ports, undo),
+        )
+    }
+
+    /// Changes a packet of `protocol` that [`Head::read`] has read.
+    #[inline(always)]
+    pub fn apply(&self, frame: &mut [u8], protocol: u8) {
+        if protocol == PROTO_TCP
+            && let Some(tcp) = frame.first_chunk_mut::<TCP_HEAD>()
+        {
+            put16::<50, TCP_HEAD>(tcp, self.payload.apply(be16::<50, TCP_HEAD>(tcp)));
+        }
+        let Some(head) = frame.first_chunk_mut::<HEAD>() else {
+            return;
+        };
+        put64::<0, HEAD>(head, self.macs.0);
+        put32::<8, HEAD>(head, self.macs.1);
+        // Time to live, protocol, checksum.
+        let old = be32::<22, HEAD>(head);
+        let checksum = self.header.apply(old as u16);
+        put32::<22, HEAD>(
+            head,
+            (old.wrapping_sub(0x0100_0000) & 0xffff_0000) | u32::from(checksum),
+        );
+        put64::<26, HEAD>(head, self.addresses);
+        match protocol {
+            PROTO_UDP => {
+                put32::<34, HEAD>(head, self.ports);
+                put16::<40, HEAD>(head, self.payload.apply_udp(be16::<40, HEAD>(head)));
+            }
+            PROTO_TCP => put32::<34, HEAD>(head, self.ports),
+            _ => {
+                put16::<36, HEAD>(head, self.payload.apply(be16::<36, HEAD>(head)));
+                put16::<38, HEAD>(head, (self.ports >> 16) as u16);
+            }
+        }
+    }
+}
