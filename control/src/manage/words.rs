@@ -375,20 +375,6 @@ pub static COMMANDS: &[Node] = &[
         &[],
     ),
     word("exit", "Leave", Some(Verb::Exit), &[]),
-    word("logout", "Leave", Some(Verb::Exit), &[]),
-    word(
-        "ping",
-        "Send echo requests",
-        None,
-        &[value(
-            Token::Address,
-            "Address to ask",
-            Role::Destination,
-            PING,
-            &[PING_REPEAT, PING_SOURCE],
-        )],
-    ),
-    word("quit", "Leave", Some(Verb::Exit), &[]),
     word(
         "explain",
         "What would become of a packet now, and why",
@@ -426,6 +412,7 @@ pub static COMMANDS: &[Node] = &[
             ),
         ],
     ),
+    word("logout", "Leave", Some(Verb::Exit), &[]),
     word(
         "no",
         "Turn something off",
@@ -437,6 +424,19 @@ pub static COMMANDS: &[Node] = &[
             &[word("all", "All of it", Some(Verb::DebugOff), &[])],
         )],
     ),
+    word(
+        "ping",
+        "Send echo requests",
+        None,
+        &[value(
+            Token::Address,
+            "Address to ask",
+            Role::Destination,
+            PING,
+            &[PING_REPEAT, PING_SOURCE],
+        )],
+    ),
+    word("quit", "Leave", Some(Verb::Exit), &[]),
     word(
         "reload",
         "Read the configuration file again and swap it in",
