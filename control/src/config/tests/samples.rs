@@ -3,8 +3,10 @@
 use super::*;
 
 const LAB: &str = include_str!("../../../../tests/configs/lab.conf");
-const HUB: &str = include_str!("../../../../tests/configs/hub-sam-i-am.conf");
-const REMOTE: &str = include_str!("../../../../tests/configs/remote-dr_whoovie.conf");
+const HEAD_OFFICE: &str = include_str!("../../../../tests/configs/head-office.conf");
+const BRANCH: &str = include_str!("../../../../tests/configs/branch.conf");
+const PORTS: &str =
+    "interface FastEthernet0/0\n port vdev net_ring0\ninterface Serial0/1\n port vdev net_ring1\n";
 
 #[test]
 fn the_lab_loads_without_a_word() {
@@ -17,7 +19,7 @@ fn the_lab_loads_without_a_word() {
 
 #[test]
 fn the_samples_load_and_every_line_without_effect_is_named() {
-    for (text, lists) in [(HUB, [115, 120]), (REMOTE, [115, 120])] {
+    for (text, lists) in [(HEAD_OFFICE, [140, 141]), (BRANCH, [140, 141])] {
         let (config, warnings) = load(text);
         assert_eq!(config.interfaces.len(), 2);
         let numbers: Vec<_> = lists.map(model::ListName::Number).to_vec();
@@ -29,6 +31,7 @@ fn the_samples_load_and_every_line_without_effect_is_named() {
         for (number, line) in (1..).zip(text.lines()) {
             let counts = [
                 "hostname",
+                "description",
                 "interface",
                 "ip address",
                 "ip nat",
@@ -45,6 +48,14 @@ fn the_samples_load_and_every_line_without_effect_is_named() {
             assert!(active || named, "line {number} `{line}` is silent");
         }
     }
+}
+
+#[test]
+fn a_routers_file_stays_as_it_is_and_its_ports_are_apart() {
+    let (config, warnings) = parse_both(("r.conf", HEAD_OFFICE), ("p.conf", PORTS)).expect("good");
+    assert!(config.interfaces.iter().all(|i| i.port.is_some()));
+    assert!(!warnings.iter().any(|w| w.message.contains("`port` line")));
+    assert_eq!(load(&config.to_string()).0, config);
 }
 
 #[test]

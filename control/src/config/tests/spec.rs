@@ -146,7 +146,7 @@ const SPEC: &[Row] = &[
         "ip nat outside source list 3 pool S add-route", "no ip nat outside source list 3 pool S", &[
         ("ip nat outside source", 22, "found the end"),
         ("ip nat outside source list 3", 29, "`pool`"),
-        ("ip nat outside source list 3 pool S add", 40, "found the end"),
+        ("ip nat outside source list 3 pool S adds", 37, "`add-route`"),
     ]),
     row("", "ip nat outside source route-map R pool S",
         "ip nat outside source route-map R pool S", "no ip nat outside source route-map R pool S", &[
@@ -355,7 +355,7 @@ const SPEC: &[Row] = &[
     row(CRYPTO, "set transform-set T U",
         " set transform-set T U", "no set transform-set T U", &[
         ("set transform-set", 18, "a word"),
-        ("set transform T", 15, "found the end"),
+        ("set transform-sett T", 5, "`transform-set`"),
         ("set transforms T", 5, "`transform-set`"),
     ]),
     row(CRYPTO, "set pfs group2",
@@ -379,7 +379,7 @@ const SPEC: &[Row] = &[
     row("", "crypto ipsec nat-transparency spi-matching",
         "crypto ipsec nat-transparency spi-matching", "no crypto ipsec nat-transparency spi-matching", &[
         ("crypto ipsec nat-transparency", 30, "`udp-encaps`"),
-        ("crypto ipsec nat-transparency spi", 34, "found the end"),
+        ("crypto ipsec nat-transparency spi-matching x", 44, "the end of the line"),
         ("crypto ipsec nat-transparency tcp-encaps", 31, "`spi-matching`"),
     ]),
 ];
