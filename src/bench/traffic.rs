@@ -20,6 +20,8 @@ const FLOWS_A_PORT: u32 = 1 << 20;
 /// The first inside host, 10.0.1.0, and how many flows each has.
 const HOST: u32 = 0x0a00_0100;
 const FLOWS_A_HOST: u32 = 256;
+/// Fewest templates of a run.
+const FEWEST: usize = 1024;
 /// Octets of the smallest frame, 64 with the frame check sequence, and of the others of IMIX.
 const SMALL: u16 = 60;
 const IMIX: [u16; 12] = [
@@ -103,6 +105,15 @@ impl Templates {
                 random ^= random << 17;
                 self.headers.swap(at, (random % (at as u64 + 1)) as usize);
             }
+        }
+        self.repeated()
+    }
+
+    /// Few packets again and again, so that a port that hands them out seldom reaches their end.
+    fn repeated(mut self) -> Templates {
+        let flows = self.headers.len();
+        while flows > 0 && self.headers.len() < FEWEST {
+            self.headers.extend_from_within(..flows);
         }
         self
     }

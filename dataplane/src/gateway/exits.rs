@@ -59,28 +59,26 @@ impl Exits {
     /// The exit to the neighbour at a place of the forwarding table; `None` where it does not answer
     /// or its port is down.
     #[inline(always)]
-    pub(super) fn to(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
-        let exit = self.exits[usize::from(neighbour) % PLACES];
-        if exit.neighbour == u32::from(neighbour) {
-            return Some(exit);
+    pub(super) fn to(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<&Exit> {
+        let place = usize::from(neighbour) % PLACES;
+        if self.exits[place].neighbour != u32::from(neighbour) {
+            self.exits[place] = learn(snapshot, neighbour)?;
         }
-        self.learn(snapshot, neighbour)
+        Some(&self.exits[place])
     }
+}
 
-    #[cold]
-    fn learn(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
-        let known = snapshot.fib.neighbour_at(u32::from(neighbour))?;
-        let (to, Neighbour::Reachable(mac)) = known else {
-            return None;
-        };
-        let interface = snapshot.interface(to.port).filter(|i| i.up)?;
-        let exit = Exit {
-            macs: Macs::new(mac, interface.mac),
-            neighbour: u32::from(neighbour),
-            mtu: interface.mtu,
-            port: to.port,
-        };
-        self.exits[usize::from(neighbour) % PLACES] = exit;
-        Some(exit)
-    }
+#[cold]
+fn learn(snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
+    let known = snapshot.fib.neighbour_at(u32::from(neighbour))?;
+    let (to, Neighbour::Reachable(mac)) = known else {
+        return None;
+    };
+    let interface = snapshot.interface(to.port).filter(|i| i.up)?;
+    Some(Exit {
+        macs: Macs::new(mac, interface.mac),
+        neighbour: u32::from(neighbour),
+        mtu: interface.mtu,
+        port: to.port,
+    })
 }

@@ -35,6 +35,7 @@ use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
 use exits::Exits;
 use limit::Limiter;
+use quick::Glances;
 use requests::Work;
 use waiting::Waiting;
 
@@ -90,8 +91,9 @@ pub struct Pass<'a, O> {
 pub trait Output<P: Packet>: PacketPool<Packet = P> {
     /// A finished frame leaves on a port.
     fn transmit(&mut self, port: PortId, packet: P);
-    /// Finished frames leave on a port, in this order; the burst is empty afterwards.
-    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>) {
+    /// Finished frames of so many octets leave on a port, in this order; the burst is empty afterwards.
+    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>, octets: u64) {
+        let _ = octets;
         burst
             .drain(..)
             .for_each(|packet| self.transmit(port, packet));
@@ -137,6 +139,8 @@ pub struct Gateway<P> {
     options: Options,
     table: Table,
     exits: Exits,
+    /// Room for what is known of a burst while it is decided.
+    glances: Option<Box<Glances>>,
     /// Entries of hosts with an address of their own.
     address_entries: u32,
     /// The last search for a free port that found none.
@@ -197,6 +201,7 @@ impl<P: Packet> Gateway<P> {
             options,
             table: Table::new(options.sessions, options.seed),
             exits: Exits::new(),
+            glances: Some(Glances::new()),
             address_entries: 0,
             in_vain: None,
             fragments: Fragments::new(limits),
