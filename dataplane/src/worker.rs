@@ -220,6 +220,12 @@ where
         }
     }
 
+    /// The worker's share of the translation.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway<P> {
+        &self.parts.gateway
+    }
+
     /// Runs until told to stop.
     pub fn run(&mut self) {
         let mut quiet = 0_u32;

@@ -74,6 +74,29 @@ impl Templates {
         Templates { headers, base }
     }
 
+    /// Packets of `flows` flows in an order unrelated to that in which they were made, and in every
+    /// hundred of them `share` that each begin one of `new` further flows.
+    pub(super) fn mixed(flows: u32, new: u32, share: u8, proto: BenchProto) -> Templates {
+        let base = base(proto, INSIDE_MAC);
+        let (mut random, mut made) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+        let mut headers = Vec::new();
+        while made < new {
+            let at = headers.len() as u32;
+            let is_new = at.wrapping_mul(u32::from(share)) % 100 < u32::from(share);
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let n = if is_new {
+                made += 1;
+                flows + made - 1
+            } else {
+                (random % u64::from(flows)) as u32
+            };
+            headers.push(header(&base, proto, n, Flow::number(n), 8));
+        }
+        Templates { headers, base }
+    }
+
     /// One answer of each flow: its packets left from `ports`.
     pub(super) fn answers(ports: &[u16], proto: BenchProto) -> Templates {
         let base = base(proto, OUTSIDE_MAC);

@@ -331,6 +331,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Hands a packet to the worker that decides about it, if that is another one.
+    #[inline(always)]
     fn keep_if_mine(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
