@@ -1,6 +1,6 @@
 //! `spillway check`: whether a configuration is good.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -29,8 +29,27 @@ impl Refused {
     }
 }
 
-/// Reads and checks a configuration file.
-pub(crate) fn load(file: &Path) -> Result<(Config, Vec<Diagnostic>), Refused> {
+/// The files that a configuration is in.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    /// The router's configuration.
+    pub(crate) config: PathBuf,
+    /// The `port` lines of its interfaces, where they are apart.
+    pub(crate) ports: Option<PathBuf>,
+}
+
+/// Reads and checks a configuration.
+pub(crate) fn load(files: &Files) -> Result<(Config, Vec<Diagnostic>), Refused> {
+    let (name, text) = read(&files.config)?;
+    let Some(ports) = &files.ports else {
+        return config::parse(&name, &text).map_err(Refused::Wrong);
+    };
+    let (ports_name, ports) = read(ports)?;
+    config::parse_both((&name, &text), (&ports_name, &ports)).map_err(Refused::Wrong)
+}
+
+/// A file's name and text.
+fn read(file: &Path) -> Result<(String, String), Refused> {
     let name = file.display().to_string();
     let octets = std::fs::read(file)
         .map_err(|error| Refused::Unreadable(format!("{name} can't be read: {error}")))?;
@@ -38,12 +57,15 @@ pub(crate) fn load(file: &Path) -> Result<(Config, Vec<Diagnostic>), Refused> {
         let at = error.utf8_error().valid_up_to();
         Refused::Unreadable(format!("{name} is no text: octet {at} is not UTF-8"))
     })?;
-    config::parse(&name, &text).map_err(Refused::Wrong)
+    Ok((name, text))
 }
 
 /// Runs the command. Exit codes: 0 good, 2 refused.
 pub(crate) fn check(options: &Check) -> ExitCode {
-    let loaded = load(&options.file);
+    let loaded = load(&Files {
+        config: options.file.clone(),
+        ports: options.ports.clone(),
+    });
     if options.json {
         let answer = match &loaded {
             Ok((_, warnings)) => json!({"good": true, "diagnostics": warnings}),

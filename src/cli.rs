@@ -26,6 +26,16 @@ pub(crate) enum Command {
     Show(Ask),
     /// Clear entries or counters, for one: clear ip nat translation *
     Clear(Ask),
+    /// Run commands of the shell one after the other; stops at the first that fails
+    Exec(Exec),
+    /// Work with the running appliance at a prompt, or from a pipe
+    Shell(Client),
+    /// Tell of decisions as they are made, until interrupted, for one: debug ip nat ipsec
+    Debug(Ask),
+    /// End everybody's debugging: undebug all
+    Undebug(Ask),
+    /// Say what would become of a packet now, for one: explain tcp 10.1.0.2:4000 203.0.113.5:80
+    Explain(Ask),
     /// Read the configuration file again and swap it in
     Reload(Client),
     /// Measure a worker between ports in memory: no kernel, no network card, no appliance
@@ -65,6 +75,9 @@ pub(crate) struct Run {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// File with the `port` lines of the interfaces, so that a router's configuration stays as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ports: Option<PathBuf>,
     /// Worker threads, each on a core of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) workers: u8,
@@ -120,6 +133,9 @@ pub(crate) enum LogFormat {
 pub(crate) struct Check {
     /// Configuration file
     pub(crate) file: PathBuf,
+    /// File with the `port` lines of the interfaces
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ports: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -213,6 +229,15 @@ pub(crate) enum BenchProto {
     Icmp,
     /// UDP in frames of 64, 594 and 1518 octets, seven to four to one
     Imix,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) client: Client,
+    /// Commands, each one argument
+    #[arg(required = true, value_name = "COMMAND")]
+    pub(crate) commands: Vec<String>,
 }
 
 /// Core numbers, in the order given.

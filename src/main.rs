@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod log;
 mod run;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,11 @@ fn main() -> ExitCode {
         Command::Check(options) => check::check(&options),
         Command::Show(ask) => ask_daemon("show", &ask),
         Command::Clear(ask) => ask_daemon("clear", &ask),
+        Command::Exec(options) => shell::exec(&options),
+        Command::Shell(client) => shell::shell(&client),
+        Command::Debug(ask) => ask_daemon("debug", &ask),
+        Command::Undebug(ask) => ask_daemon("undebug", &ask),
+        Command::Explain(ask) => ask_daemon("explain", &ask),
         Command::Reload(client) => command(&client, "reload"),
         Command::Bench(options) => bench::bench(&options),
         Command::Spi {

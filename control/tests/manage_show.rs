@@ -10,7 +10,7 @@ use manage_support::{
 };
 use spillway_control::manage::{ExitStatus, Format, ReloadReport, execute};
 use spillway_dataplane::command::{Occupancy, SessionView, TcpState};
-use spillway_dataplane::esp::{HalfState, HalfView, Method};
+use spillway_dataplane::esp::{EspOccupancy, EspStats, HalfState, HalfView, Method};
 use spillway_dataplane::nat::StaticPort;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dataplane::stats::{Counter, DropReason};
@@ -428,9 +428,10 @@ async fn reload_reports_or_says_why_not() {
         file: "gateway.conf".into(),
         warnings: vec!["line 3: means nothing here".into()],
         withdrawn: 2,
+        kept: 5,
     };
     let good = Setup {
-        reloader: Box::new(move || {
+        reloader: Box::new(move |_| {
             let report = report.clone();
             Box::pin(async { Ok(report) })
         }),
@@ -439,14 +440,199 @@ async fn reload_reports_or_says_why_not() {
     .start();
     assert_eq!(
         text(&good, "reload").await,
-        "line 3: means nothing here\ngateway.conf is in force; 2 entries withdrawn\n"
+        "line 3: means nothing here\ngateway.conf is in force; 2 entries withdrawn, 5 kept\n"
     );
     assert_eq!(json(&good, "reload").await["withdrawn"], 2);
     let bad = Setup {
-        reloader: Box::new(|| Box::pin(async { Err(vec!["one".into(), "two".into()]) })),
+        reloader: Box::new(|_| Box::pin(async { Err(vec!["one".into(), "two".into()]) })),
         ..Setup::default()
     }
     .start();
     let (out, status) = run(&bad, "reload", Format::Text).await;
     assert_eq!((out.as_str(), status), ("", ExitStatus::failed("one\ntwo")));
+}
+
+#[tokio::test]
+async fn the_running_configuration_loads_back() {
+    let lab = Setup::default().start();
+    let shown = text(&lab, "show running-config").await;
+    assert_eq!(shown, manage_support::CONFIGURATION);
+    let value = json(&lab, "sh run").await;
+    assert_eq!(value["configuration"], shown);
+}
+
+#[tokio::test]
+async fn access_lists_show_their_matches() {
+    let lab = Setup::default().start();
+    let first = "\
+Standard IP access list 1
+    10 permit 10.1.0.0, wildcard bits 0.0.0.255 (1 match)
+    20 deny any log
+";
+    let second = "\
+Extended IP access list 101
+    10 deny tcp any host 192.0.2.1 eq www
+    20 permit ip any any (3 matches)
+";
+    assert_eq!(
+        text(&lab, "show access-lists").await,
+        format!("{first}{second}")
+    );
+    assert_eq!(text(&lab, "sh acc 101").await, second);
+    assert_eq!(text(&lab, "sh acc 7").await, "");
+    let value = json(&lab, "show access-lists 101").await;
+    let list = &value["access_lists"][0];
+    assert_eq!(list["kind"], "extended");
+    assert_eq!(list["entries"][1]["matches"], 3);
+    assert_eq!(list["entries"][1]["text"], "permit ip any any");
+    assert_eq!(list["entries"][1]["sequence"], 20);
+}
+
+#[tokio::test]
+async fn interfaces_have_a_line_each() {
+    let lab = Setup::default().start();
+    let wanted = "\
+Interface              IP-Address      OK? Method Status                Protocol
+Inside                 10.1.0.1        YES manual up                    up
+Outside                198.51.100.1    YES manual up                    up
+Spare                  unassigned      YES unset  administratively down down
+";
+    assert_eq!(text(&lab, "show ip interface brief").await, wanted);
+    let value = json(&lab, "sh ip int b").await;
+    assert_eq!(value["interfaces"][2]["address"], serde_json::Value::Null);
+    assert_eq!(value["interfaces"][0]["protocol"], "up");
+}
+
+#[tokio::test]
+async fn route_maps_show_their_clauses() {
+    let lab = Setup::default().start();
+    let wanted = "\
+route-map NAT, permit, sequence 10
+  Match clauses:
+    ip address (access-lists): 101 
+  Set clauses:
+  Policy routing matches: 0 packets, 0 bytes
+";
+    assert_eq!(text(&lab, "show route-map").await, wanted);
+    assert_eq!(text(&lab, "show route-map OTHER").await, "");
+    let value = json(&lab, "show route-map NAT").await;
+    assert_eq!(value["route_maps"][0]["matches"][0], "ip address 101");
+}
+
+#[tokio::test]
+async fn lines_below_configure_terminal_are_one_change() {
+    let lab = Setup {
+        reloader: Box::new(|change| {
+            Box::pin(async move {
+                let lines = "interface Inside\nmtu 1400".to_owned();
+                assert_eq!(change, spillway_control::manage::Change::Amend(lines));
+                Err(vec!["refused".to_owned()])
+            })
+        }),
+        ..Setup::default()
+    }
+    .start();
+    let line = "configure terminal\ninterface Inside\nmtu 1400";
+    let (out, status) = run(&lab, line, Format::Text).await;
+    assert_eq!((out.as_str(), status.code), ("", 2));
+    assert_eq!(status.error.as_deref(), Some("refused"));
+}
+
+#[tokio::test]
+async fn esp_has_its_lines_in_statistics_once_there_is_any() {
+    let lab = statistics_lab();
+    assert!(!text(&lab, "show ip nat statistics").await.contains("ESP"));
+    let occupancy = EspOccupancy {
+        tunnels: 3,
+        half_open: 1,
+        ike_entries: 4,
+        held_packets: 2,
+        ..EspOccupancy::default()
+    };
+    let stats = &lab.appliance.workers()[0].stats;
+    stats.esp.publish(&occupancy, &EspStats::default());
+    stats.dropped_many(DropReason::EspUnknownSpi, 5);
+    let shown = text(&lab, "show ip nat statistics").await;
+    let lines: Vec<&str> = shown.lines().rev().take(3).collect();
+    assert_eq!(
+        lines,
+        [
+            "ESP packets dropped: ambiguous 0, hold full 0, pending expired 0, collision 0, unknown SPI 5, malformed 0",
+            "ESP packets waiting: 2, held: 0, released: 0",
+            "ESP tunnels: 3, half-open: 1, IKE entries: 4",
+        ]
+    );
+    let value = json(&lab, "show ip nat statistics").await;
+    assert_eq!(value["esp"]["tunnels"], 3);
+    assert_eq!(value["esp"]["drops"]["esp_unknown_spi"], 5);
+}
+
+#[tokio::test]
+async fn esp_is_cleared_by_its_spis() {
+    let lab = Setup {
+        workers: vec![serve(vec![esp_half(true), esp_half(false)])],
+        ..Setup::default()
+    }
+    .start();
+    let both = [
+        "clear ip nat translation esp",
+        "clear ip nat translation esp inside 192.168.22.40 192.168.122.20",
+        "clear ip nat translation esp inside 192.168.22.40 0 192.168.122.20 2E59EEF5",
+        "clear ip nat translation esp inside 192.168.22.40 0 192.168.122.20 0 outside 192.168.22.20 0 192.168.22.20 28726cd9",
+        "clear ip nat translation esp outside 192.168.22.20 192.168.22.20 28726CD9",
+    ];
+    for line in both {
+        assert_eq!(json(&lab, line).await["cleared"], 2, "{line}");
+    }
+    let line = "clear ip nat translation esp inside 192.168.22.40 0 192.168.122.20 2E59EEF6";
+    let (_, status) = run(&lab, line, Format::Text).await;
+    assert_eq!(status.error.as_deref(), Some("% Translation not found"));
+}
+
+#[tokio::test]
+async fn what_differs_from_the_file_is_shown_as_lines() {
+    let lab = Setup::default().start();
+    let out = text(&lab, "show config diff").await;
+    assert!(out.starts_with("--- edge.conf\n+++ running\n"), "{out}");
+    assert!(out.contains("\n+ shutdown\n"), "{out}");
+    assert_eq!(out.lines().filter(|l| l.starts_with(['+', '-'])).count(), 3);
+    assert_eq!(json(&lab, "show config diff").await["same"], false);
+    let startup = text(&lab, "show startup-config").await;
+    assert_eq!(
+        startup,
+        manage_support::CONFIGURATION.replace(" shutdown\n", "")
+    );
+}
+
+#[tokio::test]
+async fn a_ping_needs_an_address_of_ours_and_a_way() {
+    let lab = Setup::default().start();
+    for (line, why) in [
+        (
+            "ping 10.1.0.5 source 10.1.0.2",
+            "% 10.1.0.2 is no address of an interface",
+        ),
+        ("ping 192.0.2.1", "% no route to 192.0.2.1"),
+        ("ping 10.1.0.5 repeat 0", "% expected at least one request"),
+    ] {
+        let (out, status) = run(&lab, line, Format::Text).await;
+        assert_eq!(
+            (out.as_str(), status),
+            ("", ExitStatus::failed(why)),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_entry_is_in_a_vrf() {
+    let lab = Setup {
+        workers: vec![serve(vec![simple("192.0.2.1", "10.1.0.5")])],
+        ..Setup::default()
+    }
+    .start();
+    let out = text(&lab, "show ip nat translations vrf green").await;
+    assert_eq!(out.lines().count(), 1);
+    let rows = json(&lab, "sh ip nat tr v vrf green").await;
+    assert_eq!(rows["translations"], serde_json::json!([]));
 }

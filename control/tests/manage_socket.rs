@@ -126,7 +126,7 @@ async fn one_connection_carries_several_commands() {
     assert_eq!(
         lines,
         [
-            r#"{"out":" is in force; 0 entries withdrawn\n"}"#,
+            r#"{"out":" is in force; 0 entries withdrawn, 0 kept\n"}"#,
             r#"{"exit":0}"#,
             r#"{"exit":2,"error":"% Incomplete command."}"#,
         ]

@@ -4,8 +4,7 @@
 //! any faster one.
 
 use std::net::Ipv4Addr;
-
-use crate::stats::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Permit or deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,14 +168,14 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct AccessList {
     entries: Vec<Entry>,
-    hits: Box<[Cell]>,
+    hits: Box<[AtomicU64]>,
 }
 
 impl AccessList {
     /// A list of `entries` in their order.
     #[must_use]
     pub fn new(entries: Vec<Entry>) -> AccessList {
-        let hits = entries.iter().map(|_| Cell::default()).collect();
+        let hits = entries.iter().map(|_| AtomicU64::new(0)).collect();
         AccessList { entries, hits }
     }
 
@@ -191,8 +190,9 @@ impl AccessList {
     pub fn check(&self, packet: &Subject) -> Action {
         match self.entries.iter().position(|e| e.matches(packet)) {
             Some(at) => {
-                // Several workers may count here: a lost increment is acceptable, a lock is not.
-                self.hits[at].add(1);
+                // Several workers may count here; like the number of entries, it is counted where
+                // an entry is made, never on a hit.
+                self.hits[at].fetch_add(1, Ordering::Relaxed);
                 self.entries[at].action
             }
             None => Action::Deny,
@@ -218,6 +218,7 @@ impl AccessList {
     /// Matches of the line at `index` so far.
     #[must_use]
     pub fn hits(&self, index: usize) -> u64 {
-        self.hits.get(index).map_or(0, Cell::value)
+        let hits = self.hits.get(index);
+        hits.map_or(0, |hits| hits.load(Ordering::Relaxed))
     }
 }

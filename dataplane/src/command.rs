@@ -9,8 +9,11 @@ use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::esp::HalfView;
-use crate::snapshot::WorkerId;
+use crate::esp::{Explanation, HalfView};
+use crate::fib::NextHop;
+use crate::session::Key;
+use crate::snapshot::{PortId, WorkerId};
+use crate::stats::DropReason;
 
 /// An address with a port, ICMP identifier, or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +82,10 @@ pub struct SessionFilter {
     pub inside_global: Option<(Ipv4Addr, Option<u16>)>,
     /// Only this outside global address, and port where given.
     pub outside_global: Option<(Ipv4Addr, Option<u16>)>,
+    /// Only tunnels whose packets going out have this SPI.
+    pub spi_out: Option<u32>,
+    /// Only tunnels whose packets coming in have this SPI.
+    pub spi_in: Option<u32>,
 }
 
 impl SessionFilter {
@@ -91,10 +98,15 @@ impl SessionFilter {
                 have.is_some_and(|h| h.address == address && port.is_none_or(|port| port == h.port))
             }
         };
+        let spi = |wanted: Option<u32>, of: fn(&HalfView) -> Option<u32>| {
+            wanted.is_none() || session.half.as_ref().and_then(of) == wanted
+        };
         self.protocol.is_none_or(|p| p == session.protocol)
             && side(self.inside_local, Some(session.inside_local))
             && side(self.inside_global, Some(session.inside_global))
             && side(self.outside_global, session.outside_global)
+            && spi(self.spi_out, |half| half.spi_out)
+            && spi(self.spi_in, |half| half.spi_in)
     }
 }
 
@@ -187,6 +199,128 @@ impl Histograms {
     }
 }
 
+/// What `explain` asks: a packet that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Query {
+    /// An ESP packet to or from a peer.
+    Esp {
+        /// The peer.
+        peer: Ipv4Addr,
+        /// The SPI.
+        spi: u32,
+    },
+    /// A packet of a flow.
+    Flow(FlowQuery),
+}
+
+/// A packet of a flow as it would arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowQuery {
+    /// TCP (6), UDP (17) or ICMP (1).
+    pub protocol: u8,
+    /// Source address and port; of ICMP the identifier.
+    pub source: (Ipv4Addr, u16),
+    /// Destination address and port; of ICMP the identifier again.
+    pub destination: (Ipv4Addr, u16),
+}
+
+impl FlowQuery {
+    /// The packet's key.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            src: self.source.0.to_bits(),
+            dst: self.destination.0.to_bits(),
+            sport: self.source.1,
+            dport: self.destination.1,
+        }
+    }
+}
+
+/// One answer to a [`Query`]; of several workers, only the one that would decide answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Explained {
+    /// ESP: one for each client that sends this SPI, and for each global address to which the
+    /// peer might send it.
+    Esp(EspExplanation),
+    /// A flow.
+    Flow(FlowExplanation),
+}
+
+/// What would become of an ESP packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EspExplanation {
+    /// The worker that decides.
+    pub worker: WorkerId,
+    /// What it would decide, and why.
+    pub explanation: Explanation,
+}
+
+/// What would become of a packet of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowExplanation {
+    /// The worker that decides.
+    pub worker: WorkerId,
+    /// The port on which it arrives: the one that leads to its source.
+    pub arrives: Option<PortId>,
+    /// What decides about it.
+    pub because: Because,
+    /// As it goes on, where it is translated; a source port of 0 in a new entry that does not
+    /// keep its port is chosen at random.
+    pub to: Option<Key>,
+    /// Where it goes.
+    pub hop: Option<NextHop>,
+    /// What becomes of it.
+    pub ending: Ending,
+}
+
+/// What decides about a packet of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made for an operator, not for packets"
+)]
+pub enum Because {
+    /// This entry.
+    Entry(SessionView),
+    /// A configured static.
+    Static,
+    /// The address entry of its host (NAT without overload).
+    AddressEntry,
+    /// An IKE entry.
+    Ike,
+    /// This dynamic mapping would make an entry; whether with its own port, where that is known.
+    NewEntry {
+        /// The mapping's number.
+        rule: u16,
+        /// Whether it keeps its port.
+        keeps_port: Option<bool>,
+    },
+    /// It goes to the appliance itself.
+    Ours,
+    /// It does not leave by an outside interface.
+    StaysInside,
+    /// It arrives where there is neither `ip nat inside` nor `ip nat outside`.
+    NoNatSide,
+    /// No entry, static or mapping wants it.
+    NotTranslated,
+}
+
+/// What becomes of a packet of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is sent to its next hop.
+    Forwarded,
+    /// It waits for its next hop's MAC address first.
+    WaitsForNeighbour,
+    /// It goes to the kernel twin.
+    Punted,
+    /// It comes in again through a global address.
+    Hairpinned,
+    /// It is dropped.
+    Dropped(DropReason),
+}
+
 /// A request to one worker.
 #[derive(Debug)]
 pub enum Request {
@@ -196,6 +330,8 @@ pub enum Request {
     Clear(SessionFilter, Arc<Reply<u64>>),
     /// Remove the entries that the present snapshot would not make; the reply is how many.
     Reconcile(Arc<Reply<u64>>),
+    /// A dry run; no answer where another worker decides.
+    Explain(Query, Arc<Reply<Explained>>),
     /// Swap histograms; the reply is the ones used so far.
     Histograms(Box<Histograms>, Arc<Reply<Box<Histograms>>>),
 }
@@ -215,7 +351,12 @@ pub struct Occupancy {
 impl Occupancy {
     /// An entry was made at `now_ms`.
     pub fn made(&self, now_ms: u64) {
-        let active = self.active.fetch_add(1, Ordering::Relaxed) + 1;
+        self.made_many(1, now_ms);
+    }
+
+    /// So many entries were made at `now_ms`.
+    pub fn made_many(&self, entries: u64, now_ms: u64) {
+        let active = self.active.fetch_add(entries, Ordering::Relaxed) + entries;
         if active > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(active, Ordering::Relaxed);
             self.peak_at_ms.store(now_ms, Ordering::Relaxed);
@@ -224,7 +365,12 @@ impl Occupancy {
 
     /// An entry was removed.
     pub fn removed(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.removed_many(1);
+    }
+
+    /// So many entries were removed.
+    pub fn removed_many(&self, entries: u64) {
+        self.active.fetch_sub(entries, Ordering::Relaxed);
     }
 
     /// Dynamic entries now.

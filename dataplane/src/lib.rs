@@ -10,6 +10,7 @@ pub mod fib;
 pub mod fragment;
 pub mod gateway;
 mod index;
+pub mod journal;
 pub mod nat;
 pub mod packet;
 pub mod prefetch;

@@ -124,7 +124,7 @@ pub struct PortTimer {
 
 impl Default for Timers {
     fn default() -> Timers {
-        // shared/spec order: simple, tcp, udp, icmp, dns, finrst, syn, pptp, esp, esp-pending.
+        // In the order of `Timer`: simple, tcp, udp, icmp, dns, finrst, syn, pptp, esp, esp-pending.
         let seconds = [86400, 86400, 300, 60, 60, 60, 60, 86400, 300, 30].map(Some);
         Timers {
             seconds,
@@ -151,6 +151,8 @@ pub struct StaticEsp {
     pub inside: Ipv4Addr,
     /// The global address.
     pub global: Ipv4Addr,
+    /// When it was made.
+    pub created: Tick,
 }
 
 /// The whole policy.

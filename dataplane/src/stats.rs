@@ -4,6 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::esp::{EspCounter, EspOccupancy, EspStats};
+use crate::journal::Journal;
+
 /// Makes an enum whose variants have a stable snake_case name and one line of help.
 macro_rules! named {
     ($(#[$meta:meta])* $type:ident { $($variant:ident = $name:literal, $help:literal;)* }) => {
@@ -155,6 +158,12 @@ impl Cell {
         );
     }
 
+    /// Replaces the value. Only the owning worker may call this.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The present value.
     #[must_use]
     pub fn value(&self) -> u64 {
@@ -180,7 +189,81 @@ pub struct PortCounters {
     pub tx_dropped: Cell,
 }
 
-/// Everything one worker counts.
+/// What one worker's ESP and IKE engine holds and has counted, as it was at most a millisecond ago.
+#[derive(Debug)]
+pub struct EspFigures {
+    tunnels: Cell,
+    half_open: Cell,
+    inbound: Cell,
+    relations: Cell,
+    ike_entries: Cell,
+    ike_sas: Cell,
+    held_packets: Cell,
+    held_octets: Cell,
+    counters: [Cell; EspCounter::ALL.len()],
+}
+
+impl Default for EspFigures {
+    fn default() -> EspFigures {
+        EspFigures {
+            tunnels: Cell::default(),
+            half_open: Cell::default(),
+            inbound: Cell::default(),
+            relations: Cell::default(),
+            ike_entries: Cell::default(),
+            ike_sas: Cell::default(),
+            held_packets: Cell::default(),
+            held_octets: Cell::default(),
+            counters: std::array::from_fn(|_| Cell::default()),
+        }
+    }
+}
+
+impl EspFigures {
+    /// Copies the engine's figures. Only the owning worker may call this.
+    pub fn publish(&self, occupancy: &EspOccupancy, stats: &EspStats) {
+        let pairs = [
+            (&self.tunnels, occupancy.tunnels),
+            (&self.half_open, occupancy.half_open),
+            (&self.inbound, occupancy.inbound),
+            (&self.relations, occupancy.relations),
+            (&self.ike_entries, occupancy.ike_entries),
+            (&self.ike_sas, occupancy.ike_sas),
+            (&self.held_packets, occupancy.held_packets),
+            (&self.held_octets, occupancy.held_octets),
+        ];
+        for (cell, value) in pairs {
+            cell.set(value as u64);
+        }
+        for counter in EspCounter::ALL {
+            self.counters[*counter as usize].set(stats.counter(*counter));
+        }
+    }
+
+    /// How much the engine holds.
+    #[must_use]
+    pub fn occupancy(&self) -> EspOccupancy {
+        let of = |cell: &Cell| cell.value() as usize;
+        EspOccupancy {
+            tunnels: of(&self.tunnels),
+            half_open: of(&self.half_open),
+            inbound: of(&self.inbound),
+            relations: of(&self.relations),
+            ike_entries: of(&self.ike_entries),
+            ike_sas: of(&self.ike_sas),
+            held_packets: of(&self.held_packets),
+            held_octets: of(&self.held_octets),
+        }
+    }
+
+    /// What the engine has counted.
+    #[must_use]
+    pub fn counter(&self, counter: EspCounter) -> u64 {
+        self.counters[counter as usize].value()
+    }
+}
+
+/// Everything one worker counts and tells.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct WorkerStats {
@@ -189,6 +272,10 @@ pub struct WorkerStats {
     ports: Box<[PortCounters]>,
     /// Entries now in this worker's table.
     pub sessions: Cell,
+    /// ESP and IKE.
+    pub esp: EspFigures,
+    /// What it tells while somebody debugs, and for the log.
+    pub journal: Journal,
 }
 
 impl WorkerStats {
@@ -200,6 +287,8 @@ impl WorkerStats {
             drops: std::array::from_fn(|_| Cell::default()),
             ports: (0..ports).map(|_| PortCounters::default()).collect(),
             sessions: Cell::default(),
+            esp: EspFigures::default(),
+            journal: Journal::default(),
         }
     }
 

@@ -4,7 +4,7 @@ mod esp_common;
 use esp_common::*;
 
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA};
-use spillway_dataplane::esp::{EspCounter, EspDrop, EspTimers, HalfState, Limits, Method};
+use spillway_dataplane::esp::{EspCounter, EspDrop, EspTimers, HalfState, IkeOut, Limits, Method};
 use spillway_dataplane::esp::{EspFilter, Event, Trace, spi_match};
 use spillway_dataplane::time::Millis;
 
@@ -232,6 +232,30 @@ fn an_ambiguous_packet_is_dropped_after_its_time_and_counted() {
     let lost = Fate::Lost(EspDrop::Ambiguous.name());
     assert_eq!(nat.released(), [(('i', PEER, 0x2001, 1), lost)]);
     assert_eq!(nat.engine.stats().drops(EspDrop::Ambiguous), 1);
+}
+
+/// As real servers do: they use a client's new tunnel before their answer to its request is on the wire, while another client's
+/// tunnel, as new, has had one reply.
+#[test]
+fn two_rekeys_at_once_wait_for_proof_instead_of_guessing() {
+    let mut nat = overload();
+    for (client, n) in [(A, 0), (B, 1)] {
+        nat.exchange(client, 0xA0 + u64::from(n), AUTH, 1, true);
+        nat.out(client, 0x1000 + n, 1);
+        nat.come(0x2000 + n, 1);
+        nat.come(0x2000 + n, 2);
+    }
+    nat.exchange(A, 0xA0, CREATE_CHILD_SA, 2, true);
+    nat.out(A, 0x1010, 1);
+    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
+    let asked = nat.ike_out(B, 500, v2(0xA1, CREATE_CHILD_SA, 2, false));
+    assert!(matches!(asked, IkeOut::Translate { .. }), "{asked:?}");
+    assert_eq!(nat.come(0x2011, 1), Fate::Held, "A's or B's?");
+    // The second packet of A's new tunnel proves that 2010 was all that A expected.
+    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    assert_eq!(nat.released(), [(('i', PEER, 0x2011, 1), Fate::To(B))]);
+    assert_eq!(nat.come(0x2011, 2), Fate::To(B));
+    assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
 }
 
 #[test]
@@ -570,11 +594,12 @@ fn the_trace_names_candidates_and_reasons() {
     assert_eq!(
         lines,
         [
-            "NAT: o: esp 10.1.0.2 -> 198.51.100.9 spi 1001 seq 1: held (another client waits for \
+            "NAT: i: esp 10.1.0.2 -> 198.51.100.9 spi 1001 seq 1: held (another client waits for \
              its first reply), candidates: 10.1.0.1",
-            "NAT: i: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 1: delivered to 10.1.0.1 (its \
+            "NAT: i: esp 10.1.0.2 -> 198.51.100.9 spi 1001 seq 1: sent as 203.0.113.1 (was held)",
+            "NAT: o: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 1: delivered to 10.1.0.1 (its \
              reply was awaited), candidates: 10.1.0.1",
-            "NAT: i: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 2: proven for 10.1.0.1 (second \
+            "NAT: o: esp 198.51.100.9 -> 203.0.113.1 spi 2000 seq 2: proven for 10.1.0.1 (second \
              packet, higher sequence number)",
         ]
     );

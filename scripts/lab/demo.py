@@ -1,6 +1,7 @@
 """`scripts/demo`: real hosts, real traffic, a NAT device between them, and what happened.
 
     demo [--workers N] [--nat kernel] [--keep]     address translation for a private network
+    demo vpn [--workers N] [--ike 1|2]             three VPN clients of one server through one address
     demo end [NAME]                                ends what --keep left running
 """
 
@@ -17,6 +18,7 @@ from lab import guard, traffic  # noqa: E402
 from lab.devices import HTTP_PORT, KernelNat, Spillway, configuration, translations_in_kernel  # noqa: E402
 from lab.report import Report, expect  # noqa: E402
 from lab.topology import INSIDE_GATEWAY, OUT, OUTSIDE_ADDRESS, Lab, end_on_signals, wait_until  # noqa: E402
+from lab.vpn_demo import vpn_demo  # noqa: E402
 
 PICTURE = """\
 in1 10.1.0.11 --+
@@ -232,12 +234,16 @@ def end_demo(options):
 
 def main():
     parser = argparse.ArgumentParser(prog="demo", description="Real hosts on a private and a public network, with Spillway between them.")
-    commands = parser.add_subparsers(dest="command", metavar="nat|end")
+    commands = parser.add_subparsers(dest="command", metavar="nat|vpn|end")
     nat = commands.add_parser("nat", help="address translation for a private network (what runs without a sub-command)")
     nat.set_defaults(action=nat_demo)
     nat.add_argument("--workers", type=int, default=1, help="workers that Spillway runs (default 1)")
     nat.add_argument("--nat", choices=["spillway", "kernel"], default="spillway", help="the NAT device: Spillway, or the kernel's to compare")
     nat.add_argument("--keep", action="store_true", help="leave everything running and say how to look around")
+    vpn = commands.add_parser("vpn", help="three VPN clients of one server: the kernel's NAT and Spillway, side by side")
+    vpn.set_defaults(action=vpn_demo)
+    vpn.add_argument("--workers", type=int, default=1, help="workers that Spillway runs (default 1)")
+    vpn.add_argument("--ike", type=int, choices=[1, 2], default=2, help="version of IKE (default 2)")
     end = commands.add_parser("end", help="end what --keep left running")
     end.set_defaults(action=end_demo)
     end.add_argument("name", nargs="?", help="the lab's name (default: all that were kept)")

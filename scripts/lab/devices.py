@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 
+from .namespaces import run
 from .topology import INSIDE_GATEWAY, OUTSIDE_ADDRESS, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -81,6 +82,10 @@ class Spillway:
         """Runs a client command; returns the finished process."""
         return subprocess.run([self.program, *words, *(["--json"] if json_output else []), "--socket", self.socket],
                               capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+
+    def alone(self, *words):
+        """Runs a command that needs no running appliance (`spi match`); returns what it prints."""
+        return run(self.program, *words)
 
     def cli(self, *words):
         """Runs a client command (`show`, `arp`) and returns its text."""

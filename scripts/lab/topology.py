@@ -27,6 +27,11 @@ FAR_MTU = 1280
 _OFFLOADS = "rx off tx off gso off tso off gro off".split()
 
 
+def mac_of(address):
+    """The MAC address that the lab's host at an IPv4 address has, as text."""
+    return "02:00:" + ":".join(f"{int(b):02x}" for b in address.split("."))
+
+
 class Host(Namespace):
     """A kernel host of the lab, or the place where the NAT device lives."""
 
@@ -157,14 +162,24 @@ class Lab:
         return found
 
     def _build(self):
-        self.wire, self.dev = Host(self, "wire"), Host(self, "dev")
         self.in1, self.in2 = Host(self, "in1", IN1), Host(self, "in2", IN2)
         self.out = Host(self, "out", OUT)
-        spaces = [self.wire, self.dev, self.in1, self.in2, self.out]
+        spaces = [self.in1, self.in2, self.out]
         if self.far_side:
             self.hop, self.far = Host(self, "hop", HOP), Host(self, "far", FAR)
             spaces += [self.hop, self.far]
-        for space in spaces:
+        self._build_networks(spaces)
+        for host, bridge, mask, gateway in ((self.in1, "brin", 24, INSIDE_GATEWAY), (self.in2, "brin", 24, INSIDE_GATEWAY),
+                                            (self.out, "brout", 24, None)):
+            self._connect(host, bridge)
+            host.ip(f"addr add {host.address}/{mask} dev eth0", *([f"route add default via {gateway}"] if gateway else []))
+        if self.far_side:
+            self._build_far()
+
+    def _build_networks(self, hosts):
+        """Makes the hosts' namespaces, the device's, and both networks with the device between them."""
+        self.wire, self.dev = Host(self, "wire"), Host(self, "dev")
+        for space in [self.wire, self.dev, *hosts]:
             space.create()
             # A test may cause errors faster than a host would report them by default.
             space.sysctl("net.ipv4.icmp_ratelimit", 0)
@@ -178,13 +193,11 @@ class Lab:
                      "link add brout type bridge mcast_snooping 0", "link set brout up")
         self.plug("inside")
         self.plug("outside")
-        for host, bridge, mask, gateway in ((self.in1, "brin", 24, INSIDE_GATEWAY), (self.in2, "brin", 24, INSIDE_GATEWAY),
-                                            (self.out, "brout", 24, None)):
-            self._cable(host, "eth0", self.wire, host.role, mac="02:00:" + ":".join(f"{int(b):02x}" for b in host.address.split(".")))
-            self.wire.ip(f"link set {host.role} master {bridge}")
-            host.ip(f"addr add {host.address}/{mask} dev eth0", *([f"route add default via {gateway}"] if gateway else []))
-        if self.far_side:
-            self._build_far()
+
+    def _connect(self, host, bridge):
+        """Gives a host its interface on one of the networks."""
+        self._cable(host, "eth0", self.wire, host.role, mac=mac_of(host.address))
+        self.wire.ip(f"link set {host.role} master {bridge}")
 
     def _build_far(self):
         self._cable(self.hop, "eth0", self.wire, "hop")

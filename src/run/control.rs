@@ -1,7 +1,8 @@
 //! The control thread: follows the kernel, answers operators, reloads, and ends it all.
 
+mod change;
+
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use spillway_control::kernel::{
 };
 use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
-use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, ReloadReport, ask};
+use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
 use spillway_control::publish::Publisher;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dpdk::{Eal, Pool};
@@ -23,18 +24,16 @@ use tracing::{error, info, warn};
 
 use super::description::Running;
 use super::links::Links;
-use super::ports::{Ports, spec, with_port};
+use super::ports::{Ports, with_port};
 use super::workers::Workers;
 use crate::check;
 use crate::cli::Run;
+use change::{ReloadRequest, Unconfirmed};
 
 /// How often links, devices and retired snapshots are looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The host name until one is configured.
 const HOSTNAME: &str = "Spillway";
-
-/// A reload that somebody waits for.
-type ReloadRequest = oneshot::Sender<Result<ReloadReport, Vec<String>>>;
 
 /// What the control thread gets from the start.
 pub(super) struct Parts<'a> {
@@ -78,6 +77,7 @@ struct Control<'a> {
     running: Arc<Running>,
     hostname: Arc<ArcSwap<String>>,
     appliance: Arc<Appliance>,
+    unconfirmed: Option<Unconfirmed>,
 }
 
 /// Serves until told to stop. The errors are a sentence each.
@@ -148,12 +148,16 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         occupancy: Arc::clone(&workers.occupancy),
         ports: ports.view(),
         description: Arc::clone(&running) as Arc<_>,
-        reloader: Box::new(move || {
+        saved: saved(options),
+        reloader: Box::new(move |change| {
             let reloads = reloads.clone();
             Box::pin(async move {
                 let stopping = || vec!["the appliance is stopping".to_owned()];
                 let (answer, done) = oneshot::channel();
-                reloads.send(answer).await.map_err(|_| stopping())?;
+                reloads
+                    .send((change, answer))
+                    .await
+                    .map_err(|_| stopping())?;
                 done.await.map_err(|_| stopping())?
             })
         }),
@@ -174,6 +178,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         running,
         hostname,
         appliance,
+        unconfirmed: None,
     };
     let ended = control.run(&mut signals, &mut reload_requests).await;
     answering.abort();
@@ -183,6 +188,18 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
     control.workers.stop();
     control.kernel.stop().await;
     ended
+}
+
+/// Reads what the next start would run with.
+fn saved(options: &Run) -> Saved {
+    let files = super::files(options);
+    Saved {
+        file: files.config.clone(),
+        load: Arc::new(move || match check::load(&files) {
+            Ok((config, _)) => Ok(config),
+            Err(refused) => Err(refused.texts()),
+        }),
+    }
 }
 
 fn publish<T>(publisher: &Mutex<Publisher>, act: impl FnOnce(&mut Publisher) -> T) -> T {
@@ -215,17 +232,22 @@ impl Control<'_> {
         info!("ready");
         loop {
             let links = self.links.clone();
+            let until = self.unconfirmed.as_ref().map(|u| u.until);
             tokio::select! {
                 _ = signals.terminate.recv() => { info!("stopping: SIGTERM"); return Ok(()) }
                 _ = signals.interrupt.recv() => { info!("stopping: SIGINT"); return Ok(()) }
                 _ = signals.hang_up.recv() => self.reload_for_signal().await,
-                Some(answer) = reloads.recv() => {
-                    // Whoever asked may have gone away meanwhile; the reload stands.
-                    let _ = answer.send(self.reload().await);
+                Some((change, answer)) = reloads.recv() => {
+                    // Whoever asked may have gone away meanwhile; the change stands.
+                    let _ = answer.send(self.change(change).await);
+                }
+                () = change::over(until), if until.is_some() => {
+                    self.go_back().await;
                 }
                 () = links.changed() => self.look_at_links().await,
                 _ = check.tick() => {
                     publish(&self.publisher, Publisher::reclaim);
+                    log_notices(&self.appliance);
                     self.look_at_links().await;
                     self.ports.refresh();
                     if let Some(worker) = self.workers.fallen() {
@@ -243,8 +265,8 @@ impl Control<'_> {
                     warn!("{warning}");
                 }
                 info!(
-                    "reloaded {}: {} entries withdrawn",
-                    report.file, report.withdrawn
+                    "reloaded {}: {} entries withdrawn, {} kept",
+                    report.file, report.withdrawn, report.kept
                 );
             }
             Err(errors) => {
@@ -254,50 +276,6 @@ impl Control<'_> {
                 error!("not reloaded: the running configuration stays");
             }
         }
-    }
-
-    /// Checks the file whole, then swaps it in.
-    async fn reload(&mut self) -> Result<ReloadReport, Vec<String>> {
-        let file: &Path = &self.options.config;
-        let (config, warnings) = check::load(file).map_err(|refused| refused.texts())?;
-        same_ports(&self.policy.config, &config)?;
-        let config = Arc::new(config);
-        let now = self.workers.clock.millis().tick();
-        let policy = Arc::new(Policy::compile(
-            Arc::clone(&config),
-            &HashMap::new(),
-            now,
-            Some(&self.policy),
-        ));
-        let kernel =
-            kernel_config(&config, &policy, &self.ports).map_err(|e| vec![e.to_string()])?;
-        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(
-            self.kernel
-                .apply(&kernel)
-                .await
-                .iter()
-                .map(ToString::to_string),
-        );
-
-        self.policy = Arc::clone(&policy);
-        self.running.0.store(Arc::clone(&policy));
-        self.hostname.store(Arc::new(hostname(&config)));
-        let interfaces = self.interfaces();
-        publish(&self.publisher, |p| {
-            p.publish(|snapshot| {
-                snapshot.interfaces = interfaces;
-                snapshot.nat = Arc::clone(&policy.nat);
-            });
-        });
-        let withdrawn = ask::reconcile(&self.appliance)
-            .await
-            .map_err(|e| vec![e.to_string()])?;
-        Ok(ReloadReport {
-            file: file.display().to_string(),
-            warnings,
-            withdrawn,
-        })
     }
 
     /// The interfaces with their links as they are now.
@@ -361,33 +339,6 @@ fn config_name(config: &Config, port: PortId) -> &str {
     interfaces
         .find(|(id, ..)| *id == port)
         .map_or("?", |(_, interface, _)| &interface.name)
-}
-
-/// Ports stay while the process runs.
-fn same_ports(running: &Config, new: &Config) -> Result<(), Vec<String>> {
-    let list = |config: &Config| -> Vec<(String, String)> {
-        let key = |(_, interface, port): (PortId, &model::Interface, &model::Port)| {
-            (interface.name.to_ascii_lowercase(), spec(port).to_owned())
-        };
-        with_port(config).map(key).collect()
-    };
-    let (have, want) = (list(running), list(new));
-    if have == want {
-        return Ok(());
-    }
-    let text = |ports: &[(String, String)]| {
-        ports
-            .iter()
-            .map(|(name, spec)| format!("{name} ({spec})"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    Err(vec![format!(
-        "the new configuration has other ports: {}; running are {}. Ports can't change while the appliance runs: \
-         stop it and start it again",
-        text(&want),
-        text(&have)
-    )])
 }
 
 /// What the kernel shall have: twins and static routes.

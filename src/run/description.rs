@@ -20,6 +20,10 @@ impl Running {
 }
 
 impl Description for Running {
+    fn policy(&self) -> Arc<Policy> {
+        self.0.load_full()
+    }
+
     fn rule(&self, id: u16) -> Option<RuleText> {
         let policy = self.0.load();
         let text = policy.rule_text(id)?;

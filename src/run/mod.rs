@@ -5,6 +5,7 @@ mod cores;
 mod description;
 mod links;
 mod ports;
+mod save;
 mod workers;
 
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use spillway_dataplane::snapshot::Interface;
 use spillway_dpdk::{Eal, EalOptions, Memory, Pool, PoolConfig};
 use tracing::{error, info, warn};
 
-use crate::check::{self, BAD_CONFIGURATION};
+use crate::check::{self, BAD_CONFIGURATION, Files};
 use crate::cli::Run;
 use crate::log;
 
@@ -34,7 +35,7 @@ pub(crate) fn run(options: &Run) -> ExitCode {
         eprintln!("spillway: {sentence}");
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    let config = match check::load(&options.config) {
+    let config = match check::load(&files(options)) {
         Ok((config, warnings)) => {
             for warning in warnings {
                 warn!("{warning}");
@@ -63,6 +64,14 @@ pub(crate) fn run(options: &Run) -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The files that the configuration is in.
+fn files(options: &Run) -> Files {
+    Files {
+        config: options.config.clone(),
+        ports: options.ports.clone(),
     }
 }
 

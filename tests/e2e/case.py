@@ -83,6 +83,10 @@ class Case:
         finally:
             lab.close()
 
+    def evidence(self, name):
+        """More lines that help to find the cause when the test `name` has failed."""
+        return []
+
     @contextlib.contextmanager
     def drops(self, allowed=()):
         """No packet may be dropped in the block but for the reasons `allowed`. Yields a dictionary that has the

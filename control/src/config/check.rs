@@ -76,6 +76,11 @@ fn at_line(span: Span) -> String {
     }
 }
 
+/// The warning about an interface that no device is behind.
+pub(super) fn without_port(name: &str) -> String {
+    format!("interface {name} has no `port` line: no packets come or go")
+}
+
 /// Each device is behind one interface, and each interface has one.
 fn ports(draft: &Draft, findings: &mut Findings) {
     let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -87,10 +92,7 @@ fn ports(draft: &Draft, findings: &mut Findings) {
             Some(Port::Vdev(arguments)) => arguments.split(',').next().unwrap_or(""),
             None => {
                 if !draft.is_suspect(name) {
-                    findings.warn(
-                        places.name,
-                        format!("interface {name} has no `port` line: no packets come or go"),
-                    );
+                    findings.warn(places.name, without_port(name));
                 }
                 continue;
             }

@@ -41,6 +41,12 @@ impl Diagnostic {
     /// Most expectations that are printed.
     const MOST_EXPECTED: usize = 8;
 
+    /// What is wrong and what was expected, without the place.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        format!("{}{}", self.expectation(), self.message)
+    }
+
     fn expectation(&self) -> String {
         let shown = &self.expected[..self.expected.len().min(Self::MOST_EXPECTED)];
         match shown {
@@ -60,7 +66,7 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "",
             Severity::Warning => "warning: ",
         };
-        let what = format!("{kind}{}{}", self.expectation(), self.message);
+        let what = format!("{kind}{}", self.sentence());
         if self.line == 0 {
             return write!(f, "{}: {what}", self.file);
         }

@@ -27,6 +27,8 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use model::Config;
 pub use policy::Policy;
 
+use std::collections::HashSet;
+
 use draft::Draft;
 use text::Source;
 
@@ -40,6 +42,32 @@ pub type Loaded = (Config, Vec<Diagnostic>);
 /// [`Diagnostic::MOST`] and then one that tells how many more there are.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
     amend(Config::default(), name, text)
+}
+
+/// Parses and checks a configuration whose interfaces get their `port` lines in a second file.
+/// Each file is its name and its text. Of the warnings, those about missing devices hold for both
+/// files together.
+///
+/// # Errors
+/// As [`parse`]; those of the second file only where the first has none.
+pub fn parse_both(router: (&str, &str), ports: (&str, &str)) -> Result<Loaded, Vec<Diagnostic>> {
+    let (config, first) = parse(router.0, router.1)?;
+    let (config, second) = amend(config, ports.0, ports.1)?;
+    let resolved: HashSet<String> = config
+        .interfaces
+        .iter()
+        .filter(|i| i.port.is_some())
+        .map(|i| check::without_port(&i.name))
+        .collect();
+    // The whole is checked once with each file: what both say is said where its line is known.
+    let said: HashSet<&str> = first.iter().map(|w| w.message.as_str()).collect();
+    let more: Vec<Diagnostic> = second
+        .iter()
+        .filter(|w| w.line != 0 || !said.contains(w.message.as_str()))
+        .cloned()
+        .collect();
+    let kept = first.into_iter().filter(|w| !resolved.contains(&w.message));
+    Ok((config, kept.chain(more).collect()))
 }
 
 /// Applies the lines of `text` to a configuration and checks the result: what `configure terminal`

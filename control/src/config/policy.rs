@@ -103,6 +103,7 @@ struct Live {
     shared: HashMap<Ipv4Addr, Arc<GlobalAddress>>,
     pools: HashMap<(Ipv4Addr, u32), Arc<OneToOnePool>>,
     statics: HashMap<StaticKey, Arc<Static>>,
+    static_esp: Vec<StaticEsp>,
 }
 
 type StaticKey = (Ipv4Addr, Ipv4Addr, Option<StaticPort>);
@@ -122,6 +123,7 @@ impl Live {
                 }
             }
         }
+        live.static_esp.clone_from(&previous.nat.ipsec.static_esp);
         let statics = previous.nat.statics.iter();
         live.statics = statics
             .map(|s| ((s.inside, s.global, s.port), Arc::clone(s)))
@@ -236,8 +238,13 @@ impl Compiler<'_> {
             static_esp: fixed
                 .filter_map(|(inside, port)| {
                     let global = self.interface_address(port)?;
-                    let inside = *inside;
-                    Some(StaticEsp { inside, global })
+                    let new = StaticEsp {
+                        inside: *inside,
+                        global,
+                        created: self.now,
+                    };
+                    let same = |old: &&StaticEsp| (old.inside, old.global) == (*inside, global);
+                    Some(*self.live.static_esp.iter().find(same).unwrap_or(&new))
                 })
                 .collect(),
         }

@@ -5,6 +5,7 @@ mod compile;
 mod each;
 mod rows;
 mod samples;
+mod spec;
 mod speed;
 mod whole;
 

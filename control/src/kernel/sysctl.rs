@@ -21,6 +21,13 @@ const IPV4: &[(&str, &str)] = &[
     ("accept_redirects", "0"),
 ];
 
+/// What each twin is set to under `/proc/sys/net/ipv4/neigh/NAME`.
+const NEIGH: &[(&str, &str)] = &[
+    // Believe the newest ARP packet at once: for a second after each change the kernel would not, and
+    // a host that moves meanwhile (a failover) would get nothing until its entry is probed again.
+    ("locktime", "0"),
+];
+
 /// What each twin is set to under `/proc/sys/net/ipv6/conf/NAME`. IPv6 stays enabled, so that
 /// frames reach the kernel; it only says nothing by itself.
 const IPV6: &[(&str, &str)] = &[
@@ -42,17 +49,19 @@ const NEIGHBOURS: &[(&str, u32)] = &[
 /// Applies the settings of a twin. A setting that can't be made is a warning: traffic flows
 /// without it.
 pub(crate) fn prepare(name: &str) {
-    for (family, settings) in [("ipv4", IPV4), ("ipv6", IPV6)] {
-        let folder = format!("/proc/sys/net/{family}/conf/{name}");
+    let all = [
+        ("ipv4/conf", IPV4),
+        ("ipv4/neigh", NEIGH),
+        ("ipv6/conf", IPV6),
+    ];
+    for (place, settings) in all {
+        let folder = format!("/proc/sys/net/{place}/{name}");
         if !Path::new(&folder).is_dir() {
             continue; // A kernel without this family.
         }
         for (key, value) in settings {
             if let Err(e) = std::fs::write(format!("{folder}/{key}"), value) {
-                warn!(
-                    interface = name,
-                    "can't set net.{family}.conf.{key} to {value}: {e}"
-                );
+                warn!(interface = name, "can't set {folder}/{key} to {value}: {e}");
             }
         }
     }

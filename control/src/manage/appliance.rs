@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +15,10 @@ use spillway_dataplane::snapshot::{Snapshot, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::Millis;
 
+use super::debug::Listeners;
 use super::latency::Latency;
 use super::statistics::Baseline;
+use crate::config::{Config, Policy};
 
 /// One worker as control sees it.
 #[derive(Debug)]
@@ -187,6 +190,9 @@ pub struct RouteText {
 
 /// The words of the running configuration, for `show`. The implementation follows reloads.
 pub trait Description: Send + Sync {
+    /// The policy in force, with its configuration and the live access lists.
+    fn policy(&self) -> Arc<Policy>;
+
     /// The dynamic mapping with this number.
     fn rule(&self, id: u16) -> Option<RuleText>;
 
@@ -206,13 +212,44 @@ pub struct ReloadReport {
     pub warnings: Vec<String>,
     /// Entries removed because the new configuration would not make them.
     pub withdrawn: u64,
+    /// Dynamic entries that stay.
+    pub kept: u64,
 }
 
 /// What a [`Reloader`] returns.
 pub type ReloadFuture = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
 
-/// Reads the configuration again, and swaps it in or changes nothing and says why.
-pub type Reloader = Box<dyn Fn() -> ReloadFuture + Send + Sync>;
+/// What shall become of the running configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Read the appliance's own file again.
+    Reload,
+    /// The whole configuration in this file instead.
+    Replace(PathBuf),
+    /// These lines besides, as `configure terminal` takes them.
+    Amend(String),
+    /// Nothing; write it to the appliance's own file.
+    Write,
+    /// Nothing; go back to it after so many minutes unless [`Change::Confirm`] comes first.
+    Confirmed(u16),
+    /// What is running stays.
+    Confirm,
+}
+
+/// Changes the running configuration, or changes nothing and says why.
+pub type Reloader = Box<dyn Fn(Change) -> ReloadFuture + Send + Sync>;
+
+/// The configuration as it would be loaded at the next start.
+#[derive(Clone)]
+pub struct Saved {
+    /// Its file.
+    pub file: PathBuf,
+    /// Reads it. It may block.
+    pub load: Loader,
+}
+
+/// Reads a configuration, or says why it can't be read.
+pub type Loader = Arc<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
 
 /// Limits of patience and of memory.
 #[derive(Debug, Clone, Copy)]
@@ -251,6 +288,8 @@ pub struct Parts {
     pub clock: Box<dyn Fn() -> Millis + Send + Sync>,
     /// The workers, in the order of their numbers.
     pub workers: Vec<WorkerHandle>,
+    /// The configuration that was saved.
+    pub saved: Saved,
     /// The published snapshot.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// How full the session tables are.
@@ -259,7 +298,7 @@ pub struct Parts {
     pub ports: Arc<dyn Ports>,
     /// The words of the configuration.
     pub description: Arc<dyn Description>,
-    /// Reloads the configuration.
+    /// Changes the configuration.
     pub reloader: Reloader,
     /// Limits.
     pub limits: Limits,
@@ -271,6 +310,7 @@ pub struct Appliance {
     /// One command at a time talks to a worker; the others wait here, not in its ring.
     pub(super) turns: Vec<tokio::sync::Mutex<()>>,
     baseline: Mutex<Baseline>,
+    pub(super) listeners: Listeners,
     latency: Mutex<BTreeMap<WorkerId, Latency>>,
 }
 
@@ -290,6 +330,7 @@ impl Appliance {
         Arc::new(Appliance {
             turns: parts.workers.iter().map(|_| Default::default()).collect(),
             baseline: Mutex::default(),
+            listeners: Listeners::default(),
             latency: Mutex::default(),
             parts,
         })
@@ -329,6 +370,13 @@ impl Appliance {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.workers().iter().map(|w| w.memory_bytes).sum()
+    }
+
+    /// Configured statics, those of ESP included.
+    #[must_use]
+    pub fn statics(&self) -> u64 {
+        let snapshot = self.snapshot();
+        (snapshot.nat.statics.len() + snapshot.nat.ipsec.static_esp.len()) as u64
     }
 
     pub(super) fn baseline(&self) -> MutexGuard<'_, Baseline> {

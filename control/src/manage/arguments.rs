@@ -16,6 +16,7 @@ pub(super) struct Selection {
     /// Compared with the filter's outside global: entries are only made for outside hosts that
     /// keep their address, so both sides must say the same.
     outside_local: Side,
+    vrf: bool,
 }
 
 impl Selection {
@@ -25,6 +26,10 @@ impl Selection {
         for (role, value) in &invocation.arguments {
             let filter = &mut selection.filter;
             let side = match role {
+                Role::Vrf => {
+                    selection.vrf = true;
+                    continue;
+                }
                 Role::Protocol(protocol) => {
                     filter.protocol = Some(*protocol);
                     continue;
@@ -33,20 +38,29 @@ impl Selection {
                 Role::InsideLocal => &mut filter.inside_local,
                 Role::OutsideLocal => &mut selection.outside_local,
                 Role::OutsideGlobal => &mut filter.outside_global,
-                Role::None | Role::Verbose | Role::Interface => continue,
+                // These mean nothing to entries.
+                _ => continue,
             };
             match (value, &mut *side) {
                 (Value::Address(address), _) => *side = Some((*address, None)),
                 (Value::Port(port), Some((_, wanted))) => *wanted = Some(*port),
+                // 0 stands where an entry has no SPI.
+                (Value::Spi(0), _) => {}
+                (Value::Spi(spi), _) if *role == Role::InsideLocal => {
+                    selection.filter.spi_out = Some(*spi);
+                }
+                (Value::Spi(spi), _) if *role == Role::OutsideGlobal => {
+                    selection.filter.spi_in = Some(*spi);
+                }
                 _ => {}
             }
         }
         selection
     }
 
-    /// Whether no entry can be meant.
+    /// Whether no entry can be meant. No entry is in a VRF.
     pub(super) fn is_empty(&self) -> bool {
-        self.outside_local.is_some() && self.outside_local != self.filter.outside_global
+        self.vrf || self.outside_local.is_some() && self.outside_local != self.filter.outside_global
     }
 }
 

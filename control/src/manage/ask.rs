@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_dataplane::command::{Reply, Request, SessionFilter, SessionView};
+use spillway_dataplane::command::{Explained, Query, Reply, Request, SessionFilter, SessionView};
 use spillway_dataplane::snapshot::WorkerId;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,6 +18,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// After so many entries the control thread's other tasks get a turn.
 const GIVE_WAY: u64 = 256;
+
+/// Most answers of one worker to `explain`: clients and global addresses of one peer.
+const EXPLANATIONS: usize = 1024;
 
 /// Why the workers could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -121,6 +124,28 @@ pub async fn clear(appliance: &Appliance, filter: SessionFilter) -> Result<u64, 
 /// A worker that can't be asked or falls silent; workers before it have removed theirs.
 pub async fn reconcile(appliance: &Appliance) -> Result<u64, AskError> {
     count(appliance, Request::Reconcile).await
+}
+
+/// A dry run; the answers of all workers that have one.
+///
+/// # Errors
+/// A worker that can't be asked or falls silent.
+pub(super) async fn explain(
+    appliance: &Appliance,
+    query: Query,
+) -> Result<Vec<Explained>, AskError> {
+    let mut all = Vec::new();
+    for (index, worker) in appliance.workers().iter().enumerate() {
+        let _turn = turn(appliance, index).await?;
+        let reply = Reply::new(EXPLANATIONS);
+        let answer = Answer(Arc::clone(&reply));
+        request(appliance, index, Request::Explain(query, reply)).await?;
+        let limit = appliance.parts.limits.answer;
+        while let Some(one) = poll(&answer.0, worker.id, limit).await? {
+            all.push(one);
+        }
+    }
+    Ok(all)
 }
 
 async fn count(

@@ -1,15 +1,20 @@
 //! Running one command line.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::Serialize;
+use spillway_dataplane::command::Query;
+use spillway_dataplane::journal::Topic;
 
-use super::appliance::Appliance;
+use super::appliance::{Appliance, Change};
 use super::arguments::{Selection, has};
 use super::ask::{self, AskError};
 use super::output::{Output, Sink};
+use super::ping;
 use super::show;
 use super::words::{self, Invocation, Role, SyntaxError, Value, Verb};
+use super::{debug, explain};
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
@@ -55,6 +60,9 @@ impl ExitStatus {
     }
 }
 
+/// With lines of configuration below it, this is one change of all these lines.
+pub const TERMINAL: &str = "configure terminal";
+
 /// Why a command stopped half-way.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -83,6 +91,25 @@ pub async fn execute<S: Sink>(
     format: Format,
     sink: &mut S,
 ) -> io::Result<ExitStatus> {
+    if let Some((TERMINAL, lines)) = line.split_once('\n') {
+        let mut out = Output::new(sink);
+        let changed = (appliance.parts.reloader)(Change::Amend(lines.to_owned())).await;
+        let status = match changed {
+            Ok(report) => {
+                report.warnings.iter().for_each(|text| out.line(text));
+                if report.withdrawn > 0 {
+                    out.line(format!("% {} entries withdrawn", report.withdrawn));
+                }
+                ExitStatus::DONE
+            }
+            Err(errors) => ExitStatus {
+                code: 2,
+                error: Some(errors.join("\n")),
+            },
+        };
+        out.flush().await?;
+        return Ok(status);
+    }
     let (command, format) = match line.rsplit_once('|') {
         Some((command, filter)) if filter.trim() == "json" => (command, Format::Json),
         _ => (line, format),
@@ -111,7 +138,8 @@ async fn run<S: Sink>(
 ) -> Result<ExitStatus, Failure> {
     match invocation.verb {
         Verb::ShowTranslations => {
-            let filter = Selection::new(invocation).filter;
+            let selection = Selection::new(invocation);
+            let filter = (!selection.is_empty()).then_some(selection.filter);
             let verbose = has(invocation, Role::Verbose);
             show::translations(appliance, filter, verbose, format, out).await?;
         }
@@ -129,7 +157,53 @@ async fn run<S: Sink>(
                 out.line("{}");
             }
         }
-        Verb::Reload => return reload(appliance, format, out).await,
+        Verb::Debug => return debug(appliance, invocation, line, format, out).await,
+        Verb::DebugOff => {
+            debug::stop_all(appliance);
+            if format == Format::Text {
+                out.line("All possible debugging has been turned off");
+            } else {
+                out.line("{}");
+            }
+        }
+        Verb::ExplainEsp | Verb::ExplainFlow => {
+            if let Some(query) = query(invocation) {
+                explain::explain(appliance, query, format, out).await?;
+            }
+        }
+        Verb::Reload => return change(appliance, Change::Reload, format, out).await,
+        Verb::ShowRunning => show::running(appliance, format, out).await?,
+        Verb::ShowStartup => return show::startup(appliance, format, out).await,
+        Verb::Ping => return ping::ping(appliance, invocation, format, out).await,
+        Verb::ShowAccessLists => {
+            show::access_lists(appliance, named(invocation), format, out).await?;
+        }
+        Verb::ShowBrief => show::brief(appliance, format, out).await?,
+        Verb::ShowRouteMaps => show::route_maps(appliance, named(invocation), format, out).await?,
+        Verb::ShowDiff => return show::difference(appliance, format, out).await,
+        Verb::Replace => {
+            let file = PathBuf::from(named(invocation).unwrap_or_default());
+            if file.is_relative() {
+                return Ok(ExitStatus::failed("% name the file from the root: /..."));
+            }
+            return change(appliance, Change::Replace(file), format, out).await;
+        }
+        Verb::Confirmed => {
+            let minutes = number(invocation).unwrap_or(0);
+            if minutes == 0 {
+                return Ok(ExitStatus::failed("% expected at least one minute"));
+            }
+            return change(appliance, Change::Confirmed(minutes), format, out).await;
+        }
+        Verb::Confirm => return change(appliance, Change::Confirm, format, out).await,
+        Verb::Write => return change(appliance, Change::Write, format, out).await,
+        // What these mean is up to the shell.
+        Verb::Configure
+        | Verb::TerminalLength
+        | Verb::TerminalWidth
+        | Verb::Enable
+        | Verb::Disable
+        | Verb::Exit => {}
     }
     Ok(ExitStatus::DONE)
 }
@@ -159,6 +233,89 @@ async fn show_interfaces<S: Sink>(
     )
 }
 
+async fn debug<S: Sink>(
+    appliance: &Appliance,
+    invocation: &Invocation,
+    line: &str,
+    format: Format,
+    out: &mut Output<'_, S>,
+) -> Result<ExitStatus, Failure> {
+    let only = match named(invocation) {
+        None => None,
+        Some(name) => {
+            let policy = appliance.parts.description.policy();
+            let list = policy
+                .access_lists
+                .iter()
+                .find(|(known, _)| known.to_string().eq_ignore_ascii_case(name));
+            let Some((_, list)) = list else {
+                let at = invocation.positions.last().copied().unwrap_or(0);
+                return Ok(ExitStatus::misunderstood(&SyntaxError::Invalid(at), line));
+            };
+            Some(std::sync::Arc::clone(list))
+        }
+    };
+    let wanted = debug::Wanted {
+        topic: if has(invocation, Role::Ipsec) {
+            Topic::Ipsec
+        } else {
+            Topic::Packets
+        },
+        detailed: has(invocation, Role::Detailed),
+        only,
+    };
+    debug::stream(appliance, &wanted, format, out).await?;
+    Ok(ExitStatus::DONE)
+}
+
+/// What `explain` asks.
+fn query(invocation: &Invocation) -> Option<Query> {
+    let argument = |wanted: Role| {
+        let mut all = invocation.arguments.iter();
+        all.find(|(role, _)| *role == wanted)
+            .map(|(_, value)| value)
+    };
+    if let (Some(Value::Address(peer)), Some(Value::Spi(spi))) =
+        (argument(Role::Peer), argument(Role::Spi))
+    {
+        return Some(Query::Esp {
+            peer: *peer,
+            spi: *spi,
+        });
+    }
+    let protocol = invocation
+        .arguments
+        .iter()
+        .find_map(|(role, _)| match role {
+            Role::Protocol(protocol) => Some(*protocol),
+            _ => None,
+        })?;
+    let end = |role| match argument(role)? {
+        Value::Endpoint(address, port) => Some((*address, *port)),
+        _ => None,
+    };
+    let (source, destination) = (end(Role::Source)?, end(Role::Destination)?);
+    Some(Query::Flow(explain::flow(protocol, source, destination)))
+}
+
+/// The name in the command, if there is one.
+fn named(invocation: &Invocation) -> Option<&str> {
+    let mut arguments = invocation.arguments.iter();
+    arguments.find_map(|(role, value)| match (role, value) {
+        (Role::Named, Value::Name(name)) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// The number in the command.
+pub(super) fn number(invocation: &Invocation) -> Option<u16> {
+    let mut arguments = invocation.arguments.iter();
+    arguments.find_map(|(role, value)| match (role, value) {
+        (Role::Number, Value::Port(number)) => Some(*number),
+        _ => None,
+    })
+}
+
 async fn clear<S: Sink>(
     appliance: &Appliance,
     invocation: &Invocation,
@@ -183,12 +340,13 @@ async fn clear<S: Sink>(
     })
 }
 
-async fn reload<S: Sink>(
+async fn change<S: Sink>(
     appliance: &Appliance,
+    change: Change,
     format: Format,
     out: &mut Output<'_, S>,
 ) -> Result<ExitStatus, Failure> {
-    let report = match (appliance.parts.reloader)().await {
+    let report = match (appliance.parts.reloader)(change.clone()).await {
         Ok(report) => report,
         Err(errors) => return Ok(ExitStatus::failed(errors.join("\n"))),
     };
@@ -199,9 +357,14 @@ async fn reload<S: Sink>(
     for warning in &report.warnings {
         out.line(warning);
     }
-    out.line(format!(
-        "{} is in force; {} entries withdrawn",
-        report.file, report.withdrawn
-    ));
+    let (file, withdrawn, kept) = (&report.file, report.withdrawn, report.kept);
+    out.line(match change {
+        Change::Write => format!("{file} is written"),
+        Change::Confirm => "confirmed: the running configuration stays".to_owned(),
+        Change::Confirmed(minutes) => {
+            format!("{minutes} minutes to `configure confirm`, or all changes from now on go")
+        }
+        _ => format!("{file} is in force; {withdrawn} entries withdrawn, {kept} kept"),
+    });
     Ok(ExitStatus::DONE)
 }

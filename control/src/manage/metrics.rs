@@ -9,9 +9,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use spillway_dataplane::esp::{EspCounter, EspOccupancy};
 use spillway_dataplane::stats::{Counter, DropReason};
 
-use super::appliance::Appliance;
+use super::appliance::{Appliance, WorkerHandle};
 use super::stats::{PortStats, Traffic, port_stats};
 
 /// The content type of the answer.
@@ -38,6 +39,7 @@ impl Collector for Scrape {
         write_build(appliance, &mut encoder)?;
         write_table(appliance, &mut encoder)?;
         write_workers(appliance, &mut encoder)?;
+        write_esp(appliance, &mut encoder)?;
         write_drops(appliance, &mut encoder)?;
         write_ports(appliance, &mut encoder)
     }
@@ -63,7 +65,7 @@ fn write_build(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::R
 
 fn write_table(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let occupancy = &appliance.parts.occupancy;
-    let statics = appliance.snapshot().nat.statics.len() as u64;
+    let statics = appliance.statics();
     let gauges = [
         (
             "translations_active",
@@ -115,6 +117,47 @@ fn write_workers(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt:
         "entries in the worker's table",
         sessions,
     )
+}
+
+fn write_esp(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let label = |id: u8| vec![("worker", id.to_string())];
+    type Held = fn(&EspOccupancy) -> usize;
+    let held: [(&str, &str, Held); 6] = [
+        (
+            "esp_tunnels",
+            "ESP tunnels with both directions known",
+            |o| o.tunnels,
+        ),
+        (
+            "esp_half_open",
+            "ESP tunnels of which only packets going out are known",
+            |o| o.half_open,
+        ),
+        ("esp_relations", "pairs of IPsec client and peer", |o| {
+            o.relations
+        }),
+        ("ike_entries_active", "IKE entries now", |o| o.ike_entries),
+        ("esp_held_packets", "ESP packets that are held now", |o| {
+            o.held_packets
+        }),
+        (
+            "esp_held_bytes",
+            "octets of the ESP packets that are held now",
+            |o| o.held_octets,
+        ),
+    ];
+    for (name, help, of) in held {
+        let value = |w: &WorkerHandle| (label(w.id.0), of(&w.stats.esp.occupancy()) as u64);
+        let series = appliance.workers().iter().map(value).collect();
+        gauges(encoder, name, help, series)?;
+    }
+    for counter in EspCounter::ALL {
+        let value = |w: &WorkerHandle| (label(w.id.0), w.stats.esp.counter(*counter));
+        let series = appliance.workers().iter().map(value).collect();
+        let name = format!("ipsec_{}", counter.name());
+        counters(encoder, &name, counter.help(), series)?;
+    }
+    Ok(())
 }
 
 fn write_drops(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::Result {

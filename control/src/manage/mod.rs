@@ -9,11 +9,15 @@ mod arguments;
 pub mod ask;
 pub mod client;
 mod command;
+mod debug;
 mod duration;
+mod explain;
 pub mod http;
 mod latency;
 mod metrics;
+mod notices;
 mod output;
+mod ping;
 mod show;
 pub mod socket;
 mod statistics;
@@ -22,8 +26,10 @@ mod translation;
 pub mod words;
 
 pub use appliance::{
-    Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
-    ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, WorkerHandle,
+    Appliance, Change, Description, InterfaceText, Limits, Loader, Parts, PoolKind, PoolText,
+    PortInfo, Ports, ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved,
+    WorkerHandle,
 };
-pub use command::{ExitStatus, Format, execute};
+pub use command::{ExitStatus, Format, TERMINAL, execute};
+pub use notices::log_notices;
 pub use output::{Output, Sink};

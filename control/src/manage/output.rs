@@ -60,6 +60,14 @@ impl<'a, S: Sink> Output<'a, S> {
         self.flush().await
     }
 
+    /// Sends an empty piece: an error if the reader is gone.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub async fn touch(&mut self) -> io::Result<()> {
+        self.sink.write("").await
+    }
+
     /// Sends all that is gathered.
     ///
     /// # Errors

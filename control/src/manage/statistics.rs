@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 use spillway_dataplane::command::SessionFilter;
+use spillway_dataplane::esp::{EspCounter, EspOccupancy};
 use spillway_dataplane::nat::{Rule, Target};
 use spillway_dataplane::snapshot::Side;
 use spillway_dataplane::stats::{Counter, DropReason};
 
-use super::appliance::{Appliance, PoolText};
+use super::appliance::{Appliance, PoolText, WorkerHandle};
 use super::ask::{AskError, SessionStream};
 
 /// Counters at the last `clear ip nat statistics`. Only workers write their counters, so clearing
@@ -26,11 +27,25 @@ struct Counts {
     expired: u64,
     pool_exhausted: u64,
     ports_exhausted: u64,
+    esp_held: u64,
+    esp_released: u64,
+    esp_drops: [u64; ESP_DROPS.len()],
 }
+
+/// The drops that `show ip nat statistics` prints in its line about ESP, and their words there.
+pub(super) const ESP_DROPS: [(DropReason, &str); 6] = [
+    (DropReason::EspAmbiguous, "ambiguous"),
+    (DropReason::EspHoldFull, "hold full"),
+    (DropReason::EspPendingExpired, "pending expired"),
+    (DropReason::EspSpiCollision, "collision"),
+    (DropReason::EspUnknownSpi, "unknown SPI"),
+    (DropReason::EspMalformed, "malformed"),
+];
 
 impl Counts {
     fn read(appliance: &Appliance) -> Counts {
         let counter = |c| appliance.counter(c);
+        let esp = |c| appliance.esp_counter(c);
         Counts {
             hits: counter(Counter::Hits),
             misses: counter(Counter::Misses),
@@ -43,7 +58,12 @@ impl Counts {
             .into_iter()
             .map(counter)
             .sum(),
-            expired: counter(Counter::Expired),
+            expired: counter(Counter::Expired)
+                + esp(EspCounter::Expired)
+                + esp(EspCounter::IkeExpired),
+            esp_held: esp(EspCounter::HeldOut) + esp(EspCounter::HeldIn),
+            esp_released: esp(EspCounter::Released),
+            esp_drops: ESP_DROPS.map(|(reason, _)| appliance.drops(reason)),
             pool_exhausted: appliance.drops(DropReason::PoolExhausted),
             ports_exhausted: appliance.drops(DropReason::PortsExhausted),
         }
@@ -57,6 +77,11 @@ impl Counts {
             expired: self.expired.saturating_sub(base.expired),
             pool_exhausted: self.pool_exhausted.saturating_sub(base.pool_exhausted),
             ports_exhausted: self.ports_exhausted.saturating_sub(base.ports_exhausted),
+            esp_held: self.esp_held.saturating_sub(base.esp_held),
+            esp_released: self.esp_released.saturating_sub(base.esp_released),
+            esp_drops: std::array::from_fn(|at| {
+                self.esp_drops[at].saturating_sub(base.esp_drops[at])
+            }),
         }
     }
 }
@@ -69,6 +94,31 @@ impl Appliance {
             .iter()
             .map(|w| w.stats.counter(counter))
             .sum()
+    }
+
+    /// What the workers hold of ESP and IKE.
+    #[must_use]
+    pub fn esp_occupancy(&self) -> EspOccupancy {
+        let mut sum = EspOccupancy::default();
+        for worker in self.workers() {
+            let one = worker.stats.esp.occupancy();
+            sum.tunnels += one.tunnels;
+            sum.half_open += one.half_open;
+            sum.inbound += one.inbound;
+            sum.relations += one.relations;
+            sum.ike_entries += one.ike_entries;
+            sum.ike_sas += one.ike_sas;
+            sum.held_packets += one.held_packets;
+            sum.held_octets += one.held_octets;
+        }
+        sum
+    }
+
+    /// A counter of ESP and IKE, over all workers.
+    #[must_use]
+    pub fn esp_counter(&self, counter: EspCounter) -> u64 {
+        let of = |w: &WorkerHandle| w.stats.esp.counter(counter);
+        self.workers().iter().map(of).sum()
     }
 
     /// Packets dropped for a reason, over all workers.
@@ -94,7 +144,42 @@ pub(super) struct Statistics {
     pub(super) misses: u64,
     pub(super) translated_packets: u64,
     pub(super) expired: u64,
+    pub(super) esp: Esp,
     pub(super) mappings: Vec<Mapping>,
+}
+
+/// ESP and IKE: what is there now, and what was counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Esp {
+    pub(super) tunnels: u64,
+    pub(super) half_open: u64,
+    pub(super) ike_entries: u64,
+    /// Packets.
+    pub(super) held: u64,
+    pub(super) held_total: u64,
+    pub(super) released_total: u64,
+    pub(super) drops: BTreeMap<&'static str, u64>,
+}
+
+impl Esp {
+    /// Whether there is or was any ESP or IKE.
+    pub(super) fn is_in_use(&self) -> bool {
+        let now = self.tunnels + self.half_open + self.ike_entries + self.held;
+        now + self.held_total + self.drops.values().sum::<u64>() > 0
+    }
+
+    fn new(occupancy: &EspOccupancy, counts: &Counts) -> Esp {
+        let drops = ESP_DROPS.iter().zip(counts.esp_drops);
+        Esp {
+            tunnels: occupancy.tunnels as u64,
+            half_open: occupancy.half_open as u64,
+            ike_entries: occupancy.ike_entries as u64,
+            held: occupancy.held_packets as u64,
+            held_total: counts.esp_held,
+            released_total: counts.esp_released,
+            drops: drops.map(|((reason, _), n)| (reason.name(), n)).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -150,7 +235,9 @@ pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError
         *by_rule.entry(session.rule).or_default() += 1;
     }
     let snapshot = appliance.snapshot();
-    let statics = snapshot.nat.statics.len() as u64;
+    let static_esp = snapshot.nat.ipsec.static_esp.len() as u64;
+    let statics = snapshot.nat.statics.len() as u64 + static_esp;
+    extended += static_esp;
     extended += snapshot
         .nat
         .statics
@@ -181,6 +268,7 @@ pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError
         misses: counts.misses,
         translated_packets: counts.hits + counts.created,
         expired: counts.expired,
+        esp: Esp::new(&appliance.esp_occupancy(), &counts),
         mappings: snapshot
             .nat
             .rules

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use spillway_dataplane::esp::EspCounter;
 use spillway_dataplane::snapshot::{PortId, Side};
 use spillway_dataplane::stats::{Counter, DropReason};
 
@@ -18,6 +19,7 @@ pub(super) struct Stats {
     ports: Vec<PortStats>,
     workers: Vec<WorkerStats>,
     protocols: Protocols,
+    esp: EspStats,
     drops: Drops,
     table: Table,
     latency_ns: Percentiles,
@@ -204,6 +206,43 @@ struct Protocols {
     simple: Created,
 }
 
+/// ESP and IKE, over all workers.
+#[derive(Debug, Serialize)]
+struct EspStats {
+    tunnels: u64,
+    half_open: u64,
+    relations: u64,
+    ike_entries: u64,
+    ike_sas: u64,
+    held: u64,
+    held_bytes: u64,
+    held_total: u64,
+    released_total: u64,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+impl EspStats {
+    fn new(appliance: &Appliance) -> EspStats {
+        let now = appliance.esp_occupancy();
+        let counted = |counter| appliance.esp_counter(counter);
+        EspStats {
+            tunnels: now.tunnels as u64,
+            half_open: now.half_open as u64,
+            relations: now.relations as u64,
+            ike_entries: now.ike_entries as u64,
+            ike_sas: now.ike_sas as u64,
+            held: now.held_packets as u64,
+            held_bytes: now.held_octets as u64,
+            held_total: counted(EspCounter::HeldOut) + counted(EspCounter::HeldIn),
+            released_total: counted(EspCounter::Released),
+            counters: EspCounter::ALL
+                .iter()
+                .map(|counter| (counter.name(), counted(*counter)))
+                .collect(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Created {
     created: u64,
@@ -264,10 +303,11 @@ pub(super) async fn stats(appliance: &Appliance) -> Stats {
             icmp: created(Counter::CreatedIcmp),
             simple: created(Counter::CreatedSimple),
         },
+        esp: EspStats::new(appliance),
         drops: Drops::new(|reason| appliance.drops(reason)),
         table: Table {
             active: appliance.parts.occupancy.active(),
-            statics: appliance.snapshot().nat.statics.len() as u64,
+            statics: appliance.statics(),
             capacity: appliance.capacity(),
             memory_bytes: appliance.memory_bytes(),
             peak,

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use serde::{Serialize, Serializer};
 use spillway_dataplane::command::{Endpoint, SessionFilter, SessionView, TcpState};
 use spillway_dataplane::esp::{HalfState, HalfView, Method};
-use spillway_dataplane::nat::Static;
+use spillway_dataplane::nat::{Nat, Static, StaticEsp};
 use spillway_dataplane::time::{Millis, Tick};
+use spillway_dataplane::wire::PROTO_ESP;
 
 use super::duration::age;
 
@@ -149,7 +150,7 @@ impl From<SessionView> for Translation {
 
 impl Translation {
     /// The entry of a static; `id` is its place among the statics, from 1.
-    pub(super) fn of_static(entry: &Static, id: u32, now: Millis) -> Translation {
+    fn of_static(entry: &Static, id: u32, now: Millis) -> Translation {
         let age_ms = now.since(entry.created.millis());
         let idle_ms = match entry.last_used.load(Ordering::Relaxed) {
             0 => age_ms,
@@ -170,6 +171,42 @@ impl Translation {
             outside_global: None,
             age_ms,
             idle_ms,
+            timeout_ms: None,
+            left_ms: None,
+            tcp_state: None,
+            rule: None,
+            id,
+            worker: None,
+            half: None,
+        }
+    }
+
+    /// The entries of all statics, with those for ESP behind the others.
+    pub(super) fn of_statics(nat: &Nat, now: Millis) -> impl Iterator<Item = Translation> {
+        let plain = nat.statics.iter().zip(1..);
+        let plain = plain.map(move |(entry, id)| Translation::of_static(entry, id, now));
+        let esp = nat
+            .ipsec
+            .static_esp
+            .iter()
+            .zip(nat.statics.len() as u32 + 1..);
+        plain.chain(esp.map(move |(entry, id)| Translation::of_static_esp(entry, id, now)))
+    }
+
+    fn of_static_esp(entry: &StaticEsp, id: u32, now: Millis) -> Translation {
+        let place = |address| Place {
+            address,
+            port: Some(0),
+        };
+        Translation {
+            protocol: Some(PROTO_ESP),
+            is_static: true,
+            inside_global: place(entry.global),
+            inside_local: place(entry.inside),
+            outside_local: None,
+            outside_global: None,
+            age_ms: now.since(entry.created.millis()),
+            idle_ms: now.since(entry.created.millis()),
             timeout_ms: None,
             left_ms: None,
             tcp_state: None,

@@ -24,8 +24,75 @@ pub enum Verb {
     ClearTranslations,
     /// `clear ip nat statistics`
     ClearStatistics,
+    /// `debug ip nat`
+    Debug,
+    /// `undebug all`
+    DebugOff,
+    /// `explain esp`
+    ExplainEsp,
+    /// `explain {tcp|udp|icmp}`
+    ExplainFlow,
     /// `reload`
     Reload,
+    /// `show running-config`
+    ShowRunning,
+    /// `show access-lists`
+    ShowAccessLists,
+    /// `show ip interface brief`
+    ShowBrief,
+    /// `show route-map`
+    ShowRouteMaps,
+    /// `show config diff`
+    ShowDiff,
+    /// `configure terminal`
+    Configure,
+    /// `configure replace`
+    Replace,
+    /// `configure confirmed`
+    Confirmed,
+    /// `configure confirm`
+    Confirm,
+    /// `write memory`
+    Write,
+    /// `terminal length`
+    TerminalLength,
+    /// `terminal width`
+    TerminalWidth,
+    /// `show startup-config`
+    ShowStartup,
+    /// `enable`
+    Enable,
+    /// `disable`
+    Disable,
+    /// `ping`
+    Ping,
+    /// `exit`
+    Exit,
+}
+
+impl Verb {
+    /// Whether the view before `enable` has it: what changes nothing and shows no secret.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(
+            self,
+            Verb::ShowTranslations
+                | Verb::ShowStatistics
+                | Verb::ShowInterfaces
+                | Verb::ShowRoutes
+                | Verb::ShowArp
+                | Verb::ShowVersion
+                | Verb::ShowAccessLists
+                | Verb::ShowBrief
+                | Verb::ShowRouteMaps
+                | Verb::TerminalLength
+                | Verb::TerminalWidth
+                | Verb::Enable
+                | Verb::Disable
+                | Verb::Ping
+                | Verb::Exit
+        )
+    }
 }
 
 /// What stands at one place of a command.
@@ -33,12 +100,26 @@ pub enum Verb {
 pub enum Token {
     /// This word, or a beginning of it.
     Word(&'static str),
+    /// This word and no shorter one.
+    Whole(&'static str),
     /// An IPv4 address.
     Address,
     /// A number from 0 to 65535.
     Port,
+    /// An IPv4 address, or one with a port: `A.B.C.D:PORT`.
+    Endpoint,
+    /// An SPI in hexadecimal.
+    Spi,
     /// Any word.
     Name,
+}
+
+impl Node {
+    /// Whether a command that `is_wanted` ends here or further on.
+    #[must_use]
+    pub fn leads_to(&self, is_wanted: fn(Verb) -> bool) -> bool {
+        self.verb.is_some_and(is_wanted) || self.next.iter().any(|node| node.leads_to(is_wanted))
+    }
 }
 
 /// What a word tells the command.
@@ -52,6 +133,24 @@ pub enum Role {
     Verbose,
     /// An interface.
     Interface,
+    /// The name of a list, a map or a file.
+    Named,
+    /// How many.
+    Number,
+    /// Packets also as they came.
+    Detailed,
+    /// Decisions about ESP and IKE.
+    Ipsec,
+    /// Where a packet or a ping comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+    /// The host outside.
+    Peer,
+    /// An SPI.
+    Spi,
+    /// A VRF.
+    Vrf,
     /// The inside global address or port.
     InsideGlobal,
     /// The inside local address or port.
@@ -86,6 +185,10 @@ pub enum Value {
     Address(Ipv4Addr),
     /// A port or ICMP identifier.
     Port(u16),
+    /// An address, and a port where there was one.
+    Endpoint(Ipv4Addr, Option<u16>),
+    /// An SPI.
+    Spi(u32),
     /// A name.
     Name(String),
 }
@@ -190,6 +293,151 @@ pub static COMMANDS: &[Node] = &[
         )],
     ),
     word(
+        "configure",
+        "Change the running configuration",
+        None,
+        &[
+            word(
+                "confirm",
+                "Keep the changes that wait for it",
+                Some(Verb::Confirm),
+                &[],
+            ),
+            word(
+                "confirmed",
+                "As terminal, and go back unless it is confirmed in time",
+                None,
+                &[value(
+                    Token::Port,
+                    "Minutes",
+                    Role::Number,
+                    Some(Verb::Confirmed),
+                    &[],
+                )],
+            ),
+            word(
+                "replace",
+                "The configuration of a file instead",
+                None,
+                &[value(
+                    Token::Name,
+                    "File, from the root: /...",
+                    Role::Named,
+                    Some(Verb::Replace),
+                    &[],
+                )],
+            ),
+            word("terminal", "From the terminal", Some(Verb::Configure), &[]),
+        ],
+    ),
+    word(
+        "copy",
+        "Copy the running configuration",
+        None,
+        &[word(
+            "running-config",
+            "The configuration in force",
+            None,
+            &[word(
+                "startup-config",
+                "To the configuration file",
+                Some(Verb::Write),
+                &[],
+            )],
+        )],
+    ),
+    word(
+        "debug",
+        "Tell of decisions as they are made",
+        None,
+        &[word(
+            "ip",
+            "IP",
+            None,
+            &[word(
+                "nat",
+                "Translated packets",
+                Some(Verb::Debug),
+                DEBUG_NAT,
+            )],
+        )],
+    ),
+    word(
+        "disable",
+        "Back to the view before enable",
+        Some(Verb::Disable),
+        &[],
+    ),
+    word(
+        "enable",
+        "The view that can change things",
+        Some(Verb::Enable),
+        &[],
+    ),
+    word("exit", "Leave", Some(Verb::Exit), &[]),
+    word("logout", "Leave", Some(Verb::Exit), &[]),
+    word(
+        "ping",
+        "Send echo requests",
+        None,
+        &[value(
+            Token::Address,
+            "Address to ask",
+            Role::Destination,
+            PING,
+            &[PING_REPEAT, PING_SOURCE],
+        )],
+    ),
+    word("quit", "Leave", Some(Verb::Exit), &[]),
+    word(
+        "explain",
+        "What would become of a packet now, and why",
+        None,
+        &[
+            word(
+                "esp",
+                "An ESP packet",
+                None,
+                &[value(
+                    Token::Address,
+                    "The peer outside",
+                    Role::Peer,
+                    None,
+                    &[value(
+                        Token::Spi,
+                        "Its SPI, in hexadecimal",
+                        Role::Spi,
+                        Some(Verb::ExplainEsp),
+                        &[],
+                    )],
+                )],
+            ),
+            with_role(
+                word("icmp", "An echo request", None, EXPLAIN_FLOW),
+                Role::Protocol(1),
+            ),
+            with_role(
+                word("tcp", "A TCP segment", None, EXPLAIN_FLOW),
+                Role::Protocol(6),
+            ),
+            with_role(
+                word("udp", "A UDP datagram", None, EXPLAIN_FLOW),
+                Role::Protocol(17),
+            ),
+        ],
+    ),
+    word(
+        "no",
+        "Turn something off",
+        None,
+        &[word(
+            "debug",
+            "Debugging",
+            None,
+            &[word("all", "All of it", Some(Verb::DebugOff), &[])],
+        )],
+    ),
+    word(
         "reload",
         "Read the configuration file again and swap it in",
         Some(Verb::Reload),
@@ -200,11 +448,18 @@ pub static COMMANDS: &[Node] = &[
         "Show running system information",
         None,
         &[
+            SHOW_ACCESS_LISTS,
             word(
                 "arp",
                 "Hardware addresses of hosts on the links",
                 Some(Verb::ShowArp),
                 &[],
+            ),
+            word(
+                "config",
+                "The running configuration against the file",
+                None,
+                &[word("diff", "What differs", Some(Verb::ShowDiff), &[])],
             ),
             word(
                 "interfaces",
@@ -223,6 +478,13 @@ pub static COMMANDS: &[Node] = &[
                 "IP information",
                 None,
                 &[
+                    SHOW_ACCESS_LISTS,
+                    word(
+                        "interface",
+                        "Interfaces",
+                        None,
+                        &[word("brief", "One line each", Some(Verb::ShowBrief), &[])],
+                    ),
                     word(
                         "nat",
                         "IP NAT information",
@@ -246,6 +508,30 @@ pub static COMMANDS: &[Node] = &[
                 ],
             ),
             word(
+                "route-map",
+                "Route maps",
+                Some(Verb::ShowRouteMaps),
+                &[value(
+                    Token::Name,
+                    "Name of one map",
+                    Role::Named,
+                    Some(Verb::ShowRouteMaps),
+                    &[],
+                )],
+            ),
+            word(
+                "running-config",
+                "The configuration in force",
+                Some(Verb::ShowRunning),
+                &[],
+            ),
+            word(
+                "startup-config",
+                "The configuration of the next start",
+                Some(Verb::ShowStartup),
+                &[],
+            ),
+            word(
                 "version",
                 "Software version and what it drives",
                 Some(Verb::ShowVersion),
@@ -253,12 +539,174 @@ pub static COMMANDS: &[Node] = &[
             ),
         ],
     ),
+    word(
+        "terminal",
+        "This terminal",
+        None,
+        &[
+            word(
+                "length",
+                "Lines of a page",
+                None,
+                &[value(
+                    Token::Port,
+                    "Lines; 0 never stops",
+                    Role::Number,
+                    Some(Verb::TerminalLength),
+                    &[],
+                )],
+            ),
+            word(
+                "width",
+                "Taken and not needed: lines are never cut",
+                None,
+                &[value(
+                    Token::Port,
+                    "Columns",
+                    Role::Number,
+                    Some(Verb::TerminalWidth),
+                    &[],
+                )],
+            ),
+        ],
+    ),
+    word(
+        "undebug",
+        "Turn debugging off",
+        None,
+        &[word("all", "All of it", Some(Verb::DebugOff), &[])],
+    ),
+    word(
+        "write",
+        "Keep the running configuration",
+        Some(Verb::Write),
+        &[word(
+            "memory",
+            "In the configuration file",
+            Some(Verb::Write),
+            &[],
+        )],
+    ),
 ];
 
-const VERBOSE: &[Node] = &[with_role(
-    word("verbose", "Show extra information", SHOW, &[]),
-    Role::Verbose,
+const DEBUG_NAT: &[Node] = &[
+    with_role(
+        word(
+            "detailed",
+            "Packets also as they came",
+            Some(Verb::Debug),
+            DEBUG_LIST,
+        ),
+        Role::Detailed,
+    ),
+    with_role(
+        word(
+            "ipsec",
+            "Decisions about ESP and IKE",
+            Some(Verb::Debug),
+            DEBUG_LIST,
+        ),
+        Role::Ipsec,
+    ),
+    DEBUG_ONLY,
+];
+
+const DEBUG_LIST: &[Node] = &[DEBUG_ONLY];
+
+const DEBUG_ONLY: Node = value(
+    Token::Name,
+    "Only what this access list permits",
+    Role::Named,
+    Some(Verb::Debug),
+    &[],
+);
+
+const EXPLAIN_FLOW: &[Node] = &[value(
+    Token::Endpoint,
+    "Source: A.B.C.D or A.B.C.D:PORT",
+    Role::Source,
+    None,
+    &[value(
+        Token::Endpoint,
+        "Destination: A.B.C.D or A.B.C.D:PORT",
+        Role::Destination,
+        Some(Verb::ExplainFlow),
+        &[],
+    )],
 )];
+
+const SHOW_ACCESS_LISTS: Node = word(
+    "access-lists",
+    "Access lists and how often their lines matched",
+    Some(Verb::ShowAccessLists),
+    &[value(
+        Token::Name,
+        "Number or name of one list",
+        Role::Named,
+        Some(Verb::ShowAccessLists),
+        &[],
+    )],
+);
+
+const PING: Option<Verb> = Some(Verb::Ping);
+
+const PING_REPEAT: Node = word(
+    "repeat",
+    "How many requests",
+    None,
+    &[value(
+        Token::Port,
+        "Requests",
+        Role::Number,
+        PING,
+        &[word(
+            "source",
+            "From one of our addresses",
+            None,
+            &[value(
+                Token::Address,
+                "Source address",
+                Role::Source,
+                PING,
+                &[],
+            )],
+        )],
+    )],
+);
+
+const PING_SOURCE: Node = word(
+    "source",
+    "From one of our addresses",
+    None,
+    &[value(
+        Token::Address,
+        "Source address",
+        Role::Source,
+        PING,
+        &[word(
+            "repeat",
+            "How many requests",
+            None,
+            &[value(Token::Port, "Requests", Role::Number, PING, &[])],
+        )],
+    )],
+);
+
+/// `v` stays `verbose`.
+const VRF: Node = value(
+    Token::Whole("vrf"),
+    "Entries of a VRF",
+    Role::None,
+    None,
+    &[value(Token::Name, "Name of the VRF", Role::Vrf, SHOW, &[])],
+);
+
+const EXTRA: Node = with_role(
+    word("verbose", "Show extra information", SHOW, &[VRF]),
+    Role::Verbose,
+);
+
+const VERBOSE: &[Node] = &[EXTRA, VRF];
 
 const SHOW_TRANSLATIONS: &[Node] = &[
     with_role(
@@ -278,10 +726,8 @@ const SHOW_TRANSLATIONS: &[Node] = &[
         word("udp", "UDP entries", SHOW, VERBOSE),
         Role::Protocol(17),
     ),
-    with_role(
-        word("verbose", "Show extra information", SHOW, &[]),
-        Role::Verbose,
-    ),
+    EXTRA,
+    VRF,
 ];
 
 const CLEAR_NAT: &[Node] = &[
@@ -297,6 +743,10 @@ const CLEAR_NAT: &[Node] = &[
         None,
         &[
             word("*", "All dynamic entries", CLEAR, &[]),
+            with_role(
+                word("esp", "ESP entries", CLEAR, ESP_SIDES),
+                Role::Protocol(50),
+            ),
             word("forced", "All dynamic entries, in use or not", CLEAR, &[]),
             word("inside", "Inside addresses and ports", None, INSIDE),
             word("outside", "Outside addresses and ports", None, OUTSIDE),
@@ -310,6 +760,83 @@ const SIDES: &[Node] = &[
     word("inside", "Inside addresses and ports", None, INSIDE),
     word("outside", "Outside addresses and ports", None, OUTSIDE),
 ];
+
+/// As for TCP and UDP, with SPIs where these have ports; 0 or nothing means any.
+const ESP_SIDES: &[Node] = &[
+    word("inside", "Inside addresses and SPIs", None, ESP_INSIDE),
+    word("outside", "Outside addresses and SPIs", None, ESP_OUTSIDE),
+];
+
+const ESP_INSIDE: &[Node] = &[value(
+    Token::Address,
+    "Inside global address",
+    Role::InsideGlobal,
+    None,
+    &[
+        ESP_INSIDE_LOCAL,
+        value(
+            Token::Spi,
+            "0: an inside global address has no SPI",
+            Role::InsideGlobal,
+            None,
+            &[ESP_INSIDE_LOCAL],
+        ),
+    ],
+)];
+
+const ESP_INSIDE_LOCAL: Node = value(
+    Token::Address,
+    "Inside local address",
+    Role::InsideLocal,
+    CLEAR,
+    &[
+        word("outside", "Outside addresses and SPIs", None, ESP_OUTSIDE),
+        ESP_OUTSIDE_LOCAL,
+        value(
+            Token::Spi,
+            "SPI of packets going out",
+            Role::InsideLocal,
+            CLEAR,
+            &[
+                word("outside", "Outside addresses and SPIs", None, ESP_OUTSIDE),
+                ESP_OUTSIDE_LOCAL,
+            ],
+        ),
+    ],
+);
+
+const ESP_OUTSIDE: &[Node] = &[ESP_OUTSIDE_LOCAL];
+
+const ESP_OUTSIDE_LOCAL: Node = value(
+    Token::Address,
+    "Outside local address",
+    Role::OutsideLocal,
+    None,
+    &[
+        ESP_OUTSIDE_GLOBAL,
+        value(
+            Token::Spi,
+            "0: an outside local address has no SPI",
+            Role::OutsideLocal,
+            None,
+            &[ESP_OUTSIDE_GLOBAL],
+        ),
+    ],
+);
+
+const ESP_OUTSIDE_GLOBAL: Node = value(
+    Token::Address,
+    "Outside global address",
+    Role::OutsideGlobal,
+    CLEAR,
+    &[value(
+        Token::Spi,
+        "SPI of packets coming in",
+        Role::OutsideGlobal,
+        CLEAR,
+        &[],
+    )],
+);
 
 const INSIDE: &[Node] = &[value(
     Token::Address,
@@ -408,29 +935,51 @@ fn split(line: &str) -> Vec<(usize, &str)> {
     words
 }
 
+/// Where a command line leads.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    /// What may follow.
+    pub next: &'static [Node],
+    /// The command that may end here.
+    pub verb: Option<Verb>,
+    arguments: Vec<(Role, Value)>,
+    positions: Vec<usize>,
+}
+
 /// Understands a command line.
 ///
 /// # Errors
 /// What is wrong with it, and where.
 pub fn parse(line: &str) -> Result<Invocation, SyntaxError> {
-    let mut nodes = COMMANDS;
-    let mut verb = None;
-    let (mut arguments, mut positions) = (Vec::new(), Vec::new());
-    for (at, word) in split(line) {
-        let (node, value) = choose(nodes, word, at)?;
-        if node.role != Role::None {
-            arguments.push((node.role, value));
-            positions.push(at);
-        }
-        verb = node.verb;
-        nodes = node.next;
-    }
-    let verb = verb.ok_or(SyntaxError::Incomplete)?;
+    let reached = walk(line)?;
     Ok(Invocation {
-        verb,
-        arguments,
-        positions,
+        verb: reached.verb.ok_or(SyntaxError::Incomplete)?,
+        arguments: reached.arguments,
+        positions: reached.positions,
     })
+}
+
+/// Follows the words of a line that may not be finished.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn walk(line: &str) -> Result<Reached, SyntaxError> {
+    let mut reached = Reached {
+        next: COMMANDS,
+        verb: None,
+        arguments: Vec::new(),
+        positions: Vec::new(),
+    };
+    for (at, word) in split(line) {
+        let (node, value) = choose(reached.next, word, at)?;
+        if node.role != Role::None {
+            reached.arguments.push((node.role, value));
+            reached.positions.push(at);
+        }
+        reached.verb = node.verb;
+        reached.next = node.next;
+    }
+    Ok(reached)
 }
 
 fn choose(
@@ -444,8 +993,10 @@ fn choose(
             .is_some_and(|begin| begin.eq_ignore_ascii_case(word)),
         _ => false,
     };
-    let whole =
-        |node: &&Node| matches!(node.token, Token::Word(text) if text.eq_ignore_ascii_case(word));
+    let whole = |node: &&Node| match node.token {
+        Token::Word(text) | Token::Whole(text) => text.eq_ignore_ascii_case(word),
+        _ => false,
+    };
     if let Some(node) = nodes.iter().find(whole) {
         return Ok((node, Value::Present));
     }
@@ -463,13 +1014,28 @@ fn choose(
 
 fn read(token: Token, word: &str) -> Option<Value> {
     match token {
-        Token::Word(_) => None,
+        Token::Word(_) | Token::Whole(_) => None,
         Token::Address => word.parse().ok().map(Value::Address),
         // `parse` alone would take `+5`.
         Token::Port if word.bytes().all(|b| b.is_ascii_digit()) => {
             word.parse().ok().map(Value::Port)
         }
         Token::Port => None,
+        Token::Endpoint => match word.split_once(':') {
+            None => Some(Value::Endpoint(word.parse().ok()?, None)),
+            Some((address, port)) => {
+                let Value::Port(port) = read(Token::Port, port)? else {
+                    return None;
+                };
+                Some(Value::Endpoint(address.parse().ok()?, Some(port)))
+            }
+        },
+        Token::Spi => {
+            let digits = word.strip_prefix("0x").unwrap_or(word);
+            let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+            let spi = u32::from_str_radix(digits, 16).ok();
+            spi.filter(|_| is_hex).map(Value::Spi)
+        }
         Token::Name => Some(Value::Name(word.to_owned())),
     }
 }
@@ -489,6 +1055,26 @@ mod tests {
             let found = parse(line).expect(line);
             assert_eq!(found.verb, Verb::ShowTranslations, "{line}");
             assert_eq!(found.arguments, [(Role::Verbose, Value::Present)], "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_changes_nothing_and_shows_no_configuration() {
+        for (line, is_open) in [
+            ("show ip nat translations", true),
+            ("ping 10.0.0.1 repeat 3 source 10.0.0.2", true),
+            ("terminal length 0", true),
+            ("enable", true),
+            ("show running-config", false),
+            ("show startup-config", false),
+            ("show config diff", false),
+            ("clear ip nat translation esp", false),
+            ("configure terminal", false),
+            ("copy run start", false),
+            ("write", false),
+            ("reload", false),
+        ] {
+            assert_eq!(parse(line).map(|i| i.verb.is_open()), Ok(is_open), "{line}");
         }
     }
 
@@ -561,7 +1147,7 @@ mod tests {
             for node in nodes {
                 assert!(!node.help.is_empty());
                 assert!(node.verb.is_some() || !node.next.is_empty(), "{node:?}");
-                if let Token::Word(text) = node.token {
+                if let Token::Word(text) | Token::Whole(text) = node.token {
                     texts.push(text);
                 }
                 walk(node.next);

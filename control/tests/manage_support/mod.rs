@@ -16,10 +16,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use ipnet::Ipv4Net;
+use spillway_control::config::Policy;
+use spillway_control::config::model::ListName;
 use spillway_control::manage::{
     Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
-    ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, WorkerHandle,
+    ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved, WorkerHandle,
 };
+use spillway_dataplane::acl::Subject;
 use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::nat::{Nat, OneToOnePool, Rule, Static, StaticPort, Target, Timers};
@@ -188,6 +191,7 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 reply.give(1).unwrap();
                 reply.finish();
             }
+            Request::Explain(_, reply) => reply.finish(),
             Request::Histograms(mut full, reply) => {
                 full.burst_ns.record_n(1000, 99).unwrap();
                 full.burst_ns.record(50_000).unwrap();
@@ -224,7 +228,7 @@ impl Default for Setup {
                 ..Limits::default()
             },
             occupancy: Arc::default(),
-            reloader: Box::new(|| Box::pin(async { Ok(ReloadReport::default()) })),
+            reloader: Box::new(|_| Box::pin(async { Ok(ReloadReport::default()) })),
             inside: "Inside".into(),
             outside: "Outside".into(),
         }
@@ -270,6 +274,14 @@ impl Setup {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             occupancy: self.occupancy,
             ports: Arc::new(TwoPorts(self.inside, self.outside)),
+            saved: Saved {
+                file: "edge.conf".into(),
+                load: Arc::new(|| {
+                    let text = CONFIGURATION.replace(" shutdown\n", "");
+                    let loaded = spillway_control::config::parse("edge.conf", &text);
+                    loaded.map(|l| l.0).map_err(|e| vec![e[0].to_string()])
+                }),
+            },
             description: Arc::new(Words),
             reloader: self.reloader,
             limits: self.limits,
@@ -362,7 +374,56 @@ pub fn pool_rule() -> Rule {
 
 struct Words;
 
+/// The configuration behind [`Words`].
+pub const CONFIGURATION: &str = "hostname gateway
+!
+interface Inside
+ ip address 10.1.0.1 255.255.255.0
+ ip nat inside
+!
+interface Outside
+ description to the provider
+ ip address 198.51.100.1 255.255.255.0
+ ip nat outside
+!
+interface Spare
+ shutdown
+!
+access-list 1 remark who may
+access-list 1 permit 10.1.0.0 0.0.0.255
+access-list 1 deny any log
+access-list 101 deny tcp any host 192.0.2.1 eq www
+access-list 101 permit ip any any
+route-map NAT permit 10
+ match ip address 101
+end
+";
+
+fn policy() -> Arc<Policy> {
+    let (config, _) = spillway_control::config::parse("test", CONFIGURATION).unwrap();
+    let none = HashMap::new();
+    let policy = Policy::compile(Arc::new(config), &none, NOW.tick(), None);
+    for name in [ListName::Number(1), ListName::Number(101)] {
+        for _ in 0..name.to_string().len() {
+            let _ = policy.access_lists[&name].check(&Subject {
+                protocol: 17,
+                source: ip("10.1.0.5").to_bits(),
+                destination: ip("192.0.2.9").to_bits(),
+                ports: None,
+                icmp: None,
+                established: false,
+                later_fragment: false,
+            });
+        }
+    }
+    Arc::new(policy)
+}
+
 impl Description for Words {
+    fn policy(&self) -> Arc<Policy> {
+        policy()
+    }
+
     fn rule(&self, id: u16) -> Option<RuleText> {
         match id {
             1 => Some(RuleText {

@@ -47,7 +47,7 @@ impl EspFilter {
 impl<T> Engine<T> {
     /// Removes the entries that `filter` means, with both halves of a tunnel; without SPIs also
     /// IKE entries. Looks at `work` places from `*cursor` on and moves it; returns how many
-    /// half-entries went. Done when `*cursor` is [`Engine::relation_places`].
+    /// entries went. Done when `*cursor` is [`Engine::relation_places`].
     pub fn clear(&mut self, filter: &EspFilter, cursor: &mut u32, work: usize) -> u64 {
         let mut gone = 0;
         for id in self.slice(cursor, work) {
@@ -57,7 +57,7 @@ impl<T> Engine<T> {
             if filter.is_by_spi() {
                 gone += self.clear_by_spi(id, view.peer, filter);
             } else {
-                gone += u64::from(self.relations[id].outs.len + self.relations[id].ins.len);
+                gone += self.entries_of(id);
                 self.remove_relation(id, EspCounter::Cleared);
             }
         }
@@ -77,11 +77,25 @@ impl<T> Engine<T> {
             if let Some(view) = self.relation_view(id)
                 && !allowed(&view)
             {
-                gone += u64::from(self.relations[id].outs.len + self.relations[id].ins.len);
+                gone += self.entries_of(id);
                 self.remove_relation(id, EspCounter::Reconciled);
             }
         }
         gone
+    }
+
+    /// Removes the IKE entry at a place; the tunnels of its client and peer stay.
+    pub fn clear_flow(&mut self, place: u32) {
+        if self.flows.is_live(place) {
+            let relation = self.flows[place].relation;
+            self.remove_flow(place);
+            self.release_if_empty(relation);
+        }
+    }
+
+    fn entries_of(&self, id: Id) -> u64 {
+        let at = &self.relations[id];
+        u64::from(at.outs.len + at.ins.len + at.flows.len)
     }
 
     /// Places of relations, filled or not: where the cursor of [`Engine::clear`] ends.

@@ -23,6 +23,7 @@ named! {
         IkePortsExhausted = "ike_ports_exhausted", "no free outside port below 512 for IKE to this peer";
         IkeCollision = "ike_collision", "another client of this peer and address has the same initiator cookie";
         IkeTries = "ike_tries", "too many unknown IKE cookies from this peer in one second";
+        MaxEntries = "max_entries", "ip nat translation max-entries reached";
         AuthenticationHeader = "ah_not_translatable", "AH protects the addresses, so it cannot pass a NAT";
         Cleared = "esp_cleared", "held when its entry was cleared or withdrawn";
     }

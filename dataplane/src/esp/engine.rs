@@ -109,6 +109,13 @@ impl<T> Engine<T> {
         self.relations.len() == 0 && self.pool.is_empty()
     }
 
+    /// Entries that `show ip nat translations` lists: half-entries and IKE entries.
+    #[inline]
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.outs.len() + self.ins.len() + self.flows.len()
+    }
+
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> &EspStats {
@@ -197,7 +204,7 @@ impl<T> Engine<T> {
 
     /// Tells the trace, if there is one; `event` runs only then.
     pub(super) fn tell(&mut self, event: impl FnOnce(&Engine<T>) -> Event) {
-        if self.trace.is_some() {
+        if self.trace.as_ref().is_some_and(|trace| trace.is_on()) {
             let event = event(self);
             if let Some(trace) = self.trace.as_mut() {
                 trace.event(&event);

@@ -11,6 +11,7 @@ pub(super) struct Flow {
     pub(super) relation: Id,
     /// The outside port.
     pub(super) port: u16,
+    pub(super) created: Millis,
     pub(super) used: Millis,
 }
 linked!(Flow);
@@ -21,6 +22,7 @@ impl Default for Flow {
             links: Links::default(),
             relation: NIL,
             port: 0,
+            created: Millis(0),
             used: Millis(0),
         }
     }

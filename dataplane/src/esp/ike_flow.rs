@@ -59,6 +59,10 @@ impl<T> Engine<T> {
         ports: &impl Ports,
     ) -> Result<(Ipv4Addr, u16), EspDrop> {
         let (client, peer) = key;
+        let place = (client, peer, packet.source_port, packet.destination_port);
+        if self.flows.find(&place).is_none() && !policy.has_room() {
+            return Err(EspDrop::MaxEntries);
+        }
         let forced = policy.static_global(client);
         let mut relation = self.relation(client, peer, forced, policy)?;
         if packet.header.opens()
@@ -68,7 +72,6 @@ impl<T> Engine<T> {
             relation = self.relation(client, peer, forced, policy)?;
         }
         let global = self.relations[relation].global;
-        let place = (client, peer, packet.source_port, packet.destination_port);
         let flow = match self.flows.find(&place) {
             Some(flow) => flow,
             None => match self.make_flow(relation, packet, policy, ports) {

@@ -35,6 +35,7 @@ impl<T> Engine<T> {
         let flow = Flow {
             relation,
             port,
+            created: self.now,
             used: self.now,
             ..Flow::default()
         };

@@ -44,4 +44,4 @@ pub use limits::{EspTimers, Limits};
 pub use outbound::EspPacket;
 pub use policy::{GLOBALS_MAX, Globals, Policy, Ports};
 pub use trace::{Basis, CANDIDATES_NAMED, Candidates, Event, Trace, Verdict, What};
-pub use view::{Explanation, Fate, HalfView, IkeView};
+pub use view::{Explanation, Fate, FlowView, HalfView, IkeView};

@@ -105,6 +105,9 @@ impl<T> Engine<T> {
             }
             return Ok((global, id, Basis::Static));
         }
+        if !policy.has_room() {
+            return Err(EspDrop::MaxEntries);
+        }
         let mut relation = self.relation(client, peer, None, policy)?;
         if self.relations[relation].collided && self.rehome(relation, policy) {
             relation = self.relation(client, peer, None, policy)?;

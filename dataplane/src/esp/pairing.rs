@@ -50,6 +50,8 @@ impl<T> Engine<T> {
             };
         }
         let mut basis = Basis::OpenHalf;
+        let mut ended_or_running = Tally::default();
+        let (mut running, mut lacking) = (false, false);
         for id in self.relations.walk(&here.relations) {
             let relation = &self.relations[id];
             if relation.matched {
@@ -58,19 +60,40 @@ impl<T> Engine<T> {
             let expects = relation.evidence.expects(at, self.limits.evidence_ms);
             let open =
                 relation.open > 0 && relation.open_since <= at && (fresh || relation.open_midway);
+            if fresh && expects != Expects::No {
+                self.add(&mut ended_or_running, id);
+            }
             if fresh && expects == Expects::Ended {
                 self.add(&mut ended, id);
-            } else if open {
+                lacking |= !self.has_all_it_expects(id, at);
+                continue;
+            }
+            running |= fresh && expects == Expects::Running;
+            if open {
                 self.add(&mut maybe, id);
             } else if fresh && expects == Expects::Running {
                 self.add(&mut maybe, id);
                 basis = Basis::IkeRunning;
             }
         }
+        if ended.candidates.count > 0 && running && !lacking {
+            // A server uses a new SA before its answer to the client's request is on the wire: this may be the SPI of the
+            // exchange under way. Proof of the pairings that there are tells.
+            return ended_or_running.choice(Basis::None);
+        }
         if ended.candidates.count > 0 {
             return ended.choice(Basis::IkeEnded);
         }
         maybe.choice(basis)
+    }
+
+    /// Whether as many SPIs as this client expects have come for it, if only proof of them is missing.
+    fn has_all_it_expects(&self, relation: Id, at: Millis) -> bool {
+        let here = &self.relations[relation];
+        let expected = here
+            .open
+            .max(here.evidence.unpaired(at, self.limits.evidence_ms));
+        here.tentative >= expected.max(1)
     }
 
     fn add(&self, tally: &mut Tally, relation: Id) {

@@ -19,6 +19,11 @@ pub trait Policy {
     /// none where the packet is not to be translated. A full list ends the search.
     fn globals(&self, client: Ipv4Addr, peer: Ipv4Addr, globals: &mut Globals);
 
+    /// Whether one more entry may be made (`ip nat translation max-entries`).
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Whether `ip nat service list L ESP spi-match` names this client.
     fn spi_match(&self, client: Ipv4Addr, peer: Ipv4Addr) -> bool;
 

@@ -8,6 +8,7 @@ use super::half::{Client, Group, Relation};
 use super::held::Queue;
 use super::policy::{Globals, Policy};
 use super::table::{Id, NIL};
+use super::trace::{Basis, Candidates, Event, Verdict, What};
 
 impl<T> Engine<T> {
     /// The relation of `client` and `peer`, made if there is none. `forced` is the global address
@@ -177,27 +178,62 @@ impl<T> Engine<T> {
 
     /// Decides about one packet of a relation's queue.
     pub(super) fn decide_out(&mut self, id: Id, slot: Id, outcome: Outcome) {
-        let octets = self.pool.facts(slot).octets;
+        let facts = self.pool.facts(slot);
         let mut queue: Queue = self.relations[id].held;
         self.pool.decide(&mut queue, slot, outcome);
         self.relations[id].held = queue;
         let client = &mut self.clients[self.relations[id].client];
         client.held_packets -= 1;
-        client.held_octets -= octets;
+        client.held_octets -= facts.octets;
+        self.note_decided(outcome);
+        let (client, peer) = self.relations.key(id);
+        self.tell(|engine| Event {
+            at: engine.now,
+            what: What::EspOut(facts.spi, facts.sequence),
+            client: Some(client),
+            peer,
+            global: Some(engine.relations[id].global),
+            candidates: Candidates::default(),
+            verdict: verdict_of(outcome),
+            basis: Basis::WasHeld,
+        });
+    }
+
+    /// Decides about one packet of a group's queue.
+    pub(super) fn decide_in(&mut self, group: Id, slot: Id, outcome: Outcome) {
+        let facts = self.pool.facts(slot);
+        let mut queue = self.groups[group].held;
+        self.pool.decide(&mut queue, slot, outcome);
+        self.groups[group].held = queue;
+        self.note_decided(outcome);
+        let (peer, global) = self.groups.key(group);
+        self.tell(|engine| Event {
+            at: engine.now,
+            what: What::EspIn(facts.spi, facts.sequence),
+            client: match outcome {
+                Outcome::Deliver { client } => Some(client),
+                _ => None,
+            },
+            peer,
+            global: Some(global),
+            candidates: Candidates::default(),
+            verdict: verdict_of(outcome),
+            basis: Basis::WasHeld,
+        });
+    }
+
+    fn note_decided(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Drop(reason) => self.refuse(reason),
             _ => self.count(EspCounter::Released),
         }
     }
+}
 
-    /// Decides about one packet of a group's queue.
-    pub(super) fn decide_in(&mut self, group: Id, slot: Id, outcome: Outcome) {
-        let mut queue = self.groups[group].held;
-        self.pool.decide(&mut queue, slot, outcome);
-        self.groups[group].held = queue;
-        match outcome {
-            Outcome::Drop(reason) => self.refuse(reason),
-            _ => self.count(EspCounter::Released),
-        }
+fn verdict_of(outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Translate { .. } => Verdict::Translate,
+        Outcome::Deliver { .. } => Verdict::Deliver,
+        Outcome::Drop(reason) => Verdict::Drop(reason),
     }
 }

@@ -14,6 +14,11 @@ pub const CANDIDATES_NAMED: usize = 8;
 
 /// Where events go.
 pub trait Trace: Send {
+    /// Whether it takes events now. While it does not, none is made.
+    fn is_on(&self) -> bool {
+        true
+    }
+
     /// Takes one event.
     fn event(&mut self, event: &Event);
 }
@@ -81,6 +86,8 @@ pub enum Basis {
     Cookie,
     /// The candidates are tried in turn.
     InTurn,
+    /// It had been held until now.
+    WasHeld,
     /// Nothing spoke for anybody, or several things for several.
     None,
 }
@@ -103,6 +110,7 @@ impl Basis {
             Basis::OtherWaits => "another client waits for its first reply",
             Basis::Cookie => "cookie",
             Basis::InTurn => "candidates in turn",
+            Basis::WasHeld => "was held",
             Basis::None => "no evidence",
         }
     }
@@ -138,6 +146,7 @@ pub struct Event {
     pub basis: Basis,
 }
 
+/// As `debug` prints it: `i:` came in on the inside, `o:` on the outside.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let show = |address: Option<Ipv4Addr>| address.map_or("?".to_owned(), |a| a.to_string());
@@ -146,11 +155,11 @@ impl fmt::Display for Event {
         f.write_str("NAT: ")?;
         match self.what {
             What::EspOut(spi, seq) => {
-                write!(f, "o: esp {client} -> {peer} spi {spi:X} seq {seq}")?;
+                write!(f, "i: esp {client} -> {peer} spi {spi:X} seq {seq}")?;
             }
-            What::EspIn(spi, seq) => write!(f, "i: esp {peer} -> {global} spi {spi:X} seq {seq}")?,
-            What::IkeOut(cookie) => write!(f, "o: ike {client} -> {peer} cookie {cookie:016X}")?,
-            What::IkeIn(cookie) => write!(f, "i: ike {peer} -> {global} cookie {cookie:016X}")?,
+            What::EspIn(spi, seq) => write!(f, "o: esp {peer} -> {global} spi {spi:X} seq {seq}")?,
+            What::IkeOut(cookie) => write!(f, "i: ike {client} -> {peer} cookie {cookie:016X}")?,
+            What::IkeIn(cookie) => write!(f, "o: ike {peer} -> {global} cookie {cookie:016X}")?,
             What::Timer => write!(f, "timer: esp peer {peer} via {global}")?,
         }
         match self.verdict {

@@ -58,9 +58,30 @@ pub struct IkeView {
     pub ended_ms: Option<u64>,
 }
 
+/// An IKE entry: a client's socket, a peer's, and the outside one between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowView {
+    /// The inside client and its port.
+    pub client: (Ipv4Addr, u16),
+    /// Its global address and outside port.
+    pub global: (Ipv4Addr, u16),
+    /// The peer and its port.
+    pub peer: (Ipv4Addr, u16),
+    /// Milliseconds since it was made.
+    pub age_ms: u64,
+    /// Milliseconds since its last packet.
+    pub idle_ms: u64,
+    /// Its timer; `None` means never.
+    pub timeout_ms: Option<u64>,
+    /// Its number, unique among the engine's IKE entries while it lives.
+    pub id: u32,
+}
+
 /// What would happen to a packet now, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
+    /// Whether it is about a packet from the peer; else from the client.
+    pub is_inbound: bool,
     /// The client to whom it would go, or from whom it would come.
     pub client: Option<Ipv4Addr>,
     /// The global address.
@@ -106,6 +127,31 @@ impl<T> Engine<T> {
         }
         let place = place - outs;
         self.ins.is_live(place).then(|| self.in_view(now, place))
+    }
+
+    /// Places of IKE entries, filled or not.
+    #[must_use]
+    pub fn flow_places(&self) -> u32 {
+        self.flows.capacity() as u32
+    }
+
+    /// The IKE entry at a place.
+    #[must_use]
+    pub fn flow_at(&self, now: Millis, place: u32) -> Option<FlowView> {
+        if !self.flows.is_live(place) {
+            return None;
+        }
+        let flow = &self.flows[place];
+        let (client, peer, client_port, peer_port) = self.flows.key(place);
+        Some(FlowView {
+            client: (client, client_port),
+            global: (self.relations[flow.relation].global, flow.port),
+            peer: (peer, peer_port),
+            age_ms: now.since(flow.created),
+            idle_ms: now.since(flow.used),
+            timeout_ms: self.timers.ike_ms,
+            id: place,
+        })
     }
 
     /// All halves.
@@ -190,6 +236,7 @@ impl<T> Engine<T> {
             if to == peer && out_spi == spi {
                 let queued = out.state == HalfState::Queued;
                 each(Explanation {
+                    is_inbound: false,
                     client: Some(client),
                     global: Some(out.global),
                     fate: if queued {
@@ -275,6 +322,7 @@ fn plain(
     basis: Basis,
 ) -> Explanation {
     Explanation {
+        is_inbound: true,
         client,
         global,
         fate,

@@ -58,13 +58,13 @@ struct Place {
 
 impl<P: Packet> Gateway<P> {
     /// Makes the entry that the policy wants and returns what it does to the packet; `Ok(None)`
-    /// where no rule wants one.
+    /// where no rule wants one. A refusal comes with the number of the rule.
     pub(super) fn create(
         &mut self,
         now: Millis,
         snapshot: &Snapshot,
         wanted: Wanted,
-    ) -> Result<Option<Rewrite>, DropReason> {
+    ) -> Result<Option<Rewrite>, (DropReason, u16)> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
         let Some(rule) = nat
@@ -76,14 +76,15 @@ impl<P: Packet> Gateway<P> {
         };
         let limit = u64::from(nat.max_entries);
         if limit != 0 && self.occupancy.active() >= limit {
-            return Err(DropReason::MaxEntries);
+            return Err((DropReason::MaxEntries, rule.id));
         }
         let change = match &rule.target {
             Target::Overload(addresses) => {
-                self.create_extended(now, snapshot, wanted, rule, addresses)?
+                self.create_extended(now, snapshot, wanted, rule, addresses)
             }
-            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool)?,
+            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool),
         };
+        let change = change.map_err(|reason| (reason, rule.id))?;
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         Ok(Some(change))
@@ -220,19 +221,7 @@ impl<P: Packet> Gateway<P> {
     ) -> Option<Place> {
         let me = self.options.me;
         let below_share = global.is_below_share(me, self.options.workers);
-        let peer = Ipv4Addr::from_bits(key.dst);
-        let fits = |gateway: &Self, port: u16| {
-            !nat.is_reserved(global.address, protocol, port)
-                && (protocol != PROTO_UDP
-                    || gateway.esp.is_empty()
-                    || !gateway
-                        .esp
-                        .holds_port(global.address, peer, key.dport, port))
-                && gateway
-                    .table
-                    .look_up(Direction::In, protocol, answer(global, protocol, key, port))
-                    .is_none()
-        };
+        let fits = |gateway: &Self, port| gateway.fits(nat, protocol, key, global, port);
         let taken = |port: u16| Place {
             address: global.address.to_bits(),
             port,
@@ -300,6 +289,27 @@ impl<P: Packet> Gateway<P> {
             let hash = self.table.hash(Direction::In, protocol, answer);
             self.table.prefetch_index(hash);
         }
+    }
+
+    /// Whether neither a static nor another flow with this destination has a port.
+    pub(super) fn fits(
+        &self,
+        nat: &Nat,
+        protocol: u8,
+        key: Key,
+        global: &GlobalAddress,
+        port: u16,
+    ) -> bool {
+        let peer = Ipv4Addr::from_bits(key.dst);
+        let is_ike = protocol == PROTO_UDP
+            && !self.esp.is_empty()
+            && self.esp.holds_port(global.address, peer, key.dport, port);
+        !nat.is_reserved(global.address, protocol, port)
+            && !is_ike
+            && self
+                .table
+                .look_up(Direction::In, protocol, answer(global, protocol, key, port))
+                .is_none()
     }
 
     /// Removes an entry and gives back what it held.

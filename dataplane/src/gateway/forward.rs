@@ -60,6 +60,7 @@ impl<P: Packet> Gateway<P> {
         self.stats.count(Counter::Hits);
         self.touch(pass.now, pass.snapshot, ip, direction, at);
         let change = self.table.session(at).rewrite(direction);
+        self.told_translated(pass.now, direction, ip, item.meta, &change, true);
         if direction == Direction::Out && flags & flag::HAIRPIN != 0 {
             self.hairpin(pass, item, ip, change);
             return;

@@ -44,6 +44,7 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
             let change = rewrite_from_inside(fixed, ip, key);
+            self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave(pass, item, ip, change, hop);
         }
         if let Some(at) = self.address_entry(Direction::Out, ip.src) {
@@ -51,12 +52,16 @@ impl<P: Packet> Gateway<P> {
             self.table.session_mut(at).used = pass.now.tick();
             let global = self.table.session(at).inside_global().address.to_bits();
             let change = rewrite_addresses(ip, global, ip.dst);
+            self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave(pass, item, ip, change, hop);
         }
         self.stats.count(Counter::Misses);
         let wanted = Wanted { ip, key, hop };
         match self.create(pass.now, pass.snapshot, wanted) {
-            Ok(Some(change)) => self.leave(pass, item, ip, change, hop),
+            Ok(Some(change)) => {
+                self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, false);
+                self.leave(pass, item, ip, change, hop);
+            }
             // Answers to an untranslated host would not come back through here.
             Ok(None) if hairpin => self.refused(DropReason::NoTranslation, item.meta),
             // Untranslated, it would look like somebody whom we translate.
@@ -70,7 +75,10 @@ impl<P: Packet> Gateway<P> {
                 self.refused(DropReason::IpSource, item.meta);
             }
             Ok(None) => self.route(pass, item, ip),
-            Err(reason) => self.refused(reason, item.meta),
+            Err((reason, rule)) => {
+                self.told_refused(pass.now, ip, item.meta, reason, Some(rule));
+                self.refused(reason, item.meta);
+            }
         }
     }
 
@@ -99,7 +107,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Whether a packet from inside goes to an address of ours, and to whom there.
-    fn destination(&self, snapshot: &Snapshot, ip: &Ipv4, key: Key) -> Destination {
+    pub(super) fn destination(&self, snapshot: &Snapshot, ip: &Ipv4, key: Key) -> Destination {
         let address = Ipv4Addr::from_bits(ip.dst);
         let local = snapshot.local(address).is_some();
         let port = port_space(ip.protocol).map(|_| key.dport);
@@ -128,7 +136,7 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-enum Destination {
+pub(super) enum Destination {
     Ours,
     Hairpin,
     Elsewhere,

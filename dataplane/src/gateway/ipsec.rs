@@ -20,6 +20,7 @@ use crate::packet::Packet;
 use crate::session::{Direction, Key, Session};
 use crate::snapshot::{PortId, Snapshot};
 use crate::stats::{Counter, DropReason};
+use crate::time::Millis;
 use crate::wire::{self, Ipv4, L4, PROTO_ESP, PROTO_UDP, Parsed, Rewrite};
 
 /// Places of each of the engine's tables looked at a millisecond.
@@ -86,6 +87,19 @@ impl<P: Packet> Gateway<P> {
             Direction::In => self.ipsec_in(pass, item, ip, key),
         }
         self.release_held(pass);
+        self.count_ipsec(pass.now);
+    }
+
+    /// Entries of the engine that have come or gone count with all others.
+    #[inline]
+    pub(super) fn count_ipsec(&mut self, now: Millis) {
+        let (before, after) = (self.esp_entries, self.esp.entries() as u64);
+        if after > before {
+            self.occupancy.made_many(after - before, now.0);
+        } else if after < before {
+            self.occupancy.removed_many(before - after);
+        }
+        self.esp_entries = after;
     }
 
     fn ipsec_out(
@@ -115,6 +129,7 @@ impl<P: Packet> Gateway<P> {
         let asked = Asked {
             nat: &snapshot.nat,
             subject: subject(ip.protocol, key),
+            occupancy: &self.occupancy,
         };
         let to = match kind(&item, ip, key) {
             Kind::Esp(packet) => {
@@ -167,13 +182,17 @@ impl<P: Packet> Gateway<P> {
                     ..key
                 };
                 let change = Rewrite::new(ip.protocol, key, to);
+                self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
                 self.forward(pass, item, ip, hop, Some(change));
             }
             // No overload rule wants it.
             Err(crate::esp::EspDrop::NoGlobal) => {
                 self.plain(pass, item, ip, Direction::Out, key);
             }
-            Err(drop) => self.refused(reason(drop), item.meta),
+            Err(drop) => {
+                self.told_refused(pass.now, ip, item.meta, reason(drop), None);
+                self.refused(reason(drop), item.meta);
+            }
         }
     }
 
@@ -189,6 +208,7 @@ impl<P: Packet> Gateway<P> {
         let asked = Asked {
             nat,
             subject: subject(ip.protocol, key),
+            occupancy: &self.occupancy,
         };
         let port = (ip.protocol == PROTO_UDP).then_some(key.dport);
         let shared = matches!(nat.globals.get(&global), Some(Global::Overload(_)))
@@ -237,9 +257,17 @@ impl<P: Packet> Gateway<P> {
                     dport,
                     ..key
                 };
-                self.enter(pass, item, ip, Rewrite::new(ip.protocol, key, to));
+                let change = Rewrite::new(ip.protocol, key, to);
+                self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
+                self.enter(pass, item, ip, change);
             }
-            Err(drop) => self.refused(reason(drop), item.meta),
+            Err(drop) => {
+                if let (crate::esp::EspDrop::SpiCollision, L4::Esp { spi, .. }) = (drop, ip.l4) {
+                    self.told_collision(pass.now, ip, spi);
+                }
+                self.told_refused(pass.now, ip, item.meta, reason(drop), None);
+                self.refused(reason(drop), item.meta);
+            }
         }
     }
 
@@ -322,11 +350,15 @@ impl<P: Packet> Gateway<P> {
             self.esp.set_timers(timers(&pass.snapshot.nat));
         }
         self.esp_aged = moment;
-        if self.esp.is_empty() {
-            return false;
+        let mut released = false;
+        if !self.esp.is_empty() {
+            self.esp.tick(pass.now, SWEEP);
+            released = self.release_held(pass);
+            self.count_ipsec(pass.now);
         }
-        self.esp.tick(pass.now, SWEEP);
-        self.release_held(pass)
+        let figures = &self.stats.esp;
+        figures.publish(&self.esp.occupancy(), self.esp.stats());
+        released
     }
 
     /// Drops what the engine holds, because the worker ends.

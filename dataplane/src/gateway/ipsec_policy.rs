@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::Options;
 use super::create::pairing;
 use crate::acl::{AccessList, Action, Subject};
+use crate::command::Occupancy;
 use crate::esp::{EspDrop, EspTimers, Globals, Limits, Policy, Ports, RelationView};
 use crate::nat::{GlobalAddress, Nat, Rule, Target, Timer};
 use crate::session::{Direction, Key};
@@ -16,6 +17,8 @@ use crate::wire::{PROTO_ESP, PROTO_UDP};
 pub(super) struct Asked<'a> {
     pub(super) nat: &'a Nat,
     pub(super) subject: Subject,
+    /// Entries of all workers.
+    pub(super) occupancy: &'a Occupancy,
 }
 
 impl Asked<'_> {
@@ -44,6 +47,11 @@ impl Policy for Asked<'_> {
             // What has no room is not considered.
             globals.extend(all.take(globals.remaining_capacity()));
         }
+    }
+
+    fn has_room(&self) -> bool {
+        let limit = u64::from(self.nat.max_entries);
+        limit == 0 || self.occupancy.active() < limit
     }
 
     fn spi_match(&self, _client: Ipv4Addr, _peer: Ipv4Addr) -> bool {
@@ -183,6 +191,7 @@ pub(super) fn reason(of: EspDrop) -> DropReason {
         EspDrop::IkePortsExhausted => DropReason::IkePortsExhausted,
         EspDrop::IkeCollision => DropReason::IkeCollision,
         EspDrop::IkeTries => DropReason::IkeTries,
+        EspDrop::MaxEntries => DropReason::MaxEntries,
         EspDrop::AuthenticationHeader => DropReason::AhNotTranslatable,
         EspDrop::Cleared => DropReason::EspCleared,
     }

@@ -4,7 +4,7 @@ use crate::time::Millis;
 
 /// Lets `per_second` events a second pass, and `burst` at once.
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     per_second: u64,
     /// Thousandths of a token.
     level: u64,
@@ -13,7 +13,7 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(per_second: u64, burst: u64) -> Limiter {
+    pub(crate) fn new(per_second: u64, burst: u64) -> Limiter {
         Limiter {
             per_second,
             level: burst * 1000,
@@ -23,7 +23,7 @@ impl Limiter {
     }
 
     /// Whether one more event may pass now.
-    pub(super) fn pass(&mut self, now: Millis) -> bool {
+    pub(crate) fn pass(&mut self, now: Millis) -> bool {
         let gained = now.since(self.at).saturating_mul(self.per_second);
         self.level = self.level.saturating_add(gained).min(self.full);
         self.at = now;

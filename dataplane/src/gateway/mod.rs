@@ -5,17 +5,20 @@
 
 mod create;
 mod exits;
+mod explain;
 mod forward;
 mod fragments;
 mod icmp;
 mod inside;
 mod ipsec;
 mod ipsec_policy;
-mod limit;
+mod ipsec_trace;
+pub(crate) mod limit;
 mod outside;
 mod quick;
 mod requests;
 mod steer;
+mod told;
 mod waiting;
 
 use std::net::Ipv4Addr;
@@ -25,6 +28,7 @@ use crate::command::Occupancy;
 use crate::esp::Engine;
 use crate::fib::NextHop;
 use crate::fragment::{Fragments, Limits};
+use crate::journal::Writer;
 use crate::packet::{Burst, Packet, PacketPool};
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
@@ -149,6 +153,8 @@ pub struct Gateway<P> {
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
     esp: Engine<Item<P>>,
+    /// Entries of `esp` that are counted in `occupancy`.
+    esp_entries: u64,
     /// The snapshot whose timers `esp` has, and the moment that it knows.
     esp_aged: (u32, Millis),
     /// Fragments that wait no longer: they go on after the burst.
@@ -164,6 +170,7 @@ pub struct Gateway<P> {
     occupancy: Arc<Occupancy>,
     random: u64,
     work: Option<Work>,
+    writer: Writer,
 }
 
 /// A parsed IPv4 packet with the key to look for.
@@ -205,7 +212,8 @@ impl<P: Packet> Gateway<P> {
             address_entries: 0,
             in_vain: None,
             fragments: Fragments::new(limits),
-            esp: Engine::new(ipsec_policy::limits(&options), options.seed),
+            esp: ipsec_trace::engine(&options, &stats),
+            esp_entries: 0,
             esp_aged: (u32::MAX, Millis(0)),
             released: Vec::with_capacity(limits.held as usize),
             waiting: Waiting::new(),
@@ -217,6 +225,7 @@ impl<P: Packet> Gateway<P> {
             occupancy,
             random: (options.seed ^ (u64::from(options.me.0) << 56)) | 1,
             work: None,
+            writer: Writer::new(),
         }
     }
 
@@ -224,6 +233,12 @@ impl<P: Packet> Gateway<P> {
     #[must_use]
     pub fn stats(&self) -> &Arc<WorkerStats> {
         &self.stats
+    }
+
+    /// Entries of ESP and IKE that this worker has, besides those of its table.
+    #[must_use]
+    pub fn ipsec_entries(&self) -> usize {
+        self.esp.entries()
     }
 
     /// This worker's table.
@@ -394,6 +409,8 @@ impl<P: Packet> Gateway<P> {
             .table
             .next_expired(pass.now.tick(), timers, &mut budget)
         {
+            let session = *self.table.session(at);
+            self.told_expiring(pass.now, &session);
             self.remove_entry(pass.snapshot, at);
             self.stats.count(Counter::Expired);
             expired = true;

@@ -30,6 +30,7 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
             let change = rewrite_from_outside(fixed, ip, key);
+            self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
             return self.enter(pass, item, ip, change);
         }
         let global = pass.snapshot.nat.global(address);
@@ -38,7 +39,9 @@ impl<P: Packet> Gateway<P> {
                 self.stats.count(Counter::Hits);
                 self.table.session_mut(at).used = pass.now.tick();
                 let inside = self.table.session(at).inside_local().address.to_bits();
-                return self.enter(pass, item, ip, rewrite_addresses(ip, ip.src, inside));
+                let change = rewrite_addresses(ip, ip.src, inside);
+                self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
+                return self.enter(pass, item, ip, change);
             }
         }
         if item.meta.hairpin {

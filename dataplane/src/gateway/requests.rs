@@ -1,19 +1,20 @@
 //! What control asks of a worker, done a slice a poll.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Gateway;
 use super::create::{has_address, rule_of};
 use super::ipsec_policy::still_allows;
-use crate::command::{Endpoint, Reply, Request, SessionFilter, SessionView};
-use crate::esp::{EspFilter, HalfView};
+use crate::command::{Endpoint, Explained, Query, Reply, Request, SessionFilter, SessionView};
+use crate::esp::{EspFilter, FlowView, HalfView};
 use crate::nat::Nat;
 use crate::packet::Packet;
 use crate::session::{Session, port_space, port_timer};
 use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::Counter;
 use crate::time::{Millis, Tick};
-use crate::wire::PROTO_ESP;
+use crate::wire::{PROTO_ESP, PROTO_UDP};
 
 /// Places of the table looked at in one poll.
 const SLICE: u32 = 64;
@@ -33,6 +34,7 @@ enum Task {
     Sessions(SessionFilter, Arc<Reply<SessionView>>),
     Clear(SessionFilter, Arc<Reply<u64>>),
     Reconcile(Arc<Reply<u64>>),
+    Explain(Query, Arc<Reply<Explained>>),
 }
 
 impl<P: Packet> Gateway<P> {
@@ -48,6 +50,7 @@ impl<P: Packet> Gateway<P> {
             Request::Sessions(filter, reply) => Task::Sessions(filter, reply),
             Request::Clear(filter, reply) => Task::Clear(filter, reply),
             Request::Reconcile(reply) => Task::Reconcile(reply),
+            Request::Explain(query, reply) => Task::Explain(query, reply),
             Request::Histograms(..) => return,
         };
         self.work = Some(Work {
@@ -63,6 +66,9 @@ impl<P: Packet> Gateway<P> {
         let Some(mut work) = self.work.take() else {
             return;
         };
+        if let Task::Explain(query, reply) = &work.task {
+            return self.explain(now, snapshot, query, reply);
+        }
         let end = work
             .cursor
             .saturating_add(SLICE)
@@ -81,6 +87,7 @@ impl<P: Packet> Gateway<P> {
                     work.count += u64::from(self.clear(now, snapshot, at, filter))
                 }
                 Task::Reconcile(_) => work.count += u64::from(self.reconcile(now, snapshot, at)),
+                Task::Explain(..) => return, // answered above
             }
             work.cursor += 1;
         }
@@ -97,7 +104,26 @@ impl<P: Packet> Gateway<P> {
                 let _ = reply.give(work.count);
                 reply.finish();
             }
+            Task::Explain(..) => {}
         }
+    }
+
+    /// A dry run, all in one poll: it looks at few entries.
+    fn explain(&self, now: Millis, snapshot: &Snapshot, query: &Query, reply: &Reply<Explained>) {
+        match query {
+            Query::Esp { peer, spi } => {
+                self.explain_esp(now, snapshot, (*peer, *spi), |explained| {
+                    // Who asks makes room for as many as there are global addresses.
+                    let _ = reply.give(Explained::Esp(explained));
+                });
+            }
+            Query::Flow(query) => {
+                if let Some(explained) = self.explain_flow(now, snapshot, query) {
+                    let _ = reply.give(Explained::Flow(explained));
+                }
+            }
+        }
+        reply.finish();
     }
 
     /// A slice of the request in the ESP engine's tables; whether there is more.
@@ -106,34 +132,68 @@ impl<P: Packet> Gateway<P> {
         let slice = SLICE as usize;
         match &work.task {
             Task::Sessions(filter, reply) => {
-                let end = at.saturating_add(SLICE).min(self.esp.half_places());
+                let places = self.esp.half_places() + self.esp.flow_places();
+                let end = at.saturating_add(SLICE).min(places);
                 while *at < end && reply.has_room() {
-                    let half = self.esp.half_at(now, *at);
-                    let view = half.map(|half| half_view(half, self.options.me));
+                    let view = self.ipsec_view(now, *at);
                     if let Some(view) = view.filter(|view| filter.matches(view)) {
                         // There is room: this worker alone fills the queue, and it was asked before.
                         let _ = reply.give(view);
                     }
                     *at += 1;
                 }
-                return *at < self.esp.half_places();
+                return *at < places;
             }
             Task::Clear(filter, _) => {
-                let Some(filter) = esp_filter(filter) else {
-                    return false;
+                let relations = self.esp.relation_places();
+                let gone = match esp_filter(filter) {
+                    Some(filter) if *at < relations => self.esp.clear(&filter, at, slice),
+                    _ => {
+                        *at = (*at).max(relations);
+                        let place = *at - relations;
+                        *at += SLICE;
+                        self.clear_flows(now, filter, place..place + SLICE)
+                    }
                 };
-                let gone = self.esp.clear(&filter, at, slice);
                 self.stats.add(Counter::Cleared, gone);
+                self.count_ipsec(now);
                 work.count += gone;
+                return *at < relations + self.esp.flow_places();
             }
             Task::Reconcile(_) => {
                 let allowed = |view: &_| still_allows(&snapshot.nat, view);
                 let gone = self.esp.reconcile(allowed, at, slice);
                 self.stats.add(Counter::Withdrawn, gone);
+                self.count_ipsec(now);
                 work.count += gone;
             }
+            Task::Explain(..) => return false,
         }
         *at < self.esp.relation_places()
+    }
+
+    /// The engine's entry at a place: halves first, then IKE entries.
+    fn ipsec_view(&self, now: Millis, place: u32) -> Option<SessionView> {
+        let me = self.options.me;
+        let halves = self.esp.half_places();
+        if place < halves {
+            return self.esp.half_at(now, place).map(|half| half_view(half, me));
+        }
+        let flow = self.esp.flow_at(now, place - halves);
+        flow.map(|flow| flow_view(flow, me))
+    }
+
+    fn clear_flows(&mut self, now: Millis, filter: &SessionFilter, places: Range<u32>) -> u64 {
+        let mut gone = 0;
+        for place in places.start..places.end.min(self.esp.flow_places()) {
+            let view = self.esp.flow_at(now, place);
+            let view = view.map(|flow| flow_view(flow, self.options.me));
+            if view.is_some_and(|view| filter.matches(&view)) {
+                self.esp.clear_flow(place);
+                gone += 1;
+            }
+        }
+        gone
     }
 
     fn copy_out(
@@ -217,7 +277,8 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
         client,
         global,
         peer,
-        ..EspFilter::default()
+        spi_out: filter.spi_out,
+        spi_in: filter.spi_in,
     })
 }
 
@@ -240,7 +301,31 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
     }
 }
 
-fn view(session: &Session, now: Millis, snapshot: &Snapshot, worker: WorkerId) -> SessionView {
+fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
+    let at = |(address, port)| Endpoint { address, port };
+    SessionView {
+        protocol: PROTO_UDP,
+        inside_local: at(flow.client),
+        inside_global: at(flow.global),
+        outside_local: Some(at(flow.peer)),
+        outside_global: Some(at(flow.peer)),
+        age_ms: flow.age_ms,
+        idle_ms: flow.idle_ms,
+        timeout_ms: flow.timeout_ms,
+        tcp: None,
+        half: None,
+        rule: 0,
+        id: flow.id,
+        worker,
+    }
+}
+
+pub(super) fn view(
+    session: &Session,
+    now: Millis,
+    snapshot: &Snapshot,
+    worker: WorkerId,
+) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
     let has_outside = !session.is_address_entry();
     let timeout = session.timeout(&snapshot.nat.timers);

@@ -27,7 +27,20 @@ impl<P: Packet> Gateway<P> {
         lookup: Lookup,
     ) -> WorkerId {
         match lookup {
-            Lookup::None => self.options.me,
+            Lookup::Quoted(direction) => self.owner_of_quoted(snapshot, item, ip, direction),
+            lookup => self.owner_by_lookup(snapshot, ip, lookup),
+        }
+    }
+
+    /// The worker that decides about a packet which quotes no other.
+    pub(super) fn owner_by_lookup(
+        &self,
+        snapshot: &Snapshot,
+        ip: &Ipv4,
+        lookup: Lookup,
+    ) -> WorkerId {
+        match lookup {
+            Lookup::None | Lookup::Quoted(_) => self.options.me,
             Lookup::Flow {
                 direction: Direction::Out,
                 key,
@@ -42,7 +55,6 @@ impl<P: Packet> Gateway<P> {
             Lookup::Ipsec(direction, key) => {
                 self.owner_of_ipsec(snapshot, direction, ip.protocol, key)
             }
-            Lookup::Quoted(direction) => self.owner_of_quoted(snapshot, item, ip, direction),
         }
     }
 
@@ -121,7 +133,7 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    fn pick(&self, value: u32) -> WorkerId {
+    pub(super) fn pick(&self, value: u32) -> WorkerId {
         let mixed = (u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
         WorkerId(((mixed * u64::from(self.options.workers)) >> 32) as u8)
     }

@@ -2,8 +2,10 @@
 
 use spillway_dataplane::command::SessionFilter;
 use spillway_dataplane::esp::spi_match::{Key, answer};
+use spillway_dataplane::esp::{EspCounter, EspOccupancy};
 use spillway_dataplane::nat::StaticEsp;
 use spillway_dataplane::stats::DropReason;
+use spillway_dataplane::time::Tick;
 
 use crate::support::{
     INSIDE, INSIDE2, Lab, OUTSIDE, Packet4, Policy, each, error, permit_all, raw, udp,
@@ -335,11 +337,81 @@ fn the_host_of_static_esp_gets_it_all() {
         policy.ipsec.static_esp.push(StaticEsp {
             inside: [10, 1, 0, 2].into(),
             global: [198, 51, 100, 1].into(),
+            created: Tick(0),
         });
         policy
     };
     each(fixed, |lab| {
         lab.expect(OUTSIDE, esp(PEER, OURS, 0xa000, 1), &inside("10.1.0.2"));
         lab.expect(INSIDE, esp("10.1.0.2", PEER, 0x1000, 1), OUT);
+    });
+}
+
+#[test]
+fn ike_is_an_entry_like_any_other() {
+    each(Policy::overload, |lab| {
+        let server = format!("{PEER}:500");
+        lab.pass(INSIDE, ike("10.1.0.2:500", &server, 7, 200));
+        let rows = lab.sessions(SessionFilter::default());
+        let [row] = &rows[..] else {
+            panic!("{rows:?}");
+        };
+        assert_eq!((row.protocol, row.inside_local.port), (17, 500));
+        assert_eq!(lab.occupancy.active(), 1);
+        let other = SessionFilter {
+            protocol: Some(17),
+            inside_local: Some(([10, 1, 0, 2].into(), Some(501))),
+            ..SessionFilter::default()
+        };
+        assert_eq!(lab.clear(other), 0);
+        let this = SessionFilter {
+            inside_local: Some(([10, 1, 0, 2].into(), Some(500))),
+            ..other
+        };
+        assert_eq!(lab.clear(this), 1);
+        assert_eq!(lab.entries(), 0);
+    });
+}
+
+#[test]
+fn esp_and_ike_count_towards_max_entries() {
+    each(
+        || Policy::overload().max_entries(2),
+        |lab| {
+            tunnel(lab, "10.1.0.2", (0x1000, 0xa000));
+            assert_eq!(lab.entries(), 2);
+            let refused = "drop max_entries";
+            lab.expect(INSIDE, esp("10.1.0.3", PEER, 0x2000, 1), refused);
+            let server = format!("{PEER}:500");
+            lab.expect(INSIDE, ike("10.1.0.3:500", &server, 8, 200), refused);
+            lab.expect(INSIDE, udp("10.1.0.3:4000", "203.0.113.6:53"), refused);
+            // What stands goes on.
+            lab.expect(INSIDE, esp("10.1.0.2", PEER, 0x1000, 2), OUT);
+        },
+    );
+}
+
+#[test]
+fn figures_follow_within_a_millisecond_and_go_to_zero() {
+    each(Policy::overload, |lab| {
+        tunnel(lab, "10.1.0.2", (0x1000, 0xa000));
+        lab.expect(INSIDE, esp("10.1.0.2", PEER, 0x1001, 1), OUT);
+        assert_eq!(lab.run(INSIDE, esp("10.1.0.3", PEER, 0x2000, 1)), [""; 0]);
+        let sum = |lab: &Lab, of: fn(&EspOccupancy) -> usize| -> usize {
+            let all = lab.workers.iter().map(|w| w.stats().esp.occupancy());
+            all.map(|occupancy| of(&occupancy)).sum()
+        };
+        lab.advance(1);
+        assert_eq!(sum(lab, |o| o.tunnels), 1);
+        assert_eq!(sum(lab, |o| o.half_open), 2);
+        assert_eq!(sum(lab, |o| o.held_packets), 1);
+        let held = |lab: &Lab| -> u64 {
+            let all = lab.workers.iter().map(|w| w.stats());
+            all.map(|s| s.esp.counter(EspCounter::HeldOut)).sum()
+        };
+        assert_eq!(held(lab), 1);
+        lab.clear(SessionFilter::default());
+        lab.advance(1);
+        assert_eq!(sum(lab, |o| o.tunnels + o.half_open + o.held_packets), 0);
     });
 }

@@ -1,11 +1,13 @@
 //! The gateway as a whole, in virtual time: packets in, frames out, with one, two and three workers.
 
 mod esp;
+mod explain;
 mod fragments;
 mod garbage;
 mod golden;
 mod hairpin;
 mod icmp_errors;
+mod journal;
 mod local;
 mod model;
 mod napt;

@@ -1,6 +1,7 @@
 //! The command table: one row for a command or its `no` form.
 
 mod access_list;
+mod help;
 mod inactive;
 mod interface;
 mod nat;
@@ -13,6 +14,7 @@ use super::grammar::{Failure, Graph};
 use super::syntax::{Args, Statement};
 use super::text::Span;
 
+pub use help::Next;
 pub(super) use nat::TIMERS;
 
 /// Which commands a line is looked up in.

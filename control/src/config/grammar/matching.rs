@@ -53,6 +53,17 @@ pub struct Failure {
     pub patterns: Vec<usize>,
 }
 
+/// A word that may stand at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What is accepted.
+    pub symbol: Symbol,
+    /// The pattern's label for it.
+    pub label: &'static str,
+    /// The patterns that it leads to.
+    pub patterns: Vec<usize>,
+}
+
 /// A word read along an edge, and the step before.
 struct Step {
     edge: usize,
@@ -113,6 +124,67 @@ impl Graph {
             }
         }
         self.expected(&threads)
+    }
+
+    /// What may stand behind `words`, and the pattern that may end there; `None` where the words
+    /// fit nothing. A keyword that may come once and has come is no choice any more.
+    #[must_use]
+    pub fn choices_after(
+        &self,
+        line: &str,
+        words: &[Span],
+    ) -> Option<(Vec<Choice>, Option<usize>)> {
+        let mut steps = Vec::new();
+        let mut threads: Vec<Thread> = vec![(0, None)];
+        for span in words {
+            threads = self
+                .advance(line, *span, *span, &threads, &mut steps)
+                .ok()?;
+        }
+        let mut choices: Vec<Choice> = Vec::new();
+        for (node, last) in &threads {
+            for at in &self.nodes[*node].edges {
+                let edge = &self.edges[*at];
+                if edge.once && self.has_come(*at, *last, &steps) {
+                    continue;
+                }
+                let patterns = self.patterns_from(&[(edge.to, None)]);
+                match choices.iter_mut().find(|c| c.symbol == edge.symbol) {
+                    Some(there) => there.patterns.extend(patterns),
+                    None => choices.push(Choice {
+                        symbol: edge.symbol,
+                        label: edge.label,
+                        patterns,
+                    }),
+                }
+            }
+        }
+        let ends = threads
+            .iter()
+            .filter_map(|(node, _)| self.nodes[*node].ends);
+        Some((choices, ends.min()))
+    }
+
+    /// Every word that may ever stand somewhere.
+    #[cfg(test)]
+    pub(in super::super) fn all_choices(&self) -> impl Iterator<Item = Choice> + '_ {
+        self.edges.iter().map(|edge| Choice {
+            symbol: edge.symbol,
+            label: edge.label,
+            patterns: self.patterns_from(&[(edge.to, None)]),
+        })
+    }
+
+    fn has_come(&self, edge: usize, last: Option<usize>, steps: &[Step]) -> bool {
+        let is_keyword = matches!(self.edges[edge].symbol, Symbol::Keyword(_));
+        let mut at = last.map(|at| &steps[at]);
+        while let Some(step) = at {
+            if is_keyword && step.edge == edge {
+                return true;
+            }
+            at = step.before.map(|at| &steps[at]);
+        }
+        false
     }
 
     /// The threads behind one more word; on failure the keywords that it could be short for.

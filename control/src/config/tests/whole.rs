@@ -204,3 +204,34 @@ fn a_second_file_amends_the_first() {
         wrong[0]
     );
 }
+
+#[test]
+fn ports_in_a_second_file_leave_no_warning_and_keep_the_others() {
+    let router = "interface E0\n ip address 10.0.0.1 255.0.0.0\ninterface E1\nip nat service ras\nip nat service list 9 ESP spi-match\n";
+    let ports = "interface e0\n port vdev net_ring0\n";
+    let (config, warnings) =
+        parse_both(("router.conf", router), ("ports.conf", ports)).expect("good");
+    let said: Vec<_> = warnings.iter().map(|w| (w.file.as_str(), w.line)).collect();
+    // E1 has no port, `ras` is not active, list 9 is not there; E0 has its port.
+    assert_eq!(
+        said,
+        [("router.conf", 0), ("router.conf", 3), ("router.conf", 4)]
+    );
+    assert_eq!(config.interfaces[0].name, "E0");
+    let wrong = [
+        (
+            ("router.conf", "bogus\n"),
+            ("ports.conf", ports),
+            "router.conf:1:1: ",
+        ),
+        (
+            ("router.conf", router),
+            ("ports.conf", " port vdev x\n"),
+            "ports.conf:1:2: ",
+        ),
+    ];
+    for (router, ports, place) in wrong {
+        let errors = parse_both(router, ports).expect_err(place);
+        assert!(errors[0].to_string().starts_with(place), "{}", errors[0]);
+    }
+}

@@ -120,8 +120,7 @@ pub(super) async fn page(appliance: &Appliance, wanted: &Wanted) -> Result<Page,
         false
     };
     let (snapshot, now) = (appliance.snapshot(), appliance.now());
-    for (entry, id) in snapshot.nat.statics.iter().zip(1..) {
-        let entry = Translation::of_static(entry, id, now);
+    for entry in Translation::of_statics(&snapshot.nat, now) {
         if entry.is_meant_by(&wanted.filter) && full(entry) {
             return Ok(page);
         }

@@ -1,6 +1,7 @@
 //! What each `show` prints, as text and as JSON.
 
 mod arp;
+mod configuration;
 mod interfaces;
 mod route;
 mod statistics;
@@ -8,6 +9,7 @@ mod translations;
 mod version;
 
 pub(super) use arp::arp;
+pub(super) use configuration::{access_lists, brief, difference, route_maps, running, startup};
 pub(super) use interfaces::{NoSuchInterface, interfaces};
 pub(super) use route::routes;
 pub(super) use statistics::statistics;

@@ -5,7 +5,7 @@ use crate::manage::appliance::Appliance;
 use crate::manage::command::{Failure, Format};
 use crate::manage::duration::age;
 use crate::manage::output::{Output, Sink};
-use crate::manage::statistics::{Mapping, Pool, Statistics, gather};
+use crate::manage::statistics::{ESP_DROPS, Esp, Mapping, Pool, Statistics, gather};
 
 pub(in crate::manage) async fn statistics<S: Sink>(
     appliance: &Appliance,
@@ -59,6 +59,25 @@ fn write<S: Sink>(statistics: &Statistics, out: &mut Output<'_, S>) {
     for mapping in &statistics.mappings {
         write_mapping(mapping, out);
     }
+    if statistics.esp.is_in_use() {
+        write_esp(&statistics.esp, out);
+    }
+}
+
+fn write_esp<S: Sink>(esp: &Esp, out: &mut Output<'_, S>) {
+    out.line(format!(
+        "ESP tunnels: {}, half-open: {}, IKE entries: {}",
+        esp.tunnels, esp.half_open, esp.ike_entries
+    ));
+    out.line(format!(
+        "ESP packets waiting: {}, held: {}, released: {}",
+        esp.held, esp.held_total, esp.released_total
+    ));
+    let drops: Vec<String> = ESP_DROPS
+        .iter()
+        .map(|(reason, words)| format!("{words} {}", esp.drops[reason.name()]))
+        .collect();
+    out.line(format!("ESP packets dropped: {}", drops.join(", ")));
 }
 
 fn write_mapping<S: Sink>(mapping: &Mapping, out: &mut Output<'_, S>) {

@@ -9,9 +9,10 @@ use crate::manage::command::{Failure, Format};
 use crate::manage::output::{Output, Sink};
 use crate::manage::translation::{HEADER, Translation};
 
+/// The entries that `filter` means; none without one.
 pub(in crate::manage) async fn translations<S: Sink>(
     appliance: &Appliance,
-    filter: SessionFilter,
+    filter: Option<SessionFilter>,
     verbose: bool,
     format: Format,
     out: &mut Output<'_, S>,
@@ -40,9 +41,16 @@ pub(in crate::manage) async fn translations<S: Sink>(
         }
         Ok(())
     };
+    let end = match format {
+        Format::Text => "",
+        Format::Json => "\n]}\n",
+    };
+    let Some(filter) = filter else {
+        out.text().push_str(end);
+        return Ok(());
+    };
     let (snapshot, now) = (appliance.snapshot(), appliance.now());
-    for (entry, id) in snapshot.nat.statics.iter().zip(1..) {
-        let entry = Translation::of_static(entry, id, now);
+    for entry in Translation::of_statics(&snapshot.nat, now) {
         if entry.is_meant_by(&filter) {
             write(&entry, out.text())?;
             out.flush_piece().await?;
@@ -53,8 +61,6 @@ pub(in crate::manage) async fn translations<S: Sink>(
         write(&session.into(), out.text())?;
         out.flush_piece().await?;
     }
-    if format == Format::Json {
-        out.line("\n]}");
-    }
+    out.text().push_str(end);
     Ok(())
 }

@@ -323,15 +323,16 @@ impl Lab {
 
     /// Dynamic entries of all workers.
     pub(crate) fn entries(&self) -> usize {
-        let entries = self.workers.iter().map(|w| w.table().len()).sum();
+        let entries: usize = self.workers.iter().map(|w| w.table().len()).sum();
+        let ipsec: usize = self.workers.iter().map(Gateway::ipsec_entries).sum();
         let counted: u64 = self
             .workers
             .iter()
             .map(|w| w.stats().sessions.value())
             .sum();
-        assert_eq!(self.occupancy.active(), entries as u64);
+        assert_eq!(self.occupancy.active(), (entries + ipsec) as u64);
         assert_eq!(counted, entries as u64);
-        entries
+        entries + ipsec
     }
 
     /// A counter over all workers.

@@ -11,4 +11,4 @@ pub(crate) use build::{Packet4, error, ethernet, ping, pong, raw, tcp, udp};
 pub(crate) use frame::{Effects, Frame};
 pub(crate) use lab::{INSIDE, INSIDE2, Lab, OUTSIDE, PLAIN, each, each_with, net_of};
 pub(crate) use policy::{Policy, permit, permit_all};
-pub(crate) use read::{Seen, describe};
+pub(crate) use read::{Seen, describe, peek};

@@ -26,6 +26,11 @@ impl Seen {
     }
 }
 
+/// The packet in a frame; `None` where it is no IPv4.
+pub(crate) fn peek(frame: &[u8]) -> Option<Seen> {
+    (frame.get(12..14)? == [8, 0]).then(|| read_ip(&frame[14..], true))
+}
+
 /// Checks an IPv4 packet and reads it. `exact`: nothing may follow it.
 pub(crate) fn read_ip(octets: &[u8], exact: bool) -> Seen {
     let (ip, rest) = Ipv4Header::from_slice(octets).expect("an IPv4 header");

@@ -1,0 +1,445 @@
+//! The dry run of `explain`: what would become of a packet now, and why. Changes nothing.
+//!
+//! It asks the same tables in the same order as [`Gateway::process`]; the scenario tests compare
+//! the two packet by packet.
+
+use std::net::Ipv4Addr;
+
+use super::create::{pairing, subject};
+use super::forward::{leaves_outside, next_hop};
+use super::inside::{Destination, may_begin, rewrite_from_inside, untranslatable};
+use super::ipsec::is_ipsec;
+use super::ipsec_policy::{Asked, subject as ipsec_subject};
+use super::outside::rewrite_from_outside;
+use super::requests::view;
+use super::{Gateway, unfit};
+use crate::acl::Action;
+use crate::command::{Because, Ending, EspExplanation, FlowExplanation, FlowQuery};
+use crate::fib::Neighbour;
+use crate::nat::{Global, Rule, Target};
+use crate::packet::Packet;
+use crate::session::{Direction, Key, Session, flag, port_space};
+use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
+use crate::stats::DropReason;
+use crate::time::Millis;
+use crate::wire::{Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, icmp_type, tcp_flags};
+
+impl<P: Packet> Gateway<P> {
+    /// What would become of an ESP packet of `peer` with this SPI, as far as this worker decides.
+    pub(super) fn explain_esp(
+        &self,
+        now: Millis,
+        snapshot: &Snapshot,
+        (peer, spi): (Ipv4Addr, u32),
+        mut each: impl FnMut(EspExplanation),
+    ) {
+        if self.pick(peer.to_bits()) != self.options.me {
+            return;
+        }
+        let key = Key {
+            src: peer.to_bits(),
+            dst: 0,
+            sport: 0,
+            dport: 0,
+        };
+        let asked = Asked {
+            nat: &snapshot.nat,
+            subject: ipsec_subject(crate::wire::PROTO_ESP, key),
+            occupancy: &self.occupancy,
+        };
+        let worker = self.options.me;
+        self.esp.explain(now, peer, spi, 1, &asked, |explanation| {
+            each(EspExplanation {
+                worker,
+                explanation,
+            });
+        });
+    }
+
+    /// What would become of the first packet of a flow, or of its next one where it has an entry;
+    /// `None` where another worker decides.
+    pub(super) fn explain_flow(
+        &self,
+        now: Millis,
+        snapshot: &Snapshot,
+        query: &FlowQuery,
+    ) -> Option<FlowExplanation> {
+        let ip = packet_of(query);
+        let key = query.key();
+        let mut about = FlowExplanation {
+            worker: self.options.me,
+            arrives: arrives(snapshot, ip.src),
+            because: Because::NotTranslated,
+            to: None,
+            hop: None,
+            ending: Ending::Forwarded,
+        };
+        let side = about
+            .arrives
+            .and_then(|port| snapshot.interface(port))
+            .map_or(Side::None, |i| i.side);
+        let direction = match side {
+            Side::Inside => Direction::Out,
+            Side::Outside => Direction::In,
+            Side::None => {
+                about.because = Because::NoNatSide;
+                return Some(match self.unfit(snapshot, &ip, &about) {
+                    Some(reason) => ended(about, reason),
+                    None => go(snapshot, &ip, about),
+                });
+            }
+        };
+        if self.owner_of_flow(snapshot, direction, &ip, key) != self.options.me {
+            return None;
+        }
+        let asks_us = direction == Direction::In && super::inside::is_request(&ip);
+        if !asks_us && let Some(at) = self.table.look_up(direction, ip.protocol, key) {
+            let session = self.table.session(at);
+            about.because = Because::Entry(view(session, now, snapshot, self.options.me));
+            if direction == Direction::In && session.flags & flag::HAIRPIN != 0 {
+                about.ending = Ending::Dropped(DropReason::IpSource);
+                return Some(about);
+            }
+            return Some(translated(snapshot, &ip, about, session.rewrite(direction)));
+        }
+        if let Some(reason) = self.unfit(snapshot, &ip, &about) {
+            return Some(ended(about, reason));
+        }
+        if is_ipsec(direction, ip.protocol, key)
+            && let Some(about) = self.explain_ike(snapshot, direction, &ip, key, about)
+        {
+            return Some(about);
+        }
+        Some(match direction {
+            Direction::Out => self.explain_inside(snapshot, &ip, key, about),
+            Direction::In => self.explain_outside(snapshot, &ip, key, about),
+        })
+    }
+
+    fn unfit(&self, snapshot: &Snapshot, ip: &Ipv4, about: &FlowExplanation) -> Option<DropReason> {
+        let meta = super::Meta::arrived(about.arrives.unwrap_or(PortId(0)));
+        unfit(snapshot, meta, ip)
+    }
+
+    fn owner_of_flow(
+        &self,
+        snapshot: &Snapshot,
+        direction: Direction,
+        ip: &Ipv4,
+        key: Key,
+    ) -> WorkerId {
+        if self.options.workers == 1 {
+            return self.options.me;
+        }
+        let lookup = if is_ipsec(direction, ip.protocol, key) {
+            super::Lookup::Ipsec(direction, key)
+        } else {
+            super::Lookup::Flow {
+                direction,
+                key,
+                hash: 0,
+            }
+        };
+        self.owner_by_lookup(snapshot, ip, lookup)
+    }
+
+    /// An IKE entry, if there is one.
+    fn explain_ike(
+        &self,
+        snapshot: &Snapshot,
+        direction: Direction,
+        ip: &Ipv4,
+        key: Key,
+        mut about: FlowExplanation,
+    ) -> Option<FlowExplanation> {
+        let (src, dst) = (Ipv4Addr::from_bits(key.src), Ipv4Addr::from_bits(key.dst));
+        let to = match direction {
+            Direction::Out => {
+                let ports = (key.sport, key.dport);
+                let (global, sport) = self.esp.ike_global_of(src, dst, ports)?;
+                Key {
+                    src: global.to_bits(),
+                    sport,
+                    ..key
+                }
+            }
+            Direction::In => {
+                let ports = (key.sport, key.dport);
+                let (client, dport) = self.esp.ike_sender_of(src, dst, ports)?;
+                Key {
+                    dst: client.to_bits(),
+                    dport,
+                    ..key
+                }
+            }
+        };
+        about.because = Because::Ike;
+        Some(translated(
+            snapshot,
+            ip,
+            about,
+            Rewrite::new(ip.protocol, key, to),
+        ))
+    }
+
+    fn explain_inside(
+        &self,
+        snapshot: &Snapshot,
+        ip: &Ipv4,
+        key: Key,
+        mut about: FlowExplanation,
+    ) -> FlowExplanation {
+        let hairpin = match self.destination(snapshot, ip, key) {
+            Destination::Ours => {
+                about.because = Because::Ours;
+                about.ending = Ending::Punted;
+                return about;
+            }
+            Destination::Hairpin => true,
+            Destination::Elsewhere => false,
+        };
+        if !hairpin {
+            match next_hop(snapshot, ip.dst) {
+                None => return go(snapshot, ip, about),
+                Some(hop) if !leaves_outside(snapshot, hop.to.port) => {
+                    about.because = Because::StaysInside;
+                    return go(snapshot, ip, about);
+                }
+                Some(_) => {}
+            }
+        }
+        let nat = &snapshot.nat;
+        let source = Ipv4Addr::from_bits(ip.src);
+        let port = port_space(ip.protocol).map(|_| key.sport);
+        if let Some(fixed) = nat.static_from_inside(source, ip.protocol, port) {
+            about.because = Because::Static;
+            return translated(snapshot, ip, about, rewrite_from_inside(fixed, ip, key));
+        }
+        let address_key = Session::address_key(Direction::Out, ip.src);
+        if let Some(at) = self.table.look_up(Direction::Out, 0, address_key) {
+            let session = self.table.session(at);
+            let global = session.inside_global().address.to_bits();
+            about.because = Because::AddressEntry;
+            return translated(
+                snapshot,
+                ip,
+                about,
+                super::forward::rewrite_addresses(ip, global, ip.dst),
+            );
+        }
+        let asked = subject(ip, key);
+        let rule = nat
+            .rules
+            .iter()
+            .find(|rule| rule.list.decide(&asked) == Action::Permit);
+        match rule {
+            Some(rule) => self.explain_new(snapshot, ip, key, rule, about),
+            None if hairpin => {
+                about.ending = Ending::Dropped(DropReason::NoTranslation);
+                about
+            }
+            None if nat.globals.contains_key(&source) => {
+                about.ending = Ending::Dropped(DropReason::IpSource);
+                about
+            }
+            None => go(snapshot, ip, about),
+        }
+    }
+
+    /// A flow that would get an entry: with its own port, where that is known to be free.
+    fn explain_new(
+        &self,
+        snapshot: &Snapshot,
+        ip: &Ipv4,
+        key: Key,
+        rule: &Rule,
+        mut about: FlowExplanation,
+    ) -> FlowExplanation {
+        let nat = &snapshot.nat;
+        about.because = Because::NewEntry {
+            rule: rule.id,
+            keeps_port: None,
+        };
+        let limit = u64::from(nat.max_entries);
+        if limit != 0 && self.occupancy.active() >= limit {
+            about.ending = Ending::Dropped(DropReason::MaxEntries);
+            return about;
+        }
+        let addresses = match &rule.target {
+            Target::OneToOne(pool) if pool.lent() < pool.size() => {
+                // Which address it will be is not known before.
+                return match nat.globals.contains_key(&Ipv4Addr::from_bits(ip.dst)) {
+                    true => FlowExplanation {
+                        ending: Ending::Hairpinned,
+                        ..about
+                    },
+                    false => go(snapshot, ip, about),
+                };
+            }
+            Target::OneToOne(_) => {
+                about.ending = Ending::Dropped(DropReason::PoolExhausted);
+                return about;
+            }
+            Target::Overload(addresses) => addresses,
+        };
+        if let Some(reason) = untranslatable(ip) {
+            about.ending = Ending::Dropped(reason);
+            return about;
+        }
+        if !may_begin(ip) {
+            about.ending = Ending::Dropped(DropReason::NoTranslation);
+            return about;
+        }
+        let first = pairing(key.src, addresses.len());
+        let Some(global) = addresses.get(first) else {
+            about.ending = Ending::Dropped(DropReason::PortsExhausted);
+            return about;
+        };
+        let me = self.options.me;
+        let may_have = match global.owner(key.sport) {
+            Some(owner) => owner == me,
+            None => global.is_below_share(me, self.options.workers),
+        };
+        let keeps = may_have && self.fits(nat, ip.protocol, key, global, key.sport);
+        about.because = Because::NewEntry {
+            rule: rule.id,
+            keeps_port: Some(keeps),
+        };
+        let sport = if keeps { key.sport } else { 0 };
+        let to = Key {
+            src: global.address.to_bits(),
+            sport,
+            ..key
+        };
+        translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
+    }
+
+    fn explain_outside(
+        &self,
+        snapshot: &Snapshot,
+        ip: &Ipv4,
+        key: Key,
+        mut about: FlowExplanation,
+    ) -> FlowExplanation {
+        let nat = &snapshot.nat;
+        let address = Ipv4Addr::from_bits(ip.dst);
+        let port = port_space(ip.protocol).map(|_| key.dport);
+        if let Some(fixed) = nat.static_to_global(address, ip.protocol, port) {
+            about.because = Because::Static;
+            return translated(snapshot, ip, about, rewrite_from_outside(fixed, ip, key));
+        }
+        let global = nat.globals.get(&address);
+        if let Some(Global::OneToOne(..)) = global {
+            let key = Session::address_key(Direction::In, ip.dst);
+            if let Some(at) = self.table.look_up(Direction::In, 0, key) {
+                let inside = self.table.session(at).inside_local().address.to_bits();
+                about.because = Because::AddressEntry;
+                return translated(
+                    snapshot,
+                    ip,
+                    about,
+                    super::forward::rewrite_addresses(ip, ip.src, inside),
+                );
+            }
+        }
+        if snapshot.local(address).is_some() {
+            about.because = Because::Ours;
+            about.ending = Ending::Punted;
+            about
+        } else if global.is_some() {
+            about.ending = Ending::Dropped(DropReason::NoTranslation);
+            about
+        } else {
+            go(snapshot, ip, about)
+        }
+    }
+}
+
+/// The interface on which packets of a host arrive: the one on which packets to it leave.
+fn arrives(snapshot: &Snapshot, source: u32) -> Option<PortId> {
+    next_hop(snapshot, source).map(|hop| hop.to.port)
+}
+
+/// A small packet of the flow: SYN, echo request.
+fn packet_of(query: &FlowQuery) -> Ipv4 {
+    let (sport, dport) = (query.source.1, query.destination.1);
+    Ipv4 {
+        src: query.source.0.to_bits(),
+        dst: query.destination.0.to_bits(),
+        total_len: 64,
+        id: 0,
+        fragment: None,
+        protocol: query.protocol,
+        ttl: 64,
+        header_len: 20,
+        dont_fragment: false,
+        l4: match query.protocol {
+            PROTO_TCP => L4::Tcp {
+                sport,
+                dport,
+                flags: tcp_flags::SYN,
+            },
+            PROTO_UDP => L4::Udp { sport, dport },
+            PROTO_ICMP => L4::IcmpQuery {
+                icmp_type: icmp_type::ECHO,
+                code: 0,
+                id: sport,
+            },
+            _ => L4::Other,
+        },
+    }
+}
+
+fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
+    FlowExplanation {
+        ending: Ending::Dropped(reason),
+        ..about
+    }
+}
+
+fn translated(
+    snapshot: &Snapshot,
+    ip: &Ipv4,
+    mut about: FlowExplanation,
+    change: Rewrite,
+) -> FlowExplanation {
+    about.to = Some(change.to());
+    let goes = Ipv4 {
+        src: change.to().src,
+        dst: change.to().dst,
+        ..*ip
+    };
+    if snapshot
+        .nat
+        .globals
+        .contains_key(&Ipv4Addr::from_bits(goes.dst))
+        || snapshot.local(Ipv4Addr::from_bits(goes.dst)).is_some()
+    {
+        // From inside to a global address: it comes in again.
+        about.ending = Ending::Hairpinned;
+        return about;
+    }
+    go(snapshot, &goes, about)
+}
+
+/// The way out, as `forward` goes it.
+fn go(snapshot: &Snapshot, ip: &Ipv4, mut about: FlowExplanation) -> FlowExplanation {
+    if about.to.is_none() && snapshot.local(Ipv4Addr::from_bits(ip.dst)).is_some() {
+        about.because = Because::Ours;
+        about.ending = Ending::Punted;
+        return about;
+    }
+    let Some(hop) = next_hop(snapshot, ip.dst) else {
+        about.ending = Ending::Dropped(DropReason::NoRoute);
+        return about;
+    };
+    about.hop = Some(hop.to);
+    let up = snapshot.interface(hop.to.port).is_some_and(|i| i.up);
+    about.ending = match hop.neighbour {
+        _ if !up => Ending::Dropped(DropReason::PortDown),
+        Some(Neighbour::Reachable(_)) => Ending::Forwarded,
+        Some(Neighbour::Failed) => Ending::Dropped(DropReason::NeighbourFailed),
+        None => Ending::WaitsForNeighbour,
+    };
+    about
+}
