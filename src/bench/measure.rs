@@ -27,7 +27,7 @@ const SETUPS_MEASURED: u32 = 1000;
 const SETUP_WINDOW: usize = 8 * BURST;
 /// New flows of a run in which some packets belong to new ones.
 const NEW_FLOWS: u32 = 1 << 17;
-/// Windows that are thrown away, because caches are still cold.
+/// Windows at least that are thrown away, because caches are still cold.
 const WARM_UP: u32 = 16;
 
 /// Fewest and usual cycles a packet over the windows of a measurement.
@@ -144,9 +144,10 @@ pub(super) fn run(
     let packets = rounds * burst * sources.len();
     rig.attach(sources);
     let mut sink = Sink(rig.port);
-    let warm_up = if options.new_share > 0 { 0 } else { WARM_UP };
-    for _ in 0..warm_up {
-        (0..rounds).for_each(|_| rig.round());
+    if options.new_share == 0 {
+        // Every flow once: its first packet in a direction finds out where packets go.
+        let all = (flows as usize).div_ceil(burst);
+        (0..all.max(WARM_UP as usize * rounds)).for_each(|_| rig.round());
     }
     let _ = rig.histograms()?;
     let mut whole = Vec::new();
