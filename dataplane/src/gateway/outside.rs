@@ -34,15 +34,15 @@ impl<P: Packet> Gateway<P> {
             return self.enter(pass, item, ip, change);
         }
         let global = pass.snapshot.nat.global(address);
-        if let Some(Global::OneToOne(..)) = global {
-            if let Some(at) = self.address_entry(Direction::In, ip.dst) {
-                self.stats.count(Counter::Hits);
-                self.table.session_mut(at).used = pass.now.tick();
-                let inside = self.table.session(at).inside_local().address.to_bits();
-                let change = rewrite_addresses(ip, ip.src, inside);
-                self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
-                return self.enter(pass, item, ip, change);
-            }
+        if let Some(Global::OneToOne(..)) = global
+            && let Some(at) = self.address_entry(Direction::In, ip.dst)
+        {
+            self.stats.count(Counter::Hits);
+            self.table.session_mut(at).used = pass.now.tick();
+            let inside = self.table.session(at).inside_local().address.to_bits();
+            let change = rewrite_addresses(ip, ip.src, inside);
+            self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
+            return self.enter(pass, item, ip, change);
         }
         if item.meta.hairpin {
             self.refused(DropReason::NoTranslation, item.meta);
