@@ -199,6 +199,16 @@ impl AccessList {
         }
     }
 
+    /// [`AccessList::check`] if `counts`, else [`AccessList::decide`].
+    #[must_use]
+    pub fn look(&self, packet: &Subject, counts: bool) -> Action {
+        if counts {
+            self.check(packet)
+        } else {
+            self.decide(packet)
+        }
+    }
+
     /// What [`AccessList::check`] would say, without counting.
     #[must_use]
     pub fn decide(&self, packet: &Subject) -> Action {

@@ -276,7 +276,7 @@ pub struct FlowExplanation {
 
 /// What decides about a packet of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "made for an operator, not for packets"
 )]

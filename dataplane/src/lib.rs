@@ -14,6 +14,7 @@ pub mod journal;
 pub mod nat;
 pub mod packet;
 pub mod prefetch;
+pub mod route_map;
 pub mod session;
 pub mod snapshot;
 pub mod stats;

@@ -6,7 +6,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::acl::AccessList;
+use crate::acl::{AccessList, Action, Subject};
+use crate::fib::NextHop;
+use crate::route_map::{RouteMap, Selector};
+use crate::snapshot::PortId;
 use crate::time::Tick;
 
 mod ports;
@@ -19,8 +22,8 @@ pub struct Rule {
     /// The mapping's number in `show ip nat statistics`, the same over reloads as long as the
     /// line stays.
     pub id: u16,
-    /// The packets that it translates; a list that does not exist matches nothing.
-    pub list: Arc<AccessList>,
+    /// The packets that it translates; a list or map that does not exist matches nothing.
+    pub selector: Selector,
     /// To what.
     pub target: Target,
 }
@@ -43,6 +46,8 @@ pub struct Static {
     pub inside: Ipv4Addr,
     /// The address it has outside.
     pub global: Ipv4Addr,
+    /// `route-map`: only packets from inside that it permits, and the answers to these.
+    pub only: Option<Arc<RouteMap>>,
     /// When it was made.
     pub created: Tick,
     /// Last use, written by any worker at most once a tick; 0 means never.
@@ -58,6 +63,15 @@ pub struct StaticPort {
     pub inside: u16,
     /// The port that it has outside.
     pub global: u16,
+}
+
+/// Which packets of an interface an access group is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Those that come in.
+    In = 0,
+    /// Those that go out.
+    Out = 1,
 }
 
 /// What an address is to NAT.
@@ -170,6 +184,8 @@ pub struct Nat {
     pub max_entries: u32,
     /// What is said of ESP and IKE alone.
     pub ipsec: Ipsec,
+    /// `ip access-group`, by port: in and out.
+    access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
     static_by_inside: StaticMap,
     static_by_global: StaticMap,
     /// `globals` again, for those who ask for every new entry.
@@ -236,6 +252,7 @@ impl Nat {
             timers,
             max_entries,
             ipsec: Ipsec::default(),
+            access_groups: Vec::new(),
             static_by_inside,
             static_by_global,
         }
@@ -252,6 +269,24 @@ impl Nat {
     #[must_use]
     pub fn global(&self, address: Ipv4Addr) -> Option<&Global> {
         self.by_address.get(&address.to_bits())
+    }
+
+    /// The same policy with access groups: of each port, in its order, the lists for packets that
+    /// come in and that go out.
+    #[must_use]
+    pub fn with_access_groups(self, access_groups: Vec<[Option<Arc<AccessList>>; 2]>) -> Nat {
+        let any = access_groups.iter().flatten().any(Option::is_some);
+        Nat {
+            access_groups: if any { access_groups } else { Vec::new() },
+            ..self
+        }
+    }
+
+    /// The access group of a port, if it has one.
+    #[inline]
+    #[must_use]
+    pub fn access_group(&self, port: PortId, way: Way) -> Option<&AccessList> {
+        self.access_groups.get(port.index())?[way as usize].as_deref()
     }
 
     /// Whether some rule lends whole addresses.
@@ -314,6 +349,14 @@ fn find_static(
 }
 
 impl Static {
+    /// Whether it translates a packet from its inside host that leaves by `exit`. A packet to its
+    /// global address is asked about as if it were the answer to one: `subject` as it would leave.
+    #[must_use]
+    pub fn applies(&self, subject: impl FnOnce() -> Subject, exit: Option<NextHop>) -> bool {
+        let permits = |map: &Arc<RouteMap>| map.decide(&subject(), exit, false) == Action::Permit;
+        self.only.as_ref().is_none_or(permits)
+    }
+
     /// Notes a use at `now`. Any worker may call this: the last one wins, and a use that is
     /// noted already costs no write.
     pub fn used(&self, now: Tick) {

@@ -258,6 +258,77 @@ fn two_rekeys_at_once_wait_for_proof_instead_of_guessing() {
     assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
 }
 
+/// B's tunnel is there; A's first packet waits for a reply, and then A renews its tunnel: the server will never use the old one.
+fn a_renews_before_its_first_reply() -> Nat {
+    let mut nat = overload();
+    nat.exchange(B, 0xB, AUTH, 1, true);
+    nat.out(B, 0x1001, 1);
+    nat.come(0x2001, 1);
+    nat.come(0x2001, 2);
+    nat.exchange(A, 0xA, AUTH, 1, true);
+    nat.pass(100);
+    assert_eq!(nat.out(A, 0x1000, 1), Fate::To(G1));
+    nat.pass(100);
+    nat.exchange(A, 0xA, CREATE_CHILD_SA, 2, true);
+    nat.pass(100);
+    nat
+}
+
+#[test]
+fn a_new_tunnels_reply_is_not_taken_for_the_old_ones() {
+    let mut nat = a_renews_before_its_first_reply();
+    assert_eq!(nat.out(A, 0x1010, 1), Fate::To(G1));
+    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    // What may be under way for A's old tunnel is awaited a second, not half a minute.
+    nat.exchange(B, 0xB, CREATE_CHILD_SA, 2, true);
+    assert_eq!(nat.out(B, 0x1011, 1), Fate::Held);
+    nat.pass(1_200);
+    assert_eq!(nat.released(), [(('o', B, 0x1011, 1), Fate::To(G1))]);
+}
+
+#[test]
+fn a_server_that_answers_the_old_tunnel_with_the_new_one_keeps_nobody_waiting() {
+    let mut nat = a_renews_before_its_first_reply();
+    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
+    assert_eq!(nat.out(A, 0x1010, 1), Fate::To(G1));
+    nat.exchange(B, 0xB, CREATE_CHILD_SA, 2, true);
+    assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
+    // The same when the new SPI was proven before the client used its own.
+    let mut nat = a_renews_before_its_first_reply();
+    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    assert_eq!(nat.out(A, 0x1010, 1), Fate::To(G1));
+    nat.exchange(B, 0xB, CREATE_CHILD_SA, 2, true);
+    assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
+    let view = nat
+        .engine
+        .halves(Millis(nat.now))
+        .find(|h| h.spi_out == Some(0x1010));
+    assert_eq!(view.and_then(|v| v.spi_in), Some(0x2010));
+}
+
+#[test]
+fn a_tunnel_renewed_before_it_was_used_is_expected_no_more() {
+    let mut nat = overload();
+    nat.exchange(B, 0xB, AUTH, 1, true);
+    nat.out(B, 0x1001, 1);
+    nat.come(0x2001, 1);
+    nat.come(0x2001, 2);
+    nat.exchange(A, 0xA, AUTH, 1, true);
+    nat.pass(100);
+    nat.exchange(A, 0xA, CREATE_CHILD_SA, 2, true);
+    nat.out(A, 0x1010, 1);
+    nat.come(0x2010, 1);
+    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    let asked = nat.ike_out(B, 500, v2(0xB, CREATE_CHILD_SA, 2, false));
+    assert!(matches!(asked, IkeOut::Translate { .. }), "{asked:?}");
+    assert_eq!(nat.come(0x2011, 1), Fate::Held);
+    assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
+    assert_eq!(nat.come(0x2011, 2), Fate::To(B));
+    assert_eq!(nat.released(), [(('i', PEER, 0x2011, 1), Fate::To(B))]);
+}
+
 #[test]
 fn a_large_sequence_number_is_no_new_sa() {
     let mut nat = overload();

@@ -12,8 +12,6 @@ from lab.vpn_tap import without_twin
 
 SERVER, OUTSIDE = "198.51.100.2", "198.51.100.1"
 QUICKLY = 0.1
-# Echo requests and replies of a test that may be lost before they reach the wire.
-MOST_OWN = 2
 
 
 class Vpn(Case):
@@ -86,9 +84,10 @@ class Vpn(Case):
         """Nothing was lost, nothing dropped, and the wire says so too. Returns the figure."""
         replies = ", ".join(f"{n} {p}" for n, p in zip(names or [c.guest.name for c in self.clients], pings))
         # libreswan has moments without an outbound SA while it renews one: such a request never left its kernel, which counts it.
+        # At most one for each renewal is let pass, and only if the endpoint's kernel says so.
         own = {e.guest.name: n for e in self.lab.endpoints if (n := e.own_losses() - self.own_losses.get(e, 0)) > 0}
         lost = sum(len(p.lost) for p in pings)
-        expect(lost <= min(sum(own.values()), MOST_OWN) and not any(p.duplicates for p in pings), f"{replies}; never left an endpoint: {own or 'none'}")
+        expect(lost <= min(sum(own.values()), sum(self.rekeys())) and not any(p.duplicates for p in pings), f"{replies}; never left an endpoint: {own or 'none'}")
         if lost:
             replies += f"; never left an endpoint: {own}"
         dropped = {k: v for k, v in self.device.drops().items() if v}
@@ -98,11 +97,15 @@ class Vpn(Case):
 
     def wire_is_clean(self):
         """Every ESP packet and IKE message that went into the device came out, and what has one SPI went to one client."""
-        time.sleep(0.2)
         for into, out in (("inside", "outside"), ("outside", "inside")):
-            kept = without_twin(self.lab.taps[into].esp(to_device=True), self.lab.taps[out].esp(to_device=False))
+            sent = self.lab.taps[into].esp(to_device=True)
+            time.sleep(0.2)
+            kept = without_twin(sent, self.lab.taps[out].esp(to_device=False))
+            # What went in is read first: endpoints that renew their tunnels go on talking.
+            asked = self.lab.taps[into].ike(to_device=True)
+            time.sleep(0.2)
             told = {f.message for f in self.lab.taps[out].ike(to_device=False)}
-            untold = [f for f in self.lab.taps[into].ike(to_device=True) if f.message not in told]
+            untold = [f for f in asked if f.message not in told]
             expect(not untold, f"{len(untold)} IKE messages from {into} stayed in the device")
             expect(not kept, f"{len(kept)} ESP packets from {into} stayed in the device, the first with SPI {kept[0].spi:x}" if kept else "")
         clients = {}
@@ -132,7 +135,7 @@ class Vpn(Case):
         spis = {}
         for f in self.lab.taps["inside"].esp(to_device=False):
             spis.setdefault(f.to, set()).add(f.spi)
-        return [len(spis.get(c.address, ())) - 1 for c in self.clients]
+        return [max(len(spis.get(c.address, ())) - 1, 0) for c in self.clients]
 
     def live_through_rekeys(self, ike, seconds):
         self.gateway()

@@ -18,6 +18,8 @@ pub fn check(draft: &mut Draft) {
     addresses(draft, &mut findings);
     routes(draft, &mut findings);
     rules(draft, &mut findings);
+    access_groups(draft, &mut findings);
+    route_maps(draft, &mut findings);
     statics(draft, &mut findings);
     claims(draft, &mut findings);
     ipsec(draft, &mut findings);
@@ -169,6 +171,48 @@ fn addressed_interface(draft: &Draft, findings: &mut Findings, name: &str, span:
     }
 }
 
+/// Access groups name lists that exist: one that does not permits everything.
+fn access_groups(draft: &Draft, findings: &mut Findings) {
+    for (interface, places) in draft.config.interfaces.iter().zip(&draft.places.interfaces) {
+        for list in interface.access_groups.iter().flatten() {
+            missing_list(
+                draft,
+                findings,
+                list,
+                places.name,
+                "everything is permitted",
+            );
+        }
+    }
+}
+
+/// What clauses of route maps name exists.
+fn route_maps(draft: &Draft, findings: &mut Findings) {
+    for (name, clauses) in &draft.config.route_maps {
+        for (sequence, clause) in clauses {
+            let key = (name.clone(), *sequence);
+            let span = draft
+                .places
+                .route_maps
+                .get(&key)
+                .copied()
+                .unwrap_or_default();
+            for list in clause.lists.iter().chain(&clause.next_hops) {
+                missing_list(draft, findings, list, span, "it matches nothing");
+            }
+            for interface in &clause.interfaces {
+                known_interface(draft, findings, interface, span);
+            }
+        }
+    }
+}
+
+fn missing_list(draft: &Draft, findings: &mut Findings, list: &ListName, span: Span, so: &str) {
+    if !draft.config.access_lists.contains_key(list) && !draft.is_suspect(&list.to_string()) {
+        findings.warn(span, format!("there is no access list {list}: {so}"));
+    }
+}
+
 /// Dynamic rules: what they name exists, and a pool is shared by port or not, not both.
 fn rules(draft: &Draft, findings: &mut Findings) {
     let config = &draft.config;
@@ -176,6 +220,13 @@ fn rules(draft: &Draft, findings: &mut Findings) {
     for (rule, places) in config.sources.iter().zip(&draft.places.sources) {
         if let Some(what) = config.inactivity(rule) {
             findings.warn(places.from, format!("{what} is not active yet"));
+        }
+        if let Selector::RouteMap(map) = &rule.selector
+            && !config.route_maps.contains_key(map)
+            && !draft.is_suspect(map)
+        {
+            let message = format!("there is no route map {map}: nothing is translated");
+            findings.warn(places.from, message);
         }
         if let Selector::List(list) = &rule.selector
             && !config.access_lists.contains_key(list)
@@ -242,6 +293,13 @@ fn statics(draft: &Draft, findings: &mut Findings) {
         if let Some(what) = rule.inactivity() {
             findings.warn(places.from, format!("{what} is not active yet"));
             continue;
+        }
+        if let Some(map) = &rule.route_map
+            && !draft.config.route_maps.contains_key(map)
+            && !draft.is_suspect(map)
+        {
+            let message = format!("there is no route map {map}: nothing is translated");
+            findings.warn(places.from, message);
         }
         hosts += rule.hosts();
         let address = match &rule.global {

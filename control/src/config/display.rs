@@ -9,8 +9,8 @@ use spillway_dataplane::snapshot::Side;
 
 use super::commands::TIMERS;
 use super::model::{
-    AccessList, Address, Config, Interface, ListKind, ListLine, ListName, Pool, PoolKind, Port,
-    RouteTarget, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRoute, StaticRule,
+    AccessList, Address, Clause, Config, Interface, ListKind, ListLine, ListName, Pool, PoolKind,
+    Port, RouteTarget, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRoute, StaticRule,
     StaticScope,
 };
 use super::names::{self, ICMP_TYPES, PROTOCOLS, TCP_PORTS, UDP_PORTS, WITH_CODE};
@@ -54,6 +54,11 @@ impl Display for Config {
         for (name, list) in &self.access_lists {
             write_list(f, name, list)?;
         }
+        for (name, map) in &self.route_maps {
+            for (sequence, clause) in map {
+                write_clause(f, name, *sequence, clause)?;
+            }
+        }
         for block in &self.inactive {
             writeln!(f, "{}", block.line)?;
             for line in &block.below {
@@ -88,6 +93,11 @@ impl Display for Interface {
             Side::Inside => writeln!(f, " ip nat inside")?,
             Side::Outside => writeln!(f, " ip nat outside")?,
         }
+        for (list, way) in self.access_groups.iter().zip(["in", "out"]) {
+            if let Some(list) = list {
+                writeln!(f, " ip access-group {list} {way}")?;
+            }
+        }
         if let Some(mtu) = self.mtu {
             writeln!(f, " mtu {mtu}")?;
         }
@@ -98,6 +108,38 @@ impl Display for Interface {
             writeln!(f, " shutdown")?;
         }
         Ok(())
+    }
+}
+
+fn write_clause(f: &mut Formatter<'_>, name: &str, sequence: u16, clause: &Clause) -> fmt::Result {
+    let action = match clause.action {
+        Action::Permit => "permit",
+        Action::Deny => "deny",
+    };
+    writeln!(f, "route-map {name} {action} {sequence}")?;
+    for line in clause.matches() {
+        writeln!(f, " match {line}")?;
+    }
+    Ok(())
+}
+
+impl Clause {
+    /// What follows `match` in each of its lines.
+    #[must_use]
+    pub fn matches(&self) -> Vec<String> {
+        let join = |words: Vec<String>| words.join(" ");
+        let names = |lists: &[ListName]| join(lists.iter().map(ToString::to_string).collect());
+        let mut lines = Vec::new();
+        if !self.lists.is_empty() {
+            lines.push(format!("ip address {}", names(&self.lists)));
+        }
+        if !self.interfaces.is_empty() {
+            lines.push(format!("interface {}", self.interfaces.join(" ")));
+        }
+        if !self.next_hops.is_empty() {
+            lines.push(format!("ip next-hop {}", names(&self.next_hops)));
+        }
+        lines
     }
 }
 

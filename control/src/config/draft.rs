@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::commands::{Mode, Run};
 use super::diagnostic::{Diagnostic, Severity};
 use super::model::{
-    AccessList, Config, InactiveBlock, Interface, ListName, Pool, SourceRule, StaticRoute,
+    AccessList, Clause, Config, InactiveBlock, Interface, ListName, Pool, SourceRule, StaticRoute,
     StaticRule,
 };
 use super::syntax::{Args, Item};
@@ -58,6 +58,8 @@ pub(super) enum Context {
     List(ListName),
     /// A pool.
     Pool(String),
+    /// A clause of a route map, by its sequence number.
+    RouteMap(String, u16),
     /// A block that is not active yet, by its place.
     Inactive(usize),
     /// Nothing that is kept: below a wrong line, or one that means nothing here.
@@ -72,6 +74,7 @@ pub(super) struct Places {
     pub(super) pools: HashMap<String, Span>,
     pub(super) sources: Vec<SourcePlaces>,
     pub(super) statics: Vec<SourcePlaces>,
+    pub(super) route_maps: HashMap<(String, u16), Span>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -119,6 +122,7 @@ impl Draft {
             pools: HashMap::new(),
             sources: vec![SourcePlaces::default(); config.sources.len()],
             statics: vec![SourcePlaces::default(); config.statics.len()],
+            route_maps: HashMap::new(),
         };
         let known = Known {
             routes: config.routes.iter().cloned().collect(),
@@ -325,6 +329,16 @@ impl Draft {
     pub fn pool(&mut self) -> Option<&mut Pool> {
         match &self.context {
             Context::Pool(name) => self.config.pools.get_mut(name),
+            _ => None,
+        }
+    }
+
+    /// The clause whose sub-lines are read.
+    pub fn clause(&mut self) -> Option<&mut Clause> {
+        match &self.context {
+            Context::RouteMap(name, sequence) => {
+                self.config.route_maps.get_mut(name)?.get_mut(sequence)
+            }
             _ => None,
         }
     }

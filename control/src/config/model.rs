@@ -5,9 +5,9 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use spillway_dataplane::acl::Entry;
+use spillway_dataplane::acl::{Action, Entry};
 use spillway_dataplane::nat::Timers;
-use spillway_dataplane::snapshot::Side;
+use spillway_dataplane::snapshot::{PortId, Side};
 
 /// A whole configuration. Its `Display` is the running configuration, which parses back to it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub routes: Vec<StaticRoute>,
     /// Access lists.
     pub access_lists: BTreeMap<ListName, AccessList>,
+    /// Route maps: their clauses by sequence number.
+    pub route_maps: BTreeMap<String, BTreeMap<u16, Clause>>,
     /// NAT pools by name.
     pub pools: BTreeMap<String, Pool>,
     /// Dynamic inside source translations, in order of configuration.
@@ -53,6 +55,8 @@ pub struct Interface {
     pub address: Option<Address>,
     /// `ip nat inside` or `ip nat outside`.
     pub side: Side,
+    /// `ip access-group LIST in`, and `out`.
+    pub access_groups: [Option<ListName>; 2],
     /// `mtu`, in octets of the IPv4 packet; `None` is the port's own.
     pub mtu: Option<u16>,
     /// `shutdown`.
@@ -135,6 +139,33 @@ pub enum ListLine {
     Entry(Entry),
     /// `remark`.
     Remark(String),
+}
+
+/// A clause of a route map. What it matches of one kind is any of those named; of several kinds,
+/// all must match; of none, everything matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clause {
+    /// What a match means.
+    pub action: Action,
+    /// `match ip address`.
+    pub lists: Vec<ListName>,
+    /// `match interface`.
+    pub interfaces: Vec<String>,
+    /// `match ip next-hop`.
+    pub next_hops: Vec<ListName>,
+}
+
+impl Clause {
+    /// A clause that matches everything.
+    #[must_use]
+    pub fn new(action: Action) -> Clause {
+        Clause {
+            action,
+            lists: Vec::new(),
+            interfaces: Vec::new(),
+            next_hops: Vec::new(),
+        }
+    }
 }
 
 /// A NAT pool.
@@ -270,12 +301,20 @@ impl Config {
             .find(|i| i.name.eq_ignore_ascii_case(name))
     }
 
+    /// The number of the port behind an interface: its place among the interfaces that have one.
+    #[must_use]
+    pub fn port_of(&self, name: &str) -> Option<PortId> {
+        let mut ports = self.interfaces.iter().filter(|i| i.port.is_some());
+        let at = ports.position(|i| i.name.eq_ignore_ascii_case(name))?;
+        u8::try_from(at).ok().map(PortId)
+    }
+
     /// The interfaces of a side, for `show ip nat statistics`.
     pub fn side(&self, side: Side) -> impl Iterator<Item = &Interface> {
         self.interfaces.iter().filter(move |i| i.side == side)
     }
 
-    /// The dynamic rules that are active: route-maps, VRFs and pools with a type are not yet.
+    /// The dynamic rules that are active: VRFs and pools with a type are not yet.
     pub fn active_sources(&self) -> impl Iterator<Item = &SourceRule> {
         self.sources.iter().filter(|r| self.inactivity(r).is_none())
     }
@@ -283,9 +322,6 @@ impl Config {
     /// Why a dynamic rule is not active, if it is not.
     #[must_use]
     pub fn inactivity(&self, rule: &SourceRule) -> Option<&'static str> {
-        if let Selector::RouteMap(_) = rule.selector {
-            return Some("translation by `route-map`");
-        }
         if rule.vrf.is_some() {
             return Some("`vrf`");
         }
@@ -400,11 +436,7 @@ impl StaticRule {
     /// Why it is not active, if it is not.
     #[must_use]
     pub fn inactivity(&self) -> Option<&'static str> {
-        match (&self.vrf, &self.route_map) {
-            (Some(_), _) => Some("`vrf`"),
-            (_, Some(_)) => Some("a static translation with `route-map`"),
-            _ => None,
-        }
+        self.vrf.as_ref().map(|_| "`vrf`")
     }
 
     /// How many hosts it covers.

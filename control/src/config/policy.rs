@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use spillway_dataplane::acl::{AccessList, Entry};
 use spillway_dataplane::nat::{
     Global, GlobalAddress, Ipsec, Nat, OneToOnePool, Rule, Static, StaticEsp, StaticPort, Target,
 };
+use spillway_dataplane::route_map::{Clause, RouteMap, Selector as Selects};
 use spillway_dataplane::time::Tick;
 
 use super::model::{
@@ -51,13 +52,18 @@ impl Policy {
         };
         let access_lists = access_lists(&config, previous);
         let ids = number(&config, previous);
-        let rules = compiler.rules(&access_lists, &ids);
-        let statics = compiler.statics();
+        let route_maps = route_maps(&config, &access_lists);
+        let rules = compiler.rules(&access_lists, &route_maps, &ids);
+        let statics = compiler.statics(&route_maps);
         let ipsec = compiler.ipsec(&access_lists);
         let globals = compiler.globals;
         let (timers, max_entries) = (config.timers.clone(), config.max_entries);
         Policy {
-            nat: Arc::new(Nat::new(rules, statics, globals, timers, max_entries).with_ipsec(ipsec)),
+            nat: Arc::new(
+                Nat::new(rules, statics, globals, timers, max_entries)
+                    .with_ipsec(ipsec)
+                    .with_access_groups(access_groups(&config, &access_lists)),
+            ),
             config,
             access_lists,
             ids,
@@ -143,22 +149,29 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn rules(
         &mut self,
-        lists: &BTreeMap<ListName, Arc<AccessList>>,
+        lists: &Lists,
+        maps: &Maps<'_>,
         ids: &HashMap<SourceRule, u16>,
     ) -> Vec<Rule> {
-        let none = Arc::new(AccessList::default());
+        let (no_list, no_map) = (Arc::default(), Arc::default());
         let config = self.config;
         let mut rules = Vec::new();
         for rule in config.active_sources() {
-            let (Selector::List(list), Some(id)) = (&rule.selector, ids.get(rule)) else {
-                continue;
-            };
-            let Some(target) = self.target(rule) else {
+            let (Some(id), Some(target)) = (ids.get(rule), self.target(rule)) else {
                 continue; // no address to translate to, which was warned of
+            };
+            // What does not exist selects nothing.
+            let selector = match &rule.selector {
+                Selector::List(name) => {
+                    Selects::List(Arc::clone(lists.get(name).unwrap_or(&no_list)))
+                }
+                Selector::RouteMap(name) => {
+                    Selects::RouteMap(Arc::clone(maps.get(name.as_str()).unwrap_or(&no_map)))
+                }
             };
             rules.push(Rule {
                 id: *id,
-                list: Arc::clone(lists.get(list).unwrap_or(&none)),
+                selector,
                 target,
             });
         }
@@ -211,7 +224,7 @@ impl Compiler<'_> {
         pool
     }
 
-    fn statics(&mut self) -> Vec<Arc<Static>> {
+    fn statics(&mut self, maps: &Maps<'_>) -> Vec<Arc<Static>> {
         let config = self.config;
         let mut statics = Vec::new();
         for rule in config.statics.iter().filter(|r| r.inactivity().is_none()) {
@@ -220,7 +233,7 @@ impl Compiler<'_> {
                 StaticGlobal::Interface(name) => self.interface_address(name),
             };
             if let Some(global) = global {
-                self.push_static(rule, global, &mut statics);
+                self.push_static(rule, global, maps, &mut statics);
             }
         }
         statics
@@ -250,7 +263,18 @@ impl Compiler<'_> {
         }
     }
 
-    fn push_static(&mut self, rule: &StaticRule, global: Ipv4Addr, statics: &mut Vec<Arc<Static>>) {
+    fn push_static(
+        &mut self,
+        rule: &StaticRule,
+        global: Ipv4Addr,
+        maps: &Maps<'_>,
+        statics: &mut Vec<Arc<Static>>,
+    ) {
+        // A map that does not exist permits nothing.
+        let only = rule.route_map.as_ref().map(|name| {
+            let map = maps.get(name.as_str()).cloned();
+            map.unwrap_or_default()
+        });
         let port = match rule.scope {
             StaticScope::Port {
                 protocol,
@@ -267,13 +291,17 @@ impl Compiler<'_> {
             let at = |first: Ipv4Addr| Ipv4Addr::from_bits(first.to_bits().wrapping_add(host));
             let (inside, global) = (at(rule.local), at(global));
             let live = self.live.statics.get(&(inside, global, port));
+            let live = live.filter(|live| live.only.is_none() && only.is_none());
             let fresh = || {
+                let before = self.live.statics.get(&(inside, global, port));
+                let used = before.map_or(0, |before| before.last_used.load(Ordering::Relaxed));
                 Arc::new(Static {
                     port,
                     inside,
                     global,
-                    created: self.now,
-                    last_used: AtomicU32::new(0),
+                    only: only.clone(),
+                    created: before.map_or(self.now, |before| before.created),
+                    last_used: AtomicU32::new(used),
                 })
             };
             statics.push(live.cloned().unwrap_or_else(fresh));
@@ -282,8 +310,43 @@ impl Compiler<'_> {
     }
 }
 
+type Maps<'a> = HashMap<&'a str, Arc<RouteMap>>;
+type Lists = BTreeMap<ListName, Arc<AccessList>>;
+
+/// The route maps of a configuration. A list that does not exist matches nothing.
+fn route_maps<'a>(config: &'a Config, lists: &Lists) -> Maps<'a> {
+    let named = |names: &Vec<ListName>| {
+        let lists = names.iter().filter_map(|name| lists.get(name)).cloned();
+        (!names.is_empty()).then(|| lists.collect())
+    };
+    let clause = |clause: &super::model::Clause| Clause {
+        action: clause.action,
+        lists: named(&clause.lists),
+        interfaces: (!clause.interfaces.is_empty()).then(|| {
+            let names = clause.interfaces.iter();
+            names.filter_map(|name| config.port_of(name)).collect()
+        }),
+        next_hops: named(&clause.next_hops),
+    };
+    let map = |clauses: &BTreeMap<u16, super::model::Clause>| {
+        Arc::new(RouteMap {
+            clauses: clauses.values().map(clause).collect(),
+        })
+    };
+    let maps = config.route_maps.iter();
+    maps.map(|(name, clauses)| (name.as_str(), map(clauses)))
+        .collect()
+}
+
+/// The access groups of each port. A list that does not exist permits everything.
+fn access_groups(config: &Config, lists: &Lists) -> Vec<[Option<Arc<AccessList>>; 2]> {
+    let of = |name: &Option<ListName>| name.as_ref().and_then(|name| lists.get(name)).cloned();
+    let ports = config.interfaces.iter().filter(|i| i.port.is_some());
+    ports.map(|i| i.access_groups.each_ref().map(of)).collect()
+}
+
 /// The lists of a configuration; those that did not change are the ones before.
-fn access_lists(config: &Config, previous: Option<&Policy>) -> BTreeMap<ListName, Arc<AccessList>> {
+fn access_lists(config: &Config, previous: Option<&Policy>) -> Lists {
     let before = |name| previous.and_then(|p| p.access_lists.get(name));
     let lists = config.access_lists.iter().map(|(name, list)| {
         let same = before(name).filter(|b| list.entries().eq(b.entries()));

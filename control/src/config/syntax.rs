@@ -188,6 +188,19 @@ impl<'a> Args<'a> {
         self.find(label).map_or("", |w| self.source.text(w.span))
     }
 
+    /// All words with one of these labels in their order: the text, and the number if it is one.
+    pub fn all(&self, labels: &'a [&str]) -> impl Iterator<Item = (&'a str, Option<u32>)> {
+        let (source, words) = (self.source, self.words.iter());
+        let labelled = words.filter(|w| labels.contains(&w.label));
+        labelled.map(|w| {
+            let number = match w.value {
+                Value::Number(number) => Some(number),
+                _ => None,
+            };
+            (source.text(w.span), number)
+        })
+    }
+
     /// Where the word with this label stands, else the whole line.
     #[must_use]
     pub fn span(&self, label: &str) -> Span {

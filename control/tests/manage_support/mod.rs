@@ -26,6 +26,7 @@ use spillway_dataplane::acl::Subject;
 use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::nat::{Nat, OneToOnePool, Rule, Static, StaticPort, Target, Timers};
+use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::{Millis, Tick};
@@ -349,6 +350,7 @@ pub fn static_entry(inside: &str, global: &str, port: Option<StaticPort>) -> Sta
         port,
         inside: ip(inside),
         global: ip(global),
+        only: None,
         created: Millis(NOW.0 - 640_000).tick(),
         last_used: 0.into(),
     }
@@ -367,7 +369,7 @@ pub fn pool_rule() -> Rule {
     );
     Rule {
         id: 1,
-        list: Arc::default(),
+        selector: Selector::List(Arc::default()),
         target: Target::OneToOne(Arc::new(pool)),
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Evidence {
     begun: Millis,
     /// When the latest of these ended.
     ended: Millis,
+    /// When the latest exchange that ended began.
+    latest: Millis,
     /// When the exchange began that has not ended.
     running: Option<Millis>,
     /// Exchanges that ended, ever.
@@ -42,6 +44,9 @@ impl Evidence {
             self.unpaired = 0;
         }
         let begun = self.running.take().unwrap_or(now);
+        if !again {
+            self.latest = begun;
+        }
         if self.unpaired == 0 {
             if again {
                 return; // its SA has shown itself
@@ -78,6 +83,11 @@ impl Evidence {
         } else {
             0
         }
+    }
+
+    /// When the latest exchange that ended began. A half that is older is not of its SA.
+    pub(super) fn latest_began(&self) -> Millis {
+        self.latest
     }
 
     /// When the latest exchange ended, if any did.

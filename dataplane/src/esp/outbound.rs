@@ -143,6 +143,12 @@ impl<T> Engine<T> {
             self.marry(id, early);
             return Basis::EarlyInbound;
         }
+        if let Some(inbound) = self.taken_for_older(id) {
+            self.part(inbound);
+            self.open_out(id, false);
+            self.marry(id, inbound);
+            return Basis::EarlyInbound;
+        }
         let group = self.relations[relation].group;
         let waiting = self.groups[group].waiting;
         if self.relations[relation].unanswered {
@@ -157,6 +163,30 @@ impl<T> Engine<T> {
             return Basis::OtherWaits;
         }
         Basis::NobodyWaits
+    }
+
+    /// The inbound half of a client's new half `out`, if it came before it: since the latest exchange began, and then with nothing to
+    /// go with but a half of before. The peer had changed to the new SA already.
+    fn taken_for_older(&self, out: Id) -> Option<Id> {
+        let relation = self.outs[out].relation;
+        let here = &self.relations[relation];
+        let latest = here.evidence.latest_began();
+        let (_, peer, _) = self.outs.key(out);
+        self.ins.walk(&here.ins).find(|&i| {
+            let partner = self.partner_out(peer, &self.ins[i]);
+            self.ins[i].created >= latest
+                && partner.is_some_and(|o| o != out && self.outs[o].created < latest)
+        })
+    }
+
+    /// An inbound half leaves the half that it was taken to belong to.
+    fn part(&mut self, inbound: Id) {
+        let (peer, _, _) = self.ins.key(inbound);
+        let half = self.ins[inbound];
+        if let Some(old) = self.partner_out(peer, &half) {
+            self.outs[old].partner = 0;
+        }
+        self.ins[inbound].partner = 0;
     }
 
     /// Makes an outbound half that is queued until it is opened.

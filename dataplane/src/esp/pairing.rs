@@ -87,13 +87,20 @@ impl<T> Engine<T> {
         maybe.choice(basis)
     }
 
-    /// Whether as many SPIs as this client expects have come for it, if only proof of them is missing.
+    /// Whether as many SPIs as this client expects have come for it, if only proof of them is missing; or the one of its latest
+    /// exchange is proven, so that what an earlier one made will hardly show itself any more.
     fn has_all_it_expects(&self, relation: Id, at: Millis) -> bool {
         let here = &self.relations[relation];
         let expected = here
             .open
             .max(here.evidence.unpaired(at, self.limits.evidence_ms));
-        here.tentative >= expected.max(1)
+        let latest = here.evidence.latest_began();
+        let renewed = || {
+            self.ins
+                .walk(&here.ins)
+                .any(|i| self.ins[i].confirmed && self.ins[i].created >= latest)
+        };
+        here.tentative >= expected.max(1) || (here.open == 0 && renewed())
     }
 
     fn add(&self, tally: &mut Tally, relation: Id) {
@@ -163,11 +170,16 @@ impl<T> Engine<T> {
         Some(id)
     }
 
-    /// The oldest open half without even a tentative partner.
+    /// The oldest open half without even a tentative partner; one of before the latest exchange, whose SA may be gone, only if
+    /// there is no other.
     fn partnerless(&self, relation: Id) -> Option<Id> {
-        self.outs
-            .walk(&self.relations[relation].outs)
-            .find(|&o| self.outs[o].state == HalfState::Open && self.outs[o].partner == 0)
+        let here = &self.relations[relation];
+        let latest = here.evidence.latest_began();
+        let alone = |o: &Id| self.outs[*o].state == HalfState::Open && self.outs[*o].partner == 0;
+        let outs = || self.outs.walk(&here.outs).filter(alone);
+        outs()
+            .find(|&o| self.outs[o].created >= latest)
+            .or_else(|| outs().next())
     }
 
     /// Two halves belong together, tentatively.
@@ -225,6 +237,7 @@ impl<T> Engine<T> {
         if let Some(out) = self.best_partner(relation, spi) {
             self.divorce(out, spi);
             self.engage(out, id);
+            self.stop_waiting(out);
             self.settle_out(out);
             self.count_paired(self.ins[id].method);
         }

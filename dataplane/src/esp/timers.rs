@@ -49,6 +49,12 @@ impl<T> Engine<T> {
                     let drop = Outcome::Drop(EspDrop::PendingExpired);
                     self.decide_out(relation, slot, drop);
                 }
+                Place::Relation(relation) if age >= self.limits.ambiguous_ms => {
+                    let group = self.relations[relation].group;
+                    if self.waits_in_vain(group) {
+                        self.end_wait(group);
+                    }
+                }
                 Place::Group(group) if age >= self.limits.ambiguous_ms => {
                     self.decide_in(group, slot, Outcome::Drop(EspDrop::Ambiguous));
                 }

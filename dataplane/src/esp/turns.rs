@@ -45,6 +45,26 @@ impl<T> Engine<T> {
         }
     }
 
+    /// Whether a client only waits for replies to tunnels of before its latest exchange, and the tunnel of that exchange is proven: the peer has
+    /// gone over to it, and what is under way of the older ones arrives soon or never.
+    pub(super) fn waits_in_vain(&self, group: Id) -> bool {
+        let at = &self.groups[group];
+        if at.waiting == NIL || at.strict {
+            return false;
+        }
+        let relation = &self.relations[at.waiting];
+        let latest = relation.evidence.latest_began();
+        let mut renewed = false;
+        for id in self.outs.walk(&relation.outs) {
+            let out = &self.outs[id];
+            if out.waiting && out.created >= latest {
+                return false;
+            }
+            renewed |= out.state == HalfState::Paired && out.created >= latest;
+        }
+        renewed
+    }
+
     pub(super) fn begin_wait(&mut self, group: Id, relation: Id) {
         let now = self.now;
         let at = &mut self.groups[group];

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Gateway;
-use super::forward::{Hop, rewrite_addresses};
+use super::access::may_go;
+use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
 use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Nat, OneToOnePool, PortSpace, Rule, Target};
@@ -67,10 +68,11 @@ impl<P: Packet> Gateway<P> {
     ) -> Result<Option<Rewrite>, (DropReason, u16)> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
+        let exit = wanted.hop.map(|hop| hop.to);
         let Some(rule) = nat
             .rules
             .iter()
-            .find(|r| r.list.check(&subject) == Action::Permit)
+            .find(|r| r.selector.check(&subject, exit) == Action::Permit)
         else {
             return Ok(None);
         };
@@ -139,6 +141,12 @@ impl<P: Packet> Gateway<P> {
             session.follow_tcp(Direction::Out, flags);
         }
         let rewrite = session.rewrite(Direction::Out);
+        if let Some(hop) = hop
+            && !may_go(snapshot, hop.to.port, ip, rewrite.to(), true)
+        {
+            self.give_back(&snapshot.nat, &session);
+            return Err(DropReason::AccessListOut);
+        }
         if self
             .table
             .insert(session, now.tick(), &snapshot.nat.timers)
@@ -166,6 +174,16 @@ impl<P: Packet> Gateway<P> {
         let ip = wanted.ip;
         let index = self.free_address(&snapshot.nat, pool)?;
         let global = pool.address(index).to_bits();
+        let leaves = Key {
+            src: global,
+            ..wanted.key
+        };
+        if let Some(hop) = wanted.hop
+            && !may_go(snapshot, hop.to.port, ip, leaves, true)
+        {
+            pool.release(self.options.me, index);
+            return Err(DropReason::AccessListOut);
+        }
         let outbound = Session::address_key(Direction::Out, ip.src);
         let inbound = Session::address_key(Direction::In, global);
         let session = blank(now, rule, 0, outbound, inbound);
@@ -419,10 +437,11 @@ pub(super) fn subject(ip: &Ipv4, key: Key) -> Subject {
 
 /// The rule that would make an entry again, as it stands: for entries that outlive a change of
 /// configuration.
-pub(super) fn rule_of<'a>(nat: &'a Nat, session: &Session) -> Option<&'a Rule> {
+pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&'a Rule> {
+    let nat = &snapshot.nat;
     if session.is_address_entry() {
         let source = session.inside_local().address.to_bits();
-        return nat.rules.iter().find(|r| r.list.permits_source(source));
+        return nat.rules.iter().find(|r| r.selector.permits_source(source));
     }
     let (from, to) = (session.inside_local(), session.outside_local());
     let has_ports = matches!(session.protocol, PROTO_TCP | PROTO_UDP);
@@ -435,9 +454,11 @@ pub(super) fn rule_of<'a>(nat: &'a Nat, session: &Session) -> Option<&'a Rule> {
         established: false,
         later_fragment: false,
     };
+    let exit = next_hop(snapshot, subject.destination).map(|hop| hop.to);
+    let exit = exit.filter(|_| session.flags & flag::HAIRPIN == 0);
     nat.rules
         .iter()
-        .find(|r| r.list.decide(&subject) == Action::Permit)
+        .find(|r| r.selector.decide(&subject, exit) == Action::Permit)
 }
 
 /// Whether a rule still translates to the address that an entry has.

@@ -5,12 +5,15 @@
 
 use std::net::Ipv4Addr;
 
+use super::access::{may_come, may_go};
 use super::create::{pairing, subject};
 use super::forward::{leaves_outside, next_hop};
-use super::inside::{Destination, may_begin, rewrite_from_inside, untranslatable};
+use super::inside::{
+    Destination, may_begin, rewrite_from_inside, static_from_inside, untranslatable,
+};
 use super::ipsec::is_ipsec;
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
-use super::outside::rewrite_from_outside;
+use super::outside::{rewrite_from_outside, static_to_global};
 use super::requests::view;
 use super::{Gateway, unfit};
 use crate::acl::Action;
@@ -18,7 +21,7 @@ use crate::command::{Because, Ending, EspExplanation, FlowExplanation, FlowQuery
 use crate::fib::Neighbour;
 use crate::nat::{Global, Rule, Target};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session, flag, port_space};
+use crate::session::{Direction, Key, Session, flag};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::DropReason;
 use crate::time::Millis;
@@ -45,6 +48,7 @@ impl<P: Packet> Gateway<P> {
         let asked = Asked {
             nat: &snapshot.nat,
             subject: ipsec_subject(crate::wire::PROTO_ESP, key),
+            exit: None,
             occupancy: &self.occupancy,
         };
         let worker = self.options.me;
@@ -117,8 +121,13 @@ impl<P: Packet> Gateway<P> {
     }
 
     fn unfit(&self, snapshot: &Snapshot, ip: &Ipv4, about: &FlowExplanation) -> Option<DropReason> {
-        let meta = super::Meta::arrived(about.arrives.unwrap_or(PortId(0)));
-        unfit(snapshot, meta, ip)
+        let port = about.arrives.unwrap_or(PortId(0));
+        let meta = super::Meta::arrived(port);
+        let denied = || {
+            let may_come = may_come(snapshot, port, ip, super::key_of(ip, meta), false);
+            (!may_come).then_some(DropReason::AccessListIn)
+        };
+        unfit(snapshot, meta, ip).or_else(denied)
     }
 
     fn owner_of_flow(
@@ -210,8 +219,10 @@ impl<P: Packet> Gateway<P> {
         }
         let nat = &snapshot.nat;
         let source = Ipv4Addr::from_bits(ip.src);
-        let port = port_space(ip.protocol).map(|_| key.sport);
-        if let Some(fixed) = nat.static_from_inside(source, ip.protocol, port) {
+        let exit = next_hop(snapshot, ip.dst)
+            .map(|hop| hop.to)
+            .filter(|_| !hairpin);
+        if let Some(fixed) = static_from_inside(snapshot, ip, key, exit) {
             about.because = Because::Static;
             return translated(snapshot, ip, about, rewrite_from_inside(fixed, ip, key));
         }
@@ -231,7 +242,7 @@ impl<P: Packet> Gateway<P> {
         let rule = nat
             .rules
             .iter()
-            .find(|rule| rule.list.decide(&asked) == Action::Permit);
+            .find(|rule| rule.selector.decide(&asked, exit) == Action::Permit);
         match rule {
             Some(rule) => self.explain_new(snapshot, ip, key, rule, about),
             None if hairpin => {
@@ -323,8 +334,7 @@ impl<P: Packet> Gateway<P> {
     ) -> FlowExplanation {
         let nat = &snapshot.nat;
         let address = Ipv4Addr::from_bits(ip.dst);
-        let port = port_space(ip.protocol).map(|_| key.dport);
-        if let Some(fixed) = nat.static_to_global(address, ip.protocol, port) {
+        if let Some(fixed) = static_to_global(snapshot, ip, key) {
             about.because = Because::Static;
             return translated(snapshot, ip, about, rewrite_from_outside(fixed, ip, key));
         }
@@ -361,7 +371,7 @@ fn arrives(snapshot: &Snapshot, source: u32) -> Option<PortId> {
 }
 
 /// A small packet of the flow: SYN, echo request.
-fn packet_of(query: &FlowQuery) -> Ipv4 {
+pub(super) fn packet_of(query: &FlowQuery) -> Ipv4 {
     let (sport, dport) = (query.source.1, query.destination.1);
     Ipv4 {
         src: query.source.0.to_bits(),
@@ -434,6 +444,15 @@ fn go(snapshot: &Snapshot, ip: &Ipv4, mut about: FlowExplanation) -> FlowExplana
         return about;
     };
     about.hop = Some(hop.to);
+    let leaves = about.to.unwrap_or_else(|| {
+        let meta = super::Meta::arrived(hop.to.port);
+        super::key_of(ip, meta)
+    });
+    if !matches!(about.because, Because::Entry(_))
+        && !may_go(snapshot, hop.to.port, ip, leaves, false)
+    {
+        return ended(about, DropReason::AccessListOut);
+    }
     let up = snapshot.interface(hop.to.port).is_some_and(|i| i.up);
     about.ending = match hop.neighbour {
         _ if !up => Ending::Dropped(DropReason::PortDown),

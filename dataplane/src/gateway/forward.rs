@@ -147,6 +147,9 @@ impl<P: Packet> Gateway<P> {
             return;
         }
         match next_hop(pass.snapshot, ip.dst) {
+            Some(hop) if !Self::may_leave_as(pass.snapshot, hop.to.port, &item, ip, None) => {
+                self.denied(pass, item, ip, DropReason::AccessListOut);
+            }
             Some(hop) => {
                 self.stats.count(Counter::Routed);
                 self.forward(pass, item, ip, hop, None);

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
 use super::{Gateway, Item, Output, Pass};
+use crate::nat::Rule;
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
@@ -185,6 +186,11 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
     ) {
         let address = Ipv4Addr::from_bits(ip.dst);
+        let (port, key) = (item.meta.port, super::key_of(ip, item.meta));
+        // Errors about known flows come with these; others are packets like any.
+        if !item.meta.hairpin && !super::access::may_come(pass.snapshot, port, ip, key, true) {
+            return self.denied(pass, item, ip, DropReason::AccessListIn);
+        }
         if pass.snapshot.local(address).is_some() {
             self.punt(pass, Counter::PuntedLocal, item);
         } else if pass.snapshot.nat.globals.contains_key(&address)
@@ -202,12 +208,11 @@ impl<P: Packet> Gateway<P> {
             ip,
             super::key_of(ip, super::Meta::arrived(crate::snapshot::PortId(0))),
         );
-        next_hop(snapshot, ip.dst).is_some_and(|hop| leaves_outside(snapshot, hop.to.port))
-            && snapshot
-                .nat
-                .rules
-                .iter()
-                .any(|r| r.list.decide(&subject) == crate::acl::Action::Permit)
+        let exit = next_hop(snapshot, ip.dst).map(|hop| hop.to);
+        let selects =
+            |rule: &Rule| rule.selector.decide(&subject, exit) == crate::acl::Action::Permit;
+        exit.is_some_and(|exit| leaves_outside(snapshot, exit.port))
+            && snapshot.nat.rules.iter().any(selects)
     }
 
     /// Drops a packet and tells its sender why, unless the rate limit or RFC 1812 section 4.3.2.7

@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::create::Wanted;
+use super::create::{Wanted, subject};
 use super::forward::{Hop, leaves_outside, rewrite_addresses};
 use super::{Gateway, Item, Output, Pass};
+use crate::fib::NextHop;
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
@@ -40,12 +41,12 @@ impl<P: Packet> Gateway<P> {
                 hop => hop,
             }
         };
-        if let Some(fixed) = static_from_inside(pass.snapshot, ip, key) {
+        if let Some(fixed) = static_from_inside(pass.snapshot, ip, key, hop.map(|hop| hop.to)) {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
             let change = rewrite_from_inside(fixed, ip, key);
             self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
-            return self.leave(pass, item, ip, change, hop);
+            return self.leave_if_permitted(pass, item, ip, change, hop);
         }
         if let Some(at) = self.address_entry(Direction::Out, ip.src) {
             self.stats.count(Counter::Hits);
@@ -53,7 +54,7 @@ impl<P: Packet> Gateway<P> {
             let global = self.table.session(at).inside_global().address.to_bits();
             let change = rewrite_addresses(ip, global, ip.dst);
             self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
-            return self.leave(pass, item, ip, change, hop);
+            return self.leave_if_permitted(pass, item, ip, change, hop);
         }
         self.stats.count(Counter::Misses);
         let wanted = Wanted { ip, key, hop };
@@ -75,6 +76,9 @@ impl<P: Packet> Gateway<P> {
                 self.refused(DropReason::IpSource, item.meta);
             }
             Ok(None) => self.route(pass, item, ip),
+            Err((DropReason::AccessListOut, _)) => {
+                self.denied(pass, item, ip, DropReason::AccessListOut);
+            }
             Err((reason, rule)) => {
                 self.told_refused(pass.now, ip, item.meta, reason, Some(rule));
                 self.refused(reason, item.meta);
@@ -89,6 +93,23 @@ impl<P: Packet> Gateway<P> {
         }
         let key = Session::address_key(direction, address);
         self.table.look_up(direction, 0, key)
+    }
+
+    /// [`Gateway::leave`] for a packet without an entry, which an outbound list has yet to judge.
+    fn leave_if_permitted(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        item: Item<P>,
+        ip: &Ipv4,
+        change: Rewrite,
+        hop: Option<Hop>,
+    ) {
+        if let Some(hop) = hop
+            && !Self::may_leave_as(pass.snapshot, hop.to.port, &item, ip, Some(&change))
+        {
+            return self.denied(pass, item, ip, DropReason::AccessListOut);
+        }
+        self.leave(pass, item, ip, change, hop);
     }
 
     /// Sends a translated packet on its way outside, or in again where there is no next hop.
@@ -142,12 +163,17 @@ pub(super) enum Destination {
     Elsewhere,
 }
 
-fn static_from_inside<'a>(snapshot: &'a Snapshot, ip: &Ipv4, key: Key) -> Option<&'a Static> {
+/// The static that translates a packet from inside, if one does.
+pub(super) fn static_from_inside<'a>(
+    snapshot: &'a Snapshot,
+    ip: &Ipv4,
+    key: Key,
+    exit: Option<NextHop>,
+) -> Option<&'a Static> {
     let port = port_space(ip.protocol).map(|_| key.sport);
-    snapshot
-        .nat
-        .static_from_inside(Ipv4Addr::from_bits(ip.src), ip.protocol, port)
-        .map(|s| &**s)
+    let source = Ipv4Addr::from_bits(ip.src);
+    let fixed = snapshot.nat.static_from_inside(source, ip.protocol, port)?;
+    fixed.applies(|| subject(ip, key), exit).then_some(fixed)
 }
 
 /// What a static makes of a packet from its inside host.

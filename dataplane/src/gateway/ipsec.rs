@@ -14,7 +14,7 @@ use crate::esp::ike::{self, IKE_PORT, IkeHeader, IkePayload, NAT_T_PORT};
 use crate::esp::{
     EspFilter, EspPacket, IkeIn, IkeOut, IkePacket, Inbound, Outbound, Outcome, Policy,
 };
-use crate::fib::Neighbour;
+use crate::fib::{Neighbour, NextHop};
 use crate::nat::{Global, Nat, Target};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session};
@@ -115,12 +115,12 @@ impl<P: Packet> Gateway<P> {
         let Some(hop) = way.filter(|_| !is_ours(snapshot, peer)) else {
             return self.plain(pass, item, ip, Direction::Out, key);
         };
-        if self.has_own_address(&snapshot.nat, ip.protocol, key) {
+        if self.has_own_address(&snapshot.nat, ip.protocol, key, hop.to) {
             return self.plain(pass, item, ip, Direction::Out, key);
         }
         if !may_leave(snapshot, ip, hop) {
             // Refused, or waiting: but only if it would be translated at all.
-            return match rule_for(&snapshot.nat, ip.protocol, key) {
+            return match rule_for(snapshot, ip.protocol, key) {
                 Some(_) => self.forward(pass, item, ip, hop, None),
                 None => self.plain(pass, item, ip, Direction::Out, key),
             };
@@ -129,6 +129,7 @@ impl<P: Packet> Gateway<P> {
         let asked = Asked {
             nat: &snapshot.nat,
             subject: subject(ip.protocol, key),
+            exit: Some(hop.to),
             occupancy: &self.occupancy,
         };
         let to = match kind(&item, ip, key) {
@@ -183,6 +184,9 @@ impl<P: Packet> Gateway<P> {
                 };
                 let change = Rewrite::new(ip.protocol, key, to);
                 self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
+                if !Self::may_leave_as(snapshot, hop.to.port, &item, ip, Some(&change)) {
+                    return self.denied(pass, item, ip, DropReason::AccessListOut);
+                }
                 self.forward(pass, item, ip, hop, Some(change));
             }
             // No overload rule wants it.
@@ -208,6 +212,7 @@ impl<P: Packet> Gateway<P> {
         let asked = Asked {
             nat,
             subject: subject(ip.protocol, key),
+            exit: None,
             occupancy: &self.occupancy,
         };
         let port = (ip.protocol == PROTO_UDP).then_some(key.dport);
@@ -290,10 +295,10 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Whether a client has a static or a lent address, which take all its protocols.
-    fn has_own_address(&self, nat: &Nat, protocol: u8, key: Key) -> bool {
+    fn has_own_address(&self, nat: &Nat, protocol: u8, key: Key, exit: NextHop) -> bool {
         let port = (protocol == PROTO_UDP).then_some(key.sport);
-        nat.static_from_inside(Ipv4Addr::from_bits(key.src), protocol, port)
-            .is_some()
+        let fixed = nat.static_from_inside(Ipv4Addr::from_bits(key.src), protocol, port);
+        fixed.is_some_and(|fixed| fixed.applies(|| subject(protocol, key), Some(exit)))
             || nat.lends_addresses()
                 && self
                     .table
@@ -421,9 +426,9 @@ impl<P: Packet> Gateway<P> {
 }
 
 /// Whether the packet of a client with a lent address would come here.
-pub(super) fn is_lent(nat: &Nat, protocol: u8, key: Key) -> bool {
-    nat.lends_addresses()
-        && rule_for(nat, protocol, key)
+pub(super) fn is_lent(snapshot: &Snapshot, protocol: u8, key: Key) -> bool {
+    snapshot.nat.lends_addresses()
+        && rule_for(snapshot, protocol, key)
             .is_some_and(|rule| matches!(rule.target, Target::OneToOne(_)))
 }
 

@@ -4,11 +4,14 @@ use std::net::Ipv4Addr;
 
 use super::Options;
 use super::create::pairing;
+use super::forward::next_hop;
 use crate::acl::{AccessList, Action, Subject};
 use crate::command::Occupancy;
 use crate::esp::{EspDrop, EspTimers, Globals, Limits, Policy, Ports, RelationView};
+use crate::fib::NextHop;
 use crate::nat::{GlobalAddress, Nat, Rule, Target, Timer};
 use crate::session::{Direction, Key};
+use crate::snapshot::Snapshot;
 use crate::stats::DropReason;
 use crate::table::Table;
 use crate::wire::{PROTO_ESP, PROTO_UDP};
@@ -17,6 +20,8 @@ use crate::wire::{PROTO_ESP, PROTO_UDP};
 pub(super) struct Asked<'a> {
     pub(super) nat: &'a Nat,
     pub(super) subject: Subject,
+    /// Where the packet goes, if it comes from inside.
+    pub(super) exit: Option<NextHop>,
     /// Entries of all workers.
     pub(super) occupancy: &'a Occupancy,
 }
@@ -35,7 +40,7 @@ impl Policy for Asked<'_> {
             .nat
             .rules
             .iter()
-            .find(|rule| rule.list.check(&self.subject) == Action::Permit);
+            .find(|rule| rule.selector.check(&self.subject, self.exit) == Action::Permit);
         if let Some(Rule {
             target: Target::Overload(addresses),
             ..
@@ -112,15 +117,16 @@ pub(super) fn subject(protocol: u8, key: Key) -> Subject {
 }
 
 /// The rule that an ESP or IKE client's packet falls under.
-pub(super) fn rule_for(nat: &Nat, protocol: u8, key: Key) -> Option<&Rule> {
+pub(super) fn rule_for(snapshot: &Snapshot, protocol: u8, key: Key) -> Option<&Rule> {
     let subject = subject(protocol, key);
-    nat.rules
-        .iter()
-        .find(|rule| rule.list.decide(&subject) == Action::Permit)
+    let exit = next_hop(snapshot, key.dst).map(|hop| hop.to);
+    let mut rules = snapshot.nat.rules.iter();
+    rules.find(|rule| rule.selector.decide(&subject, exit) == Action::Permit)
 }
 
 /// Whether the present policy would still give a client this address towards this peer.
-pub(super) fn still_allows(nat: &Nat, view: &RelationView) -> bool {
+pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
+    let nat = &snapshot.nat;
     let fixed = nat.ipsec.static_esp.iter();
     let mut fixed = fixed.filter(|s| s.inside == view.client || s.global == view.global);
     if let Some(fixed) = fixed.next() {
@@ -140,7 +146,7 @@ pub(super) fn still_allows(nat: &Nat, view: &RelationView) -> bool {
     };
     [(PROTO_ESP, 0), (PROTO_UDP, 500), (PROTO_UDP, 4500)]
         .into_iter()
-        .filter_map(|(protocol, port)| rule_for(nat, protocol, at(port)))
+        .filter_map(|(protocol, port)| rule_for(snapshot, protocol, at(port)))
         .any(|rule| match &rule.target {
             Target::Overload(addresses) => addresses
                 .iter()

@@ -3,6 +3,7 @@
 //! One burst makes one pass: every ordinary packet is parsed and its entry asked of memory before the
 //! first one is decided, so that the misses of a burst overlap. The others are taken in their turn.
 
+mod access;
 mod create;
 mod exits;
 mod explain;
@@ -29,6 +30,7 @@ use crate::esp::Engine;
 use crate::fib::NextHop;
 use crate::fragment::{Fragments, Limits};
 use crate::journal::Writer;
+use crate::nat::Way;
 use crate::packet::{Burst, Packet, PacketPool};
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
@@ -382,6 +384,23 @@ impl<P: Packet> Gateway<P> {
         let Prepared { item, ip, lookup } = ready;
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);
+        }
+        if !item.meta.hairpin
+            && pass
+                .snapshot
+                .nat
+                .access_group(item.meta.port, Way::In)
+                .is_some()
+            && !matches!(lookup, Lookup::Quoted(_))
+            && !access::may_come(
+                pass.snapshot,
+                item.meta.port,
+                &ip,
+                key_of(&ip, item.meta),
+                true,
+            )
+        {
+            return self.denied(pass, item, &ip, DropReason::AccessListIn);
         }
         match lookup {
             Lookup::None => self.route(pass, item, &ip),

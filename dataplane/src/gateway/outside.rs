@@ -2,11 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use super::create::subject;
 use super::forward::{next_hop, rewrite_addresses};
 use super::{Gateway, Item, Output, Pass};
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, port_space};
+use crate::session::{Direction, Key, port_space, reverse};
+use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, Rewrite};
 
@@ -21,12 +23,7 @@ impl<P: Packet> Gateway<P> {
         key: Key,
     ) {
         let address = Ipv4Addr::from_bits(ip.dst);
-        let port = port_space(ip.protocol).map(|_| key.dport);
-        if let Some(fixed) = pass
-            .snapshot
-            .nat
-            .static_to_global(address, ip.protocol, port)
-        {
+        if let Some(fixed) = static_to_global(pass.snapshot, ip, key) {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
             let change = rewrite_from_outside(fixed, ip, key);
@@ -63,10 +60,38 @@ impl<P: Packet> Gateway<P> {
         change: Rewrite,
     ) {
         match next_hop(pass.snapshot, change.to().dst) {
+            Some(hop)
+                if !Self::may_leave_as(pass.snapshot, hop.to.port, &item, ip, Some(&change)) =>
+            {
+                self.denied(pass, item, ip, DropReason::AccessListOut);
+            }
             Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
             None => self.no_route(pass, item, ip),
         }
     }
+}
+
+/// The static that translates a packet to a global address, if one does.
+pub(super) fn static_to_global<'a>(
+    snapshot: &'a Snapshot,
+    ip: &Ipv4,
+    key: Key,
+) -> Option<&'a Static> {
+    let port = port_space(ip.protocol).map(|_| key.dport);
+    let address = Ipv4Addr::from_bits(ip.dst);
+    let fixed = snapshot.nat.static_to_global(address, ip.protocol, port)?;
+    let exit = || next_hop(snapshot, ip.src).map(|hop| hop.to);
+    let exit = fixed.only.as_ref().and_then(|_| exit());
+    let answer = || {
+        let key = reverse(rewrite_from_outside(fixed, ip, key).to());
+        let goes = Ipv4 {
+            src: key.src,
+            dst: key.dst,
+            ..*ip
+        };
+        subject(&goes, key)
+    };
+    fixed.applies(answer, exit).then_some(fixed)
 }
 
 /// What a static makes of a packet to its global address.

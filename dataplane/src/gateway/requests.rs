@@ -1,20 +1,26 @@
 //! What control asks of a worker, done a slice a poll.
 
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::Gateway;
-use super::create::{has_address, rule_of};
+use super::access::{may_come, may_go};
+use super::create::{has_address, rule_of, subject};
+use super::explain::packet_of;
+use super::forward::next_hop;
 use super::ipsec_policy::still_allows;
-use crate::command::{Endpoint, Explained, Query, Reply, Request, SessionFilter, SessionView};
+use crate::command::{
+    Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
+};
 use crate::esp::{EspFilter, FlowView, HalfView};
-use crate::nat::Nat;
+use crate::nat::Static;
 use crate::packet::Packet;
-use crate::session::{Session, port_space, port_timer};
+use crate::session::{Direction, Key, Session, flag, port_space, port_timer};
 use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::Counter;
 use crate::time::{Millis, Tick};
-use crate::wire::{PROTO_ESP, PROTO_UDP};
+use crate::wire::{Ipv4, PROTO_ESP, PROTO_UDP};
 
 /// Places of the table looked at in one poll.
 const SLICE: u32 = 64;
@@ -161,7 +167,7 @@ impl<P: Packet> Gateway<P> {
                 return *at < relations + self.esp.flow_places();
             }
             Task::Reconcile(_) => {
-                let allowed = |view: &_| still_allows(&snapshot.nat, view);
+                let allowed = |view: &_| still_allows(snapshot, view);
                 let gone = self.esp.reconcile(allowed, at, slice);
                 self.stats.add(Counter::Withdrawn, gone);
                 self.count_ipsec(now);
@@ -232,7 +238,7 @@ impl<P: Packet> Gateway<P> {
             return false;
         };
         let nat = &snapshot.nat;
-        let Some(rule) = rule_that_keeps(nat, session) else {
+        let Some(rule) = rule_that_keeps(snapshot, session) else {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Withdrawn);
             return true;
@@ -246,21 +252,60 @@ impl<P: Packet> Gateway<P> {
 }
 
 /// The number of the rule under which an entry may stay.
-fn rule_that_keeps(nat: &Nat, session: &Session) -> Option<u16> {
+fn rule_that_keeps(snapshot: &Snapshot, session: &Session) -> Option<u16> {
+    let nat = &snapshot.nat;
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
+    let takes = |fixed: &Arc<Static>| {
+        // One with a route map leaves to others what the map denies.
+        let Some((ip, key)) = first_packet(session) else {
+            return fixed.only.is_none();
+        };
+        let exit = next_hop(snapshot, key.dst).map(|hop| hop.to);
+        fixed.applies(|| subject(&ip, key), exit)
+    };
     let outranked = nat
         .static_from_inside(local.address, session.protocol, port(local.port))
-        .is_some()
+        .is_some_and(takes)
         || nat
             .static_to_global(global.address, session.protocol, port(global.port))
             .is_some();
     if outranked {
         return None;
     }
-    rule_of(nat, session)
+    rule_of(snapshot, session)
+        .filter(|_| is_permitted(snapshot, session))
         .filter(|rule| has_address(nat, rule, session))
         .map(|rule| rule.id)
+}
+
+/// Whether access groups would let the first packet of an entry pass, as far as the entry shows it.
+fn is_permitted(snapshot: &Snapshot, session: &Session) -> bool {
+    let Some(came) = first_packet(session) else {
+        return true;
+    };
+    let (ip, key) = came;
+    let port_to = |address| next_hop(snapshot, address).map(|hop| hop.to.port);
+    let comes = port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
+    let to = session.rewrite(Direction::Out).to();
+    let is_hairpin = session.flags & flag::HAIRPIN != 0;
+    let goes = || port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
+    comes && (is_hairpin || goes())
+}
+
+/// The packet that made an entry, as it came; `None` for an address entry, whose packets are all
+/// judged one by one.
+fn first_packet(session: &Session) -> Option<(Ipv4, Key)> {
+    if session.is_address_entry() {
+        return None;
+    }
+    let key = session.keys[Direction::Out as usize];
+    let query = FlowQuery {
+        protocol: session.protocol,
+        source: (Ipv4Addr::from_bits(key.src), key.sport),
+        destination: (Ipv4Addr::from_bits(key.dst), key.dport),
+    };
+    Some((packet_of(&query), key))
 }
 
 /// The engine's filter for the same entries; `None` where no ESP is meant.

@@ -122,7 +122,7 @@ impl<P: Packet> Gateway<P> {
     ) -> WorkerId {
         let nat = &snapshot.nat;
         match direction {
-            Direction::Out if is_lent(nat, protocol, key) => self.owner_of_client(key.src),
+            Direction::Out if is_lent(snapshot, protocol, key) => self.owner_of_client(key.src),
             Direction::Out => self.pick(key.dst),
             Direction::In => match nat.global(Ipv4Addr::from_bits(key.dst)) {
                 Some(Global::OneToOne(..)) => {

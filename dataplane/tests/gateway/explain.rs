@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::command::{
     Because, Ending, Explained, FlowExplanation, FlowQuery, Query, Reply, Request, SessionFilter,
 };
@@ -23,6 +24,20 @@ fn policies() -> Vec<fn() -> Policy> {
         || Policy::default().rule_pool(permit("10.1.0.0", "0.0.0.7"), "203.0.113.64", 2),
         || Policy::default().rule_overload(permit_all(), &["203.0.113.64", "203.0.113.65"]),
         || Policy::overload().max_entries(3),
+        || {
+            let some = |source: &str| {
+                let deny = Wildcard::host(source.parse().expect("an address"));
+                AccessList::new(vec![
+                    Entry::standard(10, Action::Deny, deny),
+                    Entry::standard(20, Action::Permit, Wildcard::ANY),
+                ])
+            };
+            Policy::overload()
+                .fixed("10.1.0.10", "203.0.113.10")
+                .access_group(0, 0, some("10.1.0.2"))
+                .access_group(1, 1, some("203.0.113.10"))
+                .access_group(1, 0, some("203.0.113.5"))
+        },
     ]
 }
 
@@ -151,7 +166,7 @@ proptest! {
 
     #[test]
     fn what_it_says_is_what_happens(
-        which in 0..5_usize,
+        which in 0..6_usize,
         workers in 1..4_u8,
         flows in proptest::collection::vec(flows(), 1..25),
     ) {

@@ -1,5 +1,6 @@
 //! The gateway as a whole, in virtual time: packets in, frames out, with one, two and three workers.
 
+mod access;
 mod esp;
 mod explain;
 mod fragments;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Ports, Wildcard};
+use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::stats::{Counter, DropReason};
 
 use crate::support::{
@@ -240,7 +241,9 @@ fn an_extended_list_looks_at_ports_and_destinations() {
                 udp("10.1.0.2:7", "203.0.113.5:80"),
                 "1 udp 10.1.0.2:7 > 203.0.113.5:80",
             );
-            let list = &lab.policy.rules[0].list;
+            let Selector::List(list) = &lab.policy.rules[0].selector else {
+                panic!("a list");
+            };
             assert_eq!([0, 1, 2].map(|line| list.hits(line)), [1, 1, 0]);
         },
     );

@@ -1,6 +1,6 @@
 //! Lines of the language that do nothing yet, and lines that mean nothing here.
 
-use super::Mode::{CryptoMap, Global, Interface, IsakmpPolicy, Line, RouteMap, TransformSet};
+use super::Mode::{CryptoMap, Global, Interface, IsakmpPolicy, Line, TransformSet};
 use super::{Command, Mode, Run};
 
 const fn later(mode: Mode, pattern: &'static str, help: &'static str) -> Command {
@@ -40,15 +40,6 @@ pub(super) const COMMANDS: &[Command] = &[
          | host <host:address> <entries:1-2147483647> | list $list <entries:1-2147483647>
          | vrf <vrf-name:word> <entries:1-2147483647>}",
         "Most entries of hosts",
-    ),
-    // Route maps.
-    later(Global, "route-map <map:word> [{permit|deny} [<clause:0-65535>]]", "A clause of a route map")
-        .entering(RouteMap),
-    later(Global, "no route-map <map:word> [{permit|deny} [<clause:0-65535>]]", "Remove a route map"),
-    later(
-        RouteMap,
-        "[no] match {ip address {$list} ({$list})* | interface <port:interface> (<port:interface>)* | ip next-hop {$list} ({$list})*}",
-        "What the clause matches",
     ),
     // Crypto.
     later(Global, "crypto isakmp policy <policy:1-10000>", "How to agree on keys").entering(IsakmpPolicy),
@@ -99,7 +90,6 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     later(CryptoMap, "[no] match address $list", "What to protect"),
     // Interfaces.
-    later(Interface, "[no] ip access-group $list {in|out}", "Which packets may come or go"),
     later(Interface, "[no] crypto map <map:word>", "What to protect"),
     // Lines that mean nothing here.
     foreign(Global, "[no] {version|service|enable|username|boot|clock|logging|aaa|scheduler|memory-size

@@ -60,6 +60,16 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     row("no ip nat {inside|outside}", "On no side", no_side),
     row(
+        "ip access-group $list {in|out}",
+        "Which packets may come or go",
+        access_group,
+    ),
+    row(
+        "no ip access-group [$list] {in|out}",
+        "All packets may come or go",
+        no_access_group,
+    ),
+    row(
         "mtu <octets:68-9216>",
         "Largest IPv4 packet that may leave, in octets",
         mtu,
@@ -262,6 +272,29 @@ fn no_side(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         }
         was
     })
+}
+
+fn access_group(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    let list = super::access_list::list_name(args);
+    set(draft, args, |i| {
+        i.access_groups[way(args)] = Some(list);
+        true
+    })
+}
+
+fn no_access_group(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    let named = args.has("number") || args.has("name");
+    let list = super::access_list::list_name(args);
+    set(draft, args, |i| {
+        let group = &mut i.access_groups[way(args)];
+        let is_meant = !named || group.as_ref() == Some(&list);
+        is_meant && group.take().is_some()
+    })
+}
+
+/// The place of an access group: 0 is `in`, 1 `out`.
+fn way(args: &Args<'_>) -> usize {
+    usize::from(args.has("out"))
 }
 
 fn mtu(draft: &mut Draft, args: &Args<'_>) -> Outcome {

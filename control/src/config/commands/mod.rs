@@ -5,6 +5,7 @@ mod help;
 mod inactive;
 mod interface;
 mod nat;
+mod route_map;
 mod system;
 
 use std::sync::OnceLock;
@@ -116,6 +117,7 @@ pub static COMMANDS: &[&[Command]] = &[
     interface::COMMANDS,
     access_list::COMMANDS,
     nat::COMMANDS,
+    route_map::COMMANDS,
     inactive::COMMANDS,
 ];
 

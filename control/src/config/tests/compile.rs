@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use spillway_dataplane::acl::{Action, Subject};
-use spillway_dataplane::nat::{Global, PortSpace, Target, Timer};
-use spillway_dataplane::snapshot::WorkerId;
+use spillway_dataplane::acl::{AccessList, Action, Subject};
+use spillway_dataplane::fib::NextHop;
+use spillway_dataplane::nat::{Global, PortSpace, Target, Timer, Way};
+use spillway_dataplane::route_map::Selector;
+use spillway_dataplane::snapshot::{PortId, WorkerId};
 use spillway_dataplane::time::Tick;
 
 use super::*;
@@ -56,16 +58,20 @@ fn from(source: [u8; 4]) -> Subject {
     }
 }
 
+fn list(policy: &Policy, rule: usize) -> &Arc<AccessList> {
+    match &policy.nat.rules[rule].selector {
+        Selector::List(list) => list,
+        Selector::RouteMap(_) => panic!("rule {rule} has a route map"),
+    }
+}
+
 #[test]
 fn a_configuration_becomes_policy() {
     let policy = compile(TEXT, 7, None);
     let nat = &policy.nat;
     assert_eq!(nat.rules.iter().map(|r| r.id).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(
-        nat.rules[0].list.check(&from([10, 0, 0, 9])),
-        Action::Permit
-    );
-    assert_eq!(nat.rules[0].list.check(&from([10, 0, 1, 9])), Action::Deny);
+    assert_eq!(list(&policy, 0).check(&from([10, 0, 0, 9])), Action::Permit);
+    assert_eq!(list(&policy, 0).check(&from([10, 0, 1, 9])), Action::Deny);
     assert_eq!(shared(&policy, 0).address, Ipv4Addr::new(192, 0, 2, 1));
     assert_eq!(
         (pool(&policy, 1).first, pool(&policy, 1).size()),
@@ -96,7 +102,7 @@ fn a_configuration_becomes_policy() {
 #[test]
 fn a_reload_carries_live_state_over() {
     let before = compile(TEXT, 7, None);
-    let _ = before.nat.rules[0].list.check(&from([10, 0, 0, 9]));
+    let _ = list(&before, 0).check(&from([10, 0, 0, 9]));
     assert!(shared(&before, 0).claim(WorkerId(1), 1024));
     shared(&before, 0).take(PortSpace::Udp, 1024);
     // List 2 changes, a rule comes first, the pool and a static go.
@@ -114,15 +120,9 @@ fn a_reload_carries_live_state_over() {
     assert!(Arc::ptr_eq(&shared(&before, 0), &shared(&after, 1)));
     assert!(Arc::ptr_eq(&shared(&after, 0), &shared(&after, 1)));
     assert!(shared(&after, 0).in_use(PortSpace::Udp, 1024));
-    assert!(Arc::ptr_eq(
-        &before.nat.rules[0].list,
-        &after.nat.rules[1].list
-    ));
-    assert_eq!(after.nat.rules[1].list.hits(0), 1);
-    assert!(!Arc::ptr_eq(
-        &before.nat.rules[1].list,
-        &after.nat.rules[2].list
-    ));
+    assert!(Arc::ptr_eq(list(&before, 0), list(&after, 1)));
+    assert_eq!(list(&after, 1).hits(0), 1);
+    assert!(!Arc::ptr_eq(list(&before, 1), list(&after, 2)));
     assert!(
         !Arc::ptr_eq(&pool(&before, 1), &pool(&after, 2)),
         "another size is another pool"
@@ -175,9 +175,65 @@ fn a_static_network_is_translated_host_by_host() {
 #[test]
 fn what_is_not_active_is_not_compiled() {
     let text = format!(
-        "{TEXT}ip nat inside source route-map R interface Out overload\nip nat inside source static 10.0.0.9 192.0.2.9 vrf green\n"
+        "{TEXT}ip nat inside source list 1 interface Out vrf V overload\nip nat inside source static 10.0.0.9 192.0.2.9 vrf green\n"
     );
     let policy = compile(&text, 0, None);
     assert_eq!(policy.nat.rules.len(), 2);
     assert_eq!(policy.nat.statics.len(), 2);
+}
+
+#[test]
+fn a_route_map_exempts_and_looks_at_the_way_out() {
+    let text = format!(
+        "{TEXT}access-list 120 deny ip 10.0.0.0 0.0.0.255 10.5.0.0 0.0.255.255
+access-list 120 permit ip 10.0.0.0 0.0.0.255 any
+route-map nonat permit 10
+ match ip address 120
+ match interface Out
+route-map nonat deny 5
+ match ip next-hop 77
+ip nat inside source route-map nonat interface Out overload
+"
+    );
+    let policy = compile(&text, 0, None);
+    let Selector::RouteMap(map) = &policy.nat.rules[2].selector else {
+        panic!("a route map");
+    };
+    let subject = |destination: [u8; 4]| Subject {
+        destination: u32::from_be_bytes(destination),
+        ..from([10, 0, 0, 9])
+    };
+    let exit = |port: u8| {
+        Some(NextHop {
+            port: PortId(port),
+            address: Ipv4Addr::new(192, 0, 2, 99),
+        })
+    };
+    let out = policy.config.port_of("out").map(|port| port.0);
+    let out = out.expect("interface Out has a port");
+    let decide = |to, port| map.decide(&subject(to), exit(port), false);
+    assert_eq!(decide([8, 8, 8, 8], out), Action::Permit);
+    assert_eq!(decide([10, 5, 0, 1], out), Action::Deny);
+    assert_eq!(decide([8, 8, 8, 8], out ^ 1), Action::Deny);
+}
+
+#[test]
+fn access_groups_are_by_port_and_a_missing_list_permits() {
+    let text = TEXT.replace(
+        "interface Out\n",
+        "interface Out\n ip access-group 1 in\n ip access-group 77 out\n",
+    );
+    let policy = compile(&text, 0, None);
+    let out = policy
+        .config
+        .port_of("Out")
+        .expect("interface Out has a port");
+    assert!(policy.nat.access_group(out, Way::In).is_some());
+    assert!(policy.nat.access_group(out, Way::Out).is_none());
+    assert!(
+        policy
+            .nat
+            .access_group(PortId(out.0 ^ 1), Way::In)
+            .is_none()
+    );
 }

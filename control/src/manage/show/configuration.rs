@@ -219,8 +219,8 @@ pub(in crate::manage) async fn brief<S: Sink>(
 #[derive(Serialize)]
 struct Clause {
     name: String,
-    action: String,
-    sequence: u32,
+    action: &'static str,
+    sequence: u16,
     matches: Vec<String>,
 }
 
@@ -232,26 +232,20 @@ pub(in crate::manage) async fn route_maps<S: Sink>(
     out: &mut Output<'_, S>,
 ) -> Result<(), Failure> {
     let policy = appliance.parts.description.policy();
+    let maps = policy.config.route_maps.iter();
+    let wanted = maps.filter(|(name, _)| only.is_none_or(|only| only == name.as_str()));
     let mut clauses = Vec::new();
-    for block in &policy.config.inactive {
-        let words: Vec<&str> = block.line.split(' ').collect();
-        let ["route-map", name, ref rest @ ..] = words[..] else {
-            continue;
-        };
-        if only.is_some_and(|only| only != name) {
-            continue;
-        }
-        let below = block.below.iter();
-        clauses.push(Clause {
-            name: name.to_owned(),
-            action: rest.first().copied().unwrap_or("permit").to_owned(),
-            sequence: rest.get(1).and_then(|n| n.parse().ok()).unwrap_or(10),
-            matches: below
-                .filter_map(|line| line.strip_prefix("match ").map(str::to_owned))
-                .collect(),
-        });
+    for (name, map) in wanted {
+        clauses.extend(map.iter().map(|(sequence, clause)| Clause {
+            name: name.clone(),
+            action: match clause.action {
+                Action::Permit => "permit",
+                Action::Deny => "deny",
+            },
+            sequence: *sequence,
+            matches: clause.matches(),
+        }));
     }
-    clauses.sort_by(|a, b| (&a.name, a.sequence).cmp(&(&b.name, b.sequence)));
     if format == Format::Json {
         out.line(json(&BTreeMap::from([("route_maps", clauses)]))?);
         return Ok(());

@@ -10,6 +10,7 @@ use spillway_dataplane::nat::{
     Global, GlobalAddress, Ipsec, Nat, OneToOnePool, PortTimer, Rule, Static, StaticPort, Target,
     Timer, Timers,
 };
+use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
 
 /// A policy that can be changed and made into what workers read.
@@ -21,6 +22,8 @@ pub(crate) struct Policy {
     pub(crate) timers: Timers,
     pub(crate) max_entries: u32,
     pub(crate) ipsec: Ipsec,
+    /// By port: in and out.
+    pub(crate) access_groups: [[Option<Arc<AccessList>>; 2]; 4],
 }
 
 /// An access list that permits sources: an address and its wildcard mask.
@@ -57,7 +60,29 @@ impl Policy {
         let addresses: Vec<_> = addresses.iter().map(|a| self.global(a)).collect();
         let id = self.rules.len() as u16 + 1;
         let target = Target::Overload(addresses.into());
-        self.rules.push(Rule { id, list, target });
+        let selector = Selector::List(list);
+        self.rules.push(Rule {
+            id,
+            selector,
+            target,
+        });
+        self
+    }
+
+    /// `ip access-group` at a port; 0 is in, 1 out.
+    pub(crate) fn access_group(mut self, port: usize, way: usize, list: AccessList) -> Policy {
+        self.access_groups[port][way] = Some(Arc::new(list));
+        self
+    }
+
+    /// A rule with overload by route map.
+    pub(crate) fn rule_map(mut self, map: RouteMap, address: &str) -> Policy {
+        let addresses = vec![self.global(address)];
+        self.rules.push(Rule {
+            id: self.rules.len() as u16 + 1,
+            selector: Selector::RouteMap(Arc::new(map)),
+            target: Target::Overload(addresses.into()),
+        });
         self
     }
 
@@ -80,7 +105,7 @@ impl Policy {
         let id = self.rules.len() as u16 + 1;
         self.rules.push(Rule {
             id,
-            list,
+            selector: Selector::List(list),
             target: Target::OneToOne(pool),
         });
         self
@@ -108,6 +133,7 @@ impl Policy {
             port,
             inside,
             global,
+            only: None,
             created: Tick(0),
             last_used: AtomicU32::new(0),
         }));
@@ -146,5 +172,6 @@ impl Policy {
             self.max_entries,
         )
         .with_ipsec(self.ipsec.clone())
+        .with_access_groups(self.access_groups.to_vec())
     }
 }
