@@ -181,6 +181,12 @@ pub(crate) struct Bench {
     /// Workers; so far one is all that can be measured
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=1))]
     pub(crate) workers: u8,
+    /// Of every hundred packets, how many begin a new flow each; only with --direction out
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) new_share: u8,
+    /// Also measure rounds while the whole table is shown, reconciled after a reload, cleared, and expires
+    #[arg(long)]
+    pub(crate) events: bool,
     /// How long each run measures, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
     pub(crate) duration: u64,

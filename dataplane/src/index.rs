@@ -14,8 +14,8 @@ const LOAD_PERCENT: usize = 65;
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// 0 marks a free place.
-    tags: [u16; SLOTS],
+    /// Four tags of 16 bits each; 0 marks a free place.
+    tags: [u64; 2],
     references: [u32; SLOTS],
     /// References whose home this is, but which live in their other bucket.
     away: u16,
@@ -24,31 +24,73 @@ struct Bucket {
 }
 
 const EMPTY: Bucket = Bucket {
-    tags: [0; SLOTS],
+    tags: [0; 2],
     references: [0; SLOTS],
     away: 0,
     guests: 0,
 };
 
+/// The lowest bit of each of four lanes, and the highest.
+const LOW: u64 = 0x0001_0001_0001_0001;
+const HIGH: u64 = 0x8000_8000_8000_8000;
+/// Bits of a tag's lane.
+const LANE: u32 = 16;
+
 impl Bucket {
-    /// An octet of 1 for each place with this tag: a form that compilers have vectors for.
-    #[inline]
-    fn matches(&self, tag: u16) -> u64 {
-        u64::from_le_bytes(self.tags.map(|have| u8::from(have == tag)))
+    /// The places whose tag may be this one, as [`Matches`]: all whose tag it is, and perhaps the one
+    /// after such a place. Of those the first is never wrong.
+    #[inline(always)]
+    fn matches(&self, tag: u16) -> Matches {
+        // A lane becomes 0 where the tags agree, and then its highest bit is set by the subtraction.
+        let zeros = |word: u64| {
+            let differs = word ^ u64::from(tag).wrapping_mul(LOW);
+            differs.wrapping_sub(LOW) & !differs & HIGH
+        };
+        Matches((zeros(self.tags[0]) >> 1) | zeros(self.tags[1]))
     }
 
+    fn tag(&self, at: usize) -> u16 {
+        (self.tags[at / 4] >> (LANE * (at as u32 % 4))) as u16
+    }
+
+    fn set_tag(&mut self, at: usize, tag: u16) {
+        let shift = LANE * (at as u32 % 4);
+        let word = &mut self.tags[at / 4];
+        *word = (*word & !(u64::from(u16::MAX) << shift)) | u64::from(tag) << shift;
+    }
+
+    #[inline]
     fn free(&self) -> Option<usize> {
-        self.tags.iter().position(|tag| *tag == 0)
+        self.matches(0).next()
     }
 
     fn put(&mut self, at: usize, tag: u16, reference: u32, guest: bool) {
-        self.tags[at] = tag;
+        self.set_tag(at, tag);
         self.references[at] = reference;
         self.guests = (self.guests & !(1 << at)) | (u8::from(guest) << at);
     }
 
     fn is_guest(&self, at: usize) -> bool {
         self.guests & (1 << at) != 0
+    }
+}
+
+/// Places of a bucket. In each lane of 16 bits, the highest bit stands for a place of the upper half
+/// and the one below it for one of the lower half.
+#[derive(Clone, Copy)]
+struct Matches(u64);
+
+impl Iterator for Matches {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros();
+        self.0 &= self.0 - 1;
+        Some((bit / LANE + (bit & 1) * 4) as usize % SLOTS)
     }
 }
 
@@ -85,8 +127,8 @@ impl Index {
     #[inline]
     pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
         let bucket = &self.buckets[self.home(hash)];
-        let mask = bucket.matches(tag_of(hash));
-        (mask != 0).then(|| bucket.references[first(mask)])
+        let at = bucket.matches(tag_of(hash)).next()?;
+        Some(bucket.references[at])
     }
 
     /// The reference under `hash` for which `is_it` says yes.
@@ -130,10 +172,8 @@ impl Index {
     /// Moves one reference of a full bucket to its other bucket, if any of them has room there.
     fn make_room(&mut self, full: usize) -> Option<usize> {
         for at in 0..SLOTS {
-            let Bucket {
-                tags, references, ..
-            } = self.buckets[full];
-            let (tag, reference) = (tags[at], references[at]);
+            let bucket = &self.buckets[full];
+            let (tag, reference) = (bucket.tag(at), bucket.references[at]);
             let guest = self.buckets[full].is_guest(at);
             let other = self.other(full, tag);
             if other == full {
@@ -144,7 +184,7 @@ impl Index {
                 let home = if guest { other } else { full };
                 let away = &mut self.buckets[home].away;
                 *away = if guest { *away - 1 } else { *away + 1 };
-                self.buckets[full].tags[at] = 0;
+                self.buckets[full].set_tag(at, 0);
                 return Some(at);
             }
         }
@@ -155,16 +195,15 @@ impl Index {
     pub(crate) fn remove(&mut self, hash: u64, reference: u32) -> bool {
         let (home, tag) = (self.home(hash), tag_of(hash));
         for bucket in [home, self.other(home, tag)] {
-            let at = self.buckets[bucket]
-                .tags
-                .iter()
-                .zip(self.buckets[bucket].references)
-                .position(|(t, r)| *t == tag && r == reference);
+            let here = &self.buckets[bucket];
+            let at = here
+                .matches(tag)
+                .find(|at| here.tag(*at) == tag && here.references[*at] == reference);
             if let Some(at) = at {
                 if self.buckets[bucket].is_guest(at) {
                     self.buckets[home].away -= 1;
                 }
-                self.buckets[bucket].tags[at] = 0;
+                self.buckets[bucket].set_tag(at, 0);
                 return true;
             }
         }
@@ -185,21 +224,12 @@ impl Index {
 
 #[inline]
 fn find_in(bucket: &Bucket, tag: u16, is_it: &impl Fn(u32) -> bool) -> Option<u32> {
-    let mut mask = bucket.matches(tag);
-    while mask != 0 {
-        let reference = bucket.references[first(mask)];
-        if is_it(reference) {
-            return Some(reference);
-        }
-        mask &= mask - 1;
-    }
-    None
-}
-
-/// The first place of those that [`Bucket::matches`] gave.
-#[inline]
-fn first(mask: u64) -> usize {
-    (mask.trailing_zeros() / u8::BITS) as usize % SLOTS
+    // A place that only may match can be vacant, with a reference that once was right.
+    bucket
+        .matches(tag)
+        .filter(|at| bucket.tag(*at) == tag)
+        .map(|at| bucket.references[at])
+        .find(|reference| is_it(*reference))
 }
 
 /// The upper 16 bits, never 0.
@@ -261,7 +291,7 @@ mod tests {
             for (reference, hash) in map.drain() {
                 prop_assert!(index.remove(hash, reference));
             }
-            prop_assert!(index.buckets.iter().all(|b| b.away == 0 && b.tags == [0; SLOTS]));
+            prop_assert!(index.buckets.iter().all(|b| b.away == 0 && b.tags == [0; 2]));
         }
     }
 }

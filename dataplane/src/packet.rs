@@ -49,6 +49,12 @@ pub const BURST: usize = 32;
 /// A burst of packets, in order of arrival.
 pub type Burst<P> = arrayvec::ArrayVec<P, BURST>;
 
+/// Octets of all packets of a burst.
+#[must_use]
+pub fn octets_of<P: Packet>(burst: &Burst<P>) -> u64 {
+    burst.iter().map(|packet| packet.data().len() as u64).sum()
+}
+
 /// A receive queue of a port, polled by one worker.
 pub trait RxQueue: Send {
     /// The packets that it receives.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::command::{Endpoint, TcpState};
 use crate::nat::{PortSpace, Timer, Timers};
 use crate::time::Tick;
+use crate::wire::checksum::Deltas;
 use crate::wire::head::{Change, Macs};
 use crate::wire::{Delta, Endpoints, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite};
 
@@ -145,13 +146,11 @@ impl Session {
             Direction::Out => 0,
             Direction::In => u16::MAX,
         };
-        let (header, payload) =
-            Change::differences(self.protocol, self.addresses, self.ports, undo);
         Change {
             addresses,
             ports,
-            header,
-            payload,
+            of_addresses: Deltas::NONE.and(self.addresses, undo),
+            of_ports: Deltas::NONE.and(self.ports, undo),
             macs,
         }
     }

@@ -146,43 +146,20 @@ impl Table {
         guess
     }
 
-    /// [`Table::find`] for a key in words, that tries first what [`Table::prefetch_entry`] told.
+    /// The entry at a place that was guessed, if it is that of a key in words.
     #[inline(always)]
     #[must_use]
-    pub fn find_guessed(
-        &self,
+    pub fn guessed_mut(
+        &mut self,
         guess: u32,
-        hash: u64,
         direction: Direction,
         protocol: u8,
         words: (u64, u32),
-    ) -> Option<u32> {
+    ) -> Option<&mut Session> {
+        let session = self.slab.get_mut(guess as usize)?;
+        let key = session.keys[direction as usize];
         // A vacant place is no protocol's.
-        let is_it = self.slab.get(guess as usize).is_some_and(|session| {
-            session.keys[direction as usize].words() == words && session.protocol == protocol
-        });
-        if is_it {
-            Some(guess)
-        } else {
-            self.find_words(hash, direction, protocol, words)
-        }
-    }
-
-    #[inline(never)]
-    fn find_words(
-        &self,
-        hash: u64,
-        direction: Direction,
-        protocol: u8,
-        (addresses, ports): (u64, u32),
-    ) -> Option<u32> {
-        let key = Key {
-            src: addresses as u32,
-            dst: (addresses >> 32) as u32,
-            sport: ports as u16,
-            dport: (ports >> 16) as u16,
-        };
-        self.find(hash, direction, protocol, key)
+        (key.words() == words && session.protocol == protocol).then_some(session)
     }
 
     /// Whether a reference leads to the entry of a key. A vacant place is no protocol's.

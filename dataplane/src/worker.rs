@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
 use crate::gateway::{Gateway, Item, Output, Pass};
-use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue};
+use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue, octets_of};
 use crate::snapshot::{PortId, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
 use crate::time::Millis;
@@ -220,6 +220,12 @@ where
         }
     }
 
+    /// The worker's share of the translation.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway<P> {
+        &self.parts.gateway
+    }
+
     /// Runs until told to stop.
     pub fn run(&mut self) {
         let mut quiet = 0_u32;
@@ -302,19 +308,17 @@ where
         if received == 0 && unusable == 0 {
             return 0;
         }
-        if let Some(counters) = stats.port(port) {
-            counters.rx_packets.add(received as u64 + unusable);
-            counters
-                .rx_octets
-                .add(burst.iter().map(|p| p.data().len() as u64).sum());
-            counters.rx_dropped.add(unusable);
-        }
         let mut pass = Pass {
             now,
             snapshot,
             out: &mut self.egress,
         };
-        self.gateway.process_arrived(&mut pass, port, &mut burst);
+        let octets = self.gateway.process_arrived(&mut pass, port, &mut burst);
+        if let Some(counters) = self.egress.stats.port(port) {
+            counters.rx_packets.add(received as u64 + unusable);
+            counters.rx_octets.add(octets);
+            counters.rx_dropped.add(unusable);
+        }
         received
     }
 
@@ -437,6 +441,14 @@ struct Lane<P, T> {
     burst: Burst<P>,
 }
 
+impl<P: Packet, T: TxQueue<Packet = P>> Lane<P, T> {
+    /// Sends what waits.
+    fn send(&mut self, stats: &WorkerStats, port: PortId) {
+        let octets = octets_of(&self.burst);
+        send(stats, port, &mut self.queue, &mut self.burst, octets);
+    }
+}
+
 /// Where packets leave a worker.
 struct Egress<P: Packet, T, A> {
     me: WorkerId,
@@ -458,33 +470,28 @@ impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
         };
         lane.burst.push(packet);
         if lane.burst.is_full() {
-            send(&self.stats, port, &mut lane.queue, &mut lane.burst);
+            lane.send(&self.stats, port);
         }
     }
 
     fn flush(&mut self) {
         for (at, lane) in self.queues.iter_mut().enumerate() {
             if !lane.burst.is_empty() {
-                send(
-                    &self.stats,
-                    PortId(at as u8),
-                    &mut lane.queue,
-                    &mut lane.burst,
-                );
+                lane.send(&self.stats, PortId(at as u8));
             }
         }
     }
 }
 
-/// Sends a burst from a port's queue, if there is one, and leaves it empty.
+/// Sends a burst of so many octets from a port's queue, if there is one, and leaves it empty.
 fn send<P: Packet, T: TxQueue<Packet = P>>(
     stats: &WorkerStats,
     port: PortId,
     queue: &mut Option<T>,
     burst: &mut Burst<P>,
+    octets: u64,
 ) {
     let packets = burst.len() as u64;
-    let octets = burst.iter().map(|p| p.data().len() as u64).sum::<u64>();
     let (sent, reason) = match queue {
         Some(queue) => (queue.transmit(burst) as u64, DropReason::TransmitFull),
         None => (0, DropReason::PortDown),
@@ -532,7 +539,7 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
     }
 
     #[inline]
-    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>) {
+    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>, octets: u64) {
         let own = self
             .transmitter
             .get(port.index())
@@ -540,7 +547,7 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
         match self.queues.get_mut(port.index()) {
             // What waits for its turn goes first.
             Some(lane) if own && lane.burst.is_empty() => {
-                send(&self.stats, port, &mut lane.queue, burst);
+                send(&self.stats, port, &mut lane.queue, burst, octets);
             }
             _ => burst
                 .drain(..)

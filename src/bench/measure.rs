@@ -1,18 +1,19 @@
 //! One run: set the flows up, then count cycles in windows.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
-use spillway_dataplane::packet::{BURST, Burst, Packet, RxQueue, TxQueue};
+use hdrhistogram::Histogram;
+use spillway_dataplane::packet::BURST;
 use spillway_dataplane::snapshot::PortId;
-use spillway_dataplane::wire;
 use spillway_dpdk::cycles;
 
+use super::events::{self, Events};
 use super::machine;
 use super::memory::{Port, Sink, Source};
 use super::rig::{BenchClock, INSIDE, OUTSIDE, Rig, source};
+use super::stages::{self, Cut, Lane};
 use super::traffic::Templates;
-use crate::cli::{Bench, BenchDirection};
+use crate::cli::{Bench, BenchDirection, BenchProto};
 
 /// Packets of a window: its cost is divided among them.
 const WINDOW: usize = 64 * BURST;
@@ -22,7 +23,11 @@ const ROOM_PERCENT: u64 = 25;
 const SMALLEST_TABLE: u64 = 1024;
 /// Flows below which the cost of making one is not told: too few to measure.
 const SETUPS_MEASURED: u32 = 1000;
-/// Windows that are thrown away, because caches are still cold.
+/// Packets of a window of set-ups.
+const SETUP_WINDOW: usize = 8 * BURST;
+/// New flows of a run in which some packets belong to new ones.
+const NEW_FLOWS: u32 = 1 << 17;
+/// Windows at least that are thrown away, because caches are still cold.
 const WARM_UP: u32 = 16;
 
 /// Fewest and usual cycles a packet over the windows of a measurement.
@@ -41,6 +46,9 @@ pub(super) struct Calibration {
     pub(super) reading: u64,
 }
 
+/// Nanoseconds of a worker's round: p50, p99, p99.99, most.
+pub(super) type Percentiles = [u64; 4];
+
 /// What a run found.
 pub(super) struct Measured {
     pub(super) flows: u32,
@@ -49,19 +57,41 @@ pub(super) struct Measured {
     pub(super) proto: String,
     pub(super) burst: u8,
     pub(super) workers: u8,
+    pub(super) new_share: u8,
     /// The worker's whole round, with the memory ports' work.
     pub(super) whole: Cost,
     /// The memory ports alone: packets made, and their buffers taken back.
     pub(super) generator: Cost,
-    /// As `generator`, and every packet parsed.
-    pub(super) parsed: Cost,
+    pub(super) stages: Option<Stages>,
     pub(super) mpps: f64,
     pub(super) session_octets: f64,
-    /// Cycles that making a flow took on average, the memory ports' work included.
-    pub(super) setup_cycles: Option<f64>,
+    /// Cycles that making a flow took, the memory ports' work included.
+    pub(super) setup: Option<Cost>,
     pub(super) setups_per_second: Option<f64>,
-    /// Nanoseconds of a round: p50, p99, p99.99, most.
-    pub(super) latency_ns: [u64; 4],
+    pub(super) latency_ns: Percentiles,
+    pub(super) events: Option<Events>,
+}
+
+/// Cycles a packet of each stage.
+pub(super) struct Stages {
+    pub(super) receive: f64,
+    pub(super) parse: f64,
+    pub(super) look_up: f64,
+    pub(super) rewrite: f64,
+    /// A round in which nothing comes, divided by the packets of one in which something does.
+    pub(super) age: f64,
+    /// What is left: next hop, lifetime, counters, and the loop.
+    pub(super) decide: f64,
+}
+
+/// The percentiles that are told of a histogram.
+pub(super) fn percentiles(of: &Histogram<u64>) -> Percentiles {
+    [
+        of.value_at_quantile(0.5),
+        of.value_at_quantile(0.99),
+        of.value_at_quantile(0.9999),
+        of.max(),
+    ]
 }
 
 /// Measures the counter itself. The error is one sentence.
@@ -88,50 +118,91 @@ pub(super) fn run(
     flows: u32,
     calibration: &Calibration,
 ) -> Result<Measured, String> {
+    if options.new_share > 0 && options.direction != BenchDirection::Out {
+        return Err("new flows come from inside: --new-share wants --direction out".to_owned());
+    }
     let clock = BenchClock::new(calibration.cycles_per_second, false);
-    let mut rig = Rig::new(sessions(flows), clock)?;
-    let (templates, setup) = set_up(options, flows, &mut rig)?;
+    let new = if options.new_share > 0 { NEW_FLOWS } else { 0 };
+    let mut rig = Rig::new(sessions(flows + new), clock)?;
+    let (mut templates, setup) = set_up(options, flows, &mut rig)?;
+    let mut last_window = usize::MAX;
+    if options.new_share > 0 {
+        let mixed = Templates::mixed(flows, new, options.new_share, options.proto);
+        last_window = mixed.headers.len() / WINDOW;
+        templates = vec![(INSIDE, Arc::new(mixed))];
+    }
     let burst = usize::from(options.burst);
     let sources = sources(&rig, &templates, burst);
-    let mut alone: Vec<Source> = sources
+    let mut lanes: Vec<Lane> = templates
         .iter()
-        .map(|_| source(&rig, &templates[0].1, burst))
+        .map(|(port, templates)| Lane {
+            source: source(&rig, templates, burst),
+            port: *port,
+        })
         .collect();
-    for (at, (_, templates)) in templates.iter().enumerate() {
-        alone[at] = source(&rig, templates, burst);
-    }
     let rounds = (WINDOW / burst / sources.len()).max(1);
     let packets = rounds * burst * sources.len();
     rig.attach(sources);
     let mut sink = Sink(rig.port);
-    for _ in 0..WARM_UP {
-        (0..rounds).for_each(|_| rig.round());
+    if options.new_share == 0 {
+        // Every flow once: its first packet in a direction finds out where packets go.
+        let all = (flows as usize).div_ceil(burst);
+        (0..all.max(WARM_UP as usize * rounds)).for_each(|_| rig.round());
     }
     let _ = rig.histograms()?;
-    let (mut whole, mut generator, mut parsed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut whole = Vec::new();
+    let mut cuts: [Vec<f64>; 4] = Default::default();
+    let mut between = Vec::new();
     let end = cycles() + calibration.cycles_per_second / 1000 * options.duration;
     let sent = rig.sent();
-    while cycles() < end {
+    while cycles() < end && whole.len() + 1 < last_window {
         // In turn, so that what disturbs the machine disturbs all of them.
         whole.push(window(packets, || (0..rounds).for_each(|_| rig.round())));
-        if whole.len() % 4 == 0 {
-            generator.push(window(packets, || {
-                (0..rounds).for_each(|_| pass_by(&mut alone, &mut sink, |_| {}));
-            }));
-            parsed.push(window(packets, || {
-                (0..rounds).for_each(|_| pass_by(&mut alone, &mut sink, parse));
-            }));
+        if whole.len() % 4 == 0 && options.new_share == 0 {
+            for (cut, costs) in Cut::ALL.into_iter().zip(&mut cuts) {
+                let mut inside = 0;
+                costs.push(window(packets, || {
+                    for _ in 0..rounds {
+                        inside += stages::pass(cut, rig.table(), &mut lanes, &mut sink);
+                    }
+                }));
+                if cut == Cut::Ports {
+                    between.push(inside as f64 / packets as f64);
+                }
+            }
         }
     }
-    let by_the_rig = (whole.len() + generator.len() + parsed.len()) * packets;
-    if rig.sent() - sent != by_the_rig as u64 || !rig.drops().is_empty() {
+    let by_the_rig = (whole.len() + cuts.iter().map(Vec::len).sum::<usize>()) * packets;
+    // Asking for the histograms took a round.
+    let asked = burst * templates.len();
+    let sent = rig.sent() - sent;
+    if !(by_the_rig..=by_the_rig + asked).contains(&(sent as usize)) || !rig.drops().is_empty() {
         return Err(format!(
             "{flows} flows: packets were dropped: {}",
             rig.drops().join(", ")
         ));
     }
-    let latency = rig.histograms()?.burst_ns;
+    let latency_ns = percentiles(&rig.histograms()?.burst_ns);
     let whole = cost(whole);
+    // The two readings in each burst are none of the ports' work.
+    let stamps = cost(between).min;
+    let cuts = cuts.map(|costs| cost(costs).min - stamps);
+    let stages = (options.new_share == 0).then(|| {
+        let age = idle(&mut rig, rounds) / (burst * templates.len()) as f64;
+        Stages {
+            receive: cuts[0],
+            parse: cuts[1] - cuts[0],
+            look_up: cuts[2] - cuts[1],
+            rewrite: cuts[3] - cuts[2],
+            age,
+            decide: whole.min - cuts[3] - age,
+        }
+    });
+    let events = if options.events {
+        Some(events::events(options, flows, &mut rig)?)
+    } else {
+        None
+    };
     let name = |value: String| value.to_lowercase();
     Ok(Measured {
         flows,
@@ -140,20 +211,28 @@ pub(super) fn run(
         proto: name(format!("{:?}", options.proto)),
         burst: options.burst,
         workers: options.workers,
+        new_share: options.new_share,
         whole,
-        generator: cost(generator),
-        parsed: cost(parsed),
+        generator: Cost {
+            min: cuts[0],
+            median: cuts[0],
+            windows: whole.windows / 4,
+        },
+        stages,
         mpps: calibration.cycles_per_second as f64 / whole.min / 1e6,
         session_octets: rig.octets as f64 / rig.capacity as f64,
-        setup_cycles: setup,
-        setups_per_second: setup.map(|cycles| calibration.cycles_per_second as f64 / cycles),
-        latency_ns: [
-            latency.value_at_quantile(0.5),
-            latency.value_at_quantile(0.99),
-            latency.value_at_quantile(0.9999),
-            latency.max(),
-        ],
+        setup,
+        setups_per_second: setup.map(|cost| calibration.cycles_per_second as f64 / cost.median),
+        latency_ns,
+        events,
     })
+}
+
+/// Cycles of a round in which nothing comes.
+fn idle(rig: &mut Rig, rounds: usize) -> f64 {
+    rig.detach();
+    let windows = (0..WARM_UP).map(|_| window(rounds, || (0..rounds).for_each(|_| rig.round())));
+    cost(windows.collect()).min
 }
 
 /// Sets up and then passes exactly so many packets. The error is one sentence.
@@ -179,17 +258,21 @@ fn sessions(flows: u32) -> u32 {
 type Arrivals = Vec<(PortId, Arc<Templates>)>;
 
 /// Makes the flows; returns what is to come in then, and what making one took.
-fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Option<f64>), String> {
+fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Option<Cost>), String> {
     let first = Arc::new(Templates::out(flows, options.proto));
     let burst = usize::from(options.burst);
     let noted = Vec::with_capacity(flows as usize + BURST);
     note(rig.port, Some(noted));
     rig.attach(vec![(INSIDE, source(rig, &first, burst))]);
-    let begin = cycles();
-    for _ in 0..(flows as usize).div_ceil(burst) {
-        rig.round();
+    let mut left = (flows as usize).div_ceil(burst);
+    let mut windows = Vec::new();
+    while left > 0 {
+        let rounds = left.min(SETUP_WINDOW.div_ceil(burst));
+        windows.push(window(rounds * burst, || {
+            (0..rounds).for_each(|_| rig.round());
+        }));
+        left -= rounds;
     }
-    let took = cycles().saturating_sub(begin) as f64 / f64::from(flows);
     let ports = note(rig.port, None).unwrap_or_default();
     if rig.sessions() != u64::from(flows) || ports.len() < flows as usize {
         return Err(format!(
@@ -197,6 +280,12 @@ fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Optio
             rig.sessions(),
             rig.drops().join(", ")
         ));
+    }
+    if options.proto == BenchProto::Tcp {
+        // A connection that nobody answers is not established.
+        let answers = Templates::answers(&ports[..flows as usize], options.proto);
+        rig.attach(vec![(OUTSIDE, source(rig, &Arc::new(answers), burst))]);
+        (0..(flows as usize).div_ceil(burst)).for_each(|_| rig.round());
     }
     let out = || {
         let templates = Templates::out(flows, options.proto).in_order(options.order);
@@ -212,7 +301,7 @@ fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Optio
         BenchDirection::In => vec![answers()],
         BenchDirection::Both => vec![out(), answers()],
     };
-    Ok((arrivals, (flows >= SETUPS_MEASURED).then_some(took)))
+    Ok((arrivals, (flows >= SETUPS_MEASURED).then(|| cost(windows))))
 }
 
 fn note(port: Port, noted: Option<Vec<u16>>) -> Option<Vec<u16>> {
@@ -224,26 +313,6 @@ fn sources(rig: &Rig, arrivals: &Arrivals, burst: usize) -> Vec<(PortId, Source)
         .iter()
         .map(|(port, templates)| (*port, source(rig, templates, burst)))
         .collect()
-}
-
-/// The memory ports without the worker between them.
-#[inline]
-fn pass_by<P: Packet>(
-    sources: &mut [impl RxQueue<Packet = P>],
-    sink: &mut impl TxQueue<Packet = P>,
-    look: impl Fn(&P),
-) {
-    for source in sources {
-        let mut burst = Burst::new();
-        source.receive(&mut burst);
-        burst.iter().for_each(&look);
-        sink.transmit(&mut burst);
-    }
-}
-
-#[inline]
-fn parse<P: Packet>(packet: &P) {
-    let _ = black_box(wire::parse(packet.data(), true));
 }
 
 fn window(packets: usize, work: impl FnOnce()) -> f64 {

@@ -114,18 +114,23 @@ impl RxQueue for Source {
     fn receive(&mut self, burst: &mut Burst<MemoryPacket>) -> usize {
         let (headers, base) = (&self.templates.headers, &self.templates.base);
         self.port.with(|port| {
-            for _ in 0..self.burst {
-                let mut buffer = port
-                    .free
-                    .pop()
-                    .unwrap_or_else(|| Box::new(Buffer([0; BUFFER])));
-                let header = &headers[self.next];
-                self.next += 1;
+            while port.free.len() < self.burst {
+                port.free.push(Box::new(Buffer([0; BUFFER])));
+            }
+            // Up to the end of the templates, and from their start again as often as it takes.
+            while burst.len() < self.burst {
+                let left = &headers[self.next..];
+                let count = left.len().min(self.burst - burst.len());
+                let first = port.free.len() - count;
+                let packets = port.free.drain(first..).zip(left);
+                burst.extend(packets.map(|(mut buffer, header)| {
+                    let len = fill(&mut buffer.0, base, header);
+                    MemoryPacket { buffer, len }
+                }));
+                self.next += count;
                 if self.next == headers.len() {
                     self.next = 0;
                 }
-                let len = fill(&mut buffer.0, base, header);
-                burst.push(MemoryPacket { buffer, len });
             }
         });
         self.burst

@@ -3,11 +3,13 @@
 //! Nothing is subtracted: a figure is what the worker's whole round costs, the making of the packets
 //! and the taking back of their buffers included. What those two cost alone stands beside it.
 
+mod events;
 mod machine;
 mod measure;
 mod memory;
 mod report;
 mod rig;
+mod stages;
 mod traffic;
 
 use std::process::ExitCode;

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::events::Events;
 use super::machine;
-use super::measure::{Calibration, Measured};
+use super::measure::{Calibration, Measured, Percentiles};
 use super::rig::CONFIGURATION;
 
 /// How many times the saved cycles a run may cost.
@@ -51,12 +52,32 @@ pub(super) fn line(m: &Measured) {
         m.whole.median,
         m.generator.min,
         m.mpps,
-        or_dash(m.setup_cycles),
+        or_dash(m.setup.map(|setup| setup.median)),
         or_dash(m.setups_per_second),
         m.session_octets,
         p50,
         p9999
     );
+    if let Some(events) = &m.events {
+        for (name, [p50, p99, p9999, max]) in named(events) {
+            println!(
+                "          while {name}: round p50 {p50} ns, p99 {p99}, p99.99 {p9999}, most {max}"
+            );
+        }
+    }
+}
+
+fn named(events: &Events) -> [(&'static str, Percentiles); 4] {
+    [
+        ("show", events.show),
+        ("reload", events.reload),
+        ("clear", events.clear),
+        ("expiry", events.expiry),
+    ]
+}
+
+fn latency([p50, p99, p9999, max]: Percentiles) -> Value {
+    json!({ "p50": p50, "p99": p99, "p9999": p9999, "max": max })
 }
 
 /// Everything.
@@ -74,7 +95,6 @@ pub(super) fn json(calibration: &Calibration, results: &[Measured]) -> Value {
 }
 
 fn result(m: &Measured) -> Value {
-    let [p50, p99, p9999, max] = m.latency_ns;
     json!({
         "flows": m.flows,
         "order": m.order,
@@ -82,6 +102,7 @@ fn result(m: &Measured) -> Value {
         "proto": m.proto,
         "burst": m.burst,
         "workers": m.workers,
+        "new_share": m.new_share,
         "cycles_per_packet_min": m.whole.min,
         "cycles_per_packet_median": m.whole.median,
         "windows": m.whole.windows,
@@ -89,16 +110,30 @@ fn result(m: &Measured) -> Value {
         "generator_cycles_per_packet_min": m.generator.min,
         "generator_cycles_per_packet_median": m.generator.median,
         "mpps": m.mpps,
-        // Differences between the minima of a pipeline cut off after the stage and of the one before.
-        "stages": {
-            "receive_and_transmit": m.generator.min,
-            "parse": m.parsed.min - m.generator.min,
-            "all_else": m.whole.min - m.parsed.min,
-        },
+        // Cycles a packet: differences between the minima of a pipeline cut off after the stage and
+        // of the one before. One worker has nothing to steer; what `receive` took is the ports' work
+        // at both ends, and `decide` what is left of the whole.
+        "stages": m.stages.as_ref().map(|s| json!({
+            "receive": s.receive,
+            "parse": s.parse,
+            "steer": 0.0,
+            "look_up": s.look_up,
+            "decide": s.decide,
+            "rewrite": s.rewrite,
+            "emit": null,
+            "age": s.age,
+        })),
         "session_bytes_each": m.session_octets,
-        "setup_cycles": m.setup_cycles,
+        "setup_cycles": m.setup.map(|setup| setup.median),
+        "setup_cycles_min": m.setup.map(|setup| setup.min),
         "setups_per_second": m.setups_per_second,
-        "latency_ns": { "p50": p50, "p99": p99, "p9999": p9999, "max": max },
+        "latency_ns": latency(m.latency_ns),
+        "latency_ns_while": m.events.as_ref().map(|events| {
+            named(events)
+                .into_iter()
+                .map(|(name, of)| (name.to_owned(), latency(of)))
+                .collect::<serde_json::Map<_, _>>()
+        }),
     })
 }
 

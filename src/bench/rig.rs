@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,6 +14,7 @@ use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Options};
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::{DropReason, WorkerStats};
+use spillway_dataplane::table::Table;
 use spillway_dataplane::time::Tick;
 use spillway_dataplane::worker::{Clock, Idle, Links, PortChange, Queues, Worker};
 
@@ -41,6 +43,8 @@ pub(super) struct BenchClock {
     start: u64,
     per_second: u64,
     readings: Option<Cell<u64>>,
+    /// Cycles by which the clock was set forward.
+    skipped: Rc<Cell<u64>>,
 }
 
 impl BenchClock {
@@ -49,6 +53,7 @@ impl BenchClock {
             start: spillway_dpdk::cycles(),
             per_second,
             readings: exact.then(Cell::default),
+            skipped: Rc::default(),
         }
     }
 }
@@ -57,7 +62,7 @@ impl Clock for BenchClock {
     #[inline]
     fn cycles(&self) -> u64 {
         match &self.readings {
-            None => spillway_dpdk::cycles().saturating_sub(self.start),
+            None => spillway_dpdk::cycles().saturating_sub(self.start) + self.skipped.get(),
             Some(readings) => {
                 readings.set(readings.get() + self.per_second / 1_000_000);
                 readings.get()
@@ -77,6 +82,9 @@ pub(super) struct Rig {
     worker: Worker<MemoryPacket, Source, Sink, NoPool, BenchClock>,
     changes: Changes,
     requests: Arc<ArrayQueue<Request>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    skipped: Rc<Cell<u64>>,
+    per_second: u64,
     stats: Arc<WorkerStats>,
     /// Octets that the tables take, and entries that they have room for.
     pub(super) octets: usize,
@@ -99,8 +107,10 @@ impl Rig {
         let (octets, capacity) = (gateway.table().octets(), gateway.table().capacity());
         let changes: Changes = Arc::new(ArrayQueue::new(16));
         let requests = Arc::new(ArrayQueue::new(4));
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()?));
+        let (skipped, per_second) = (Rc::clone(&clock.skipped), clock.per_second);
         let links = Links {
-            snapshot: Arc::new(ArcSwap::from_pointee(snapshot()?)),
+            snapshot: Arc::clone(&snapshot),
             requests: Arc::clone(&requests),
             ports: Arc::clone(&changes),
             inject: Arc::new(ArrayQueue::new(4)),
@@ -124,6 +134,9 @@ impl Rig {
             worker,
             changes,
             requests,
+            snapshot,
+            skipped,
+            per_second,
             stats,
             octets,
             capacity,
@@ -143,6 +156,37 @@ impl Rig {
             });
             let _ = self.changes.push(attach);
         }
+    }
+
+    /// Takes away what comes in.
+    pub(super) fn detach(&mut self) {
+        for port in [INSIDE, OUTSIDE] {
+            let _ = self.changes.push(PortChange::Detach(port));
+        }
+        self.round();
+    }
+
+    /// The worker's table.
+    pub(super) fn table(&self) -> &Table {
+        self.worker.gateway().table()
+    }
+
+    /// Sets the worker's clock forward.
+    pub(super) fn skip(&self, seconds: u64) {
+        self.skipped
+            .set(self.skipped.get() + seconds * self.per_second);
+    }
+
+    /// Publishes the same configuration as a new one.
+    pub(super) fn publish_again(&self) {
+        let mut next = Snapshot::clone(&self.snapshot.load());
+        next.generation += 1;
+        self.snapshot.store(Arc::new(next));
+    }
+
+    /// Asks the worker for something; whether there was room for the question.
+    pub(super) fn ask(&self, request: Request) -> bool {
+        self.requests.push(request).is_ok()
     }
 
     /// One round of the worker's loop.

@@ -20,6 +20,8 @@ const FLOWS_A_PORT: u32 = 1 << 20;
 /// The first inside host, 10.0.1.0, and how many flows each has.
 const HOST: u32 = 0x0a00_0100;
 const FLOWS_A_HOST: u32 = 256;
+/// Fewest templates of a run.
+const FEWEST: usize = 1024;
 /// Octets of the smallest frame, 64 with the frame check sequence, and of the others of IMIX.
 const SMALL: u16 = 60;
 const IMIX: [u16; 12] = [
@@ -72,6 +74,29 @@ impl Templates {
         Templates { headers, base }
     }
 
+    /// Packets of `flows` flows in an order unrelated to that in which they were made, and in every
+    /// hundred of them `share` that each begin one of `new` further flows.
+    pub(super) fn mixed(flows: u32, new: u32, share: u8, proto: BenchProto) -> Templates {
+        let base = base(proto, INSIDE_MAC);
+        let (mut random, mut made) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+        let mut headers = Vec::new();
+        while made < new {
+            let at = headers.len() as u32;
+            let is_new = at.wrapping_mul(u32::from(share)) % 100 < u32::from(share);
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let n = if is_new {
+                made += 1;
+                flows + made - 1
+            } else {
+                (random % u64::from(flows)) as u32
+            };
+            headers.push(header(&base, proto, n, Flow::number(n), 8));
+        }
+        Templates { headers, base }
+    }
+
     /// One answer of each flow: its packets left from `ports`.
     pub(super) fn answers(ports: &[u16], proto: BenchProto) -> Templates {
         let base = base(proto, OUTSIDE_MAC);
@@ -103,6 +128,15 @@ impl Templates {
                 random ^= random << 17;
                 self.headers.swap(at, (random % (at as u64 + 1)) as usize);
             }
+        }
+        self.repeated()
+    }
+
+    /// Few packets again and again, so that a port that hands them out seldom reaches their end.
+    fn repeated(mut self) -> Templates {
+        let flows = self.headers.len();
+        while flows > 0 && self.headers.len() < FEWEST {
+            self.headers.extend_from_within(..flows);
         }
         self
     }

@@ -1,8 +1,12 @@
 //! The neighbours that a worker sends to, ready to be written into packets.
 
+use super::forward::{Hop, next_hop};
 use crate::fib::Neighbour;
 use crate::snapshot::{PortId, Snapshot};
 use crate::wire::head::Macs;
+
+/// Places for destinations, as for neighbours.
+const DESTINATIONS: usize = 1024;
 
 /// Places for neighbours; of two that share one, the one that was used last has it.
 const PLACES: usize = 256;
@@ -35,6 +39,8 @@ const FREE: Exit = Exit {
 pub(super) struct Exits {
     generation: u32,
     exits: Box<[Exit; PLACES]>,
+    /// Where new entries' packets went lately: every one of them asks for its next hop.
+    hops: Box<[Option<(u32, Hop)>; DESTINATIONS]>,
 }
 
 impl Exits {
@@ -42,6 +48,7 @@ impl Exits {
         Exits {
             generation: 0,
             exits: Box::new([FREE; PLACES]),
+            hops: Box::new([None; DESTINATIONS]),
         }
     }
 
@@ -52,35 +59,49 @@ impl Exits {
         if is_new {
             self.generation = snapshot.generation;
             self.exits.fill(FREE);
+            self.hops.fill(None);
         }
         is_new
+    }
+
+    /// [`next_hop`] with a memory. The snapshot is the one that was followed last.
+    #[inline]
+    pub(super) fn hop(&mut self, snapshot: &Snapshot, destination: u32) -> Option<Hop> {
+        let spread = destination.wrapping_mul(0x9e37_79b1) >> 16;
+        let place = &mut self.hops[spread as usize % DESTINATIONS];
+        match place {
+            Some((known, hop)) if *known == destination => Some(*hop),
+            _ => {
+                let hop = next_hop(snapshot, destination)?;
+                *place = Some((destination, hop));
+                Some(hop)
+            }
+        }
     }
 
     /// The exit to the neighbour at a place of the forwarding table; `None` where it does not answer
     /// or its port is down.
     #[inline(always)]
-    pub(super) fn to(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
-        let exit = self.exits[usize::from(neighbour) % PLACES];
-        if exit.neighbour == u32::from(neighbour) {
-            return Some(exit);
+    pub(super) fn to(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<&Exit> {
+        let place = usize::from(neighbour) % PLACES;
+        if self.exits[place].neighbour != u32::from(neighbour) {
+            self.exits[place] = learn(snapshot, neighbour)?;
         }
-        self.learn(snapshot, neighbour)
+        Some(&self.exits[place])
     }
+}
 
-    #[cold]
-    fn learn(&mut self, snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
-        let known = snapshot.fib.neighbour_at(u32::from(neighbour))?;
-        let (to, Neighbour::Reachable(mac)) = known else {
-            return None;
-        };
-        let interface = snapshot.interface(to.port).filter(|i| i.up)?;
-        let exit = Exit {
-            macs: Macs::new(mac, interface.mac),
-            neighbour: u32::from(neighbour),
-            mtu: interface.mtu,
-            port: to.port,
-        };
-        self.exits[usize::from(neighbour) % PLACES] = exit;
-        Some(exit)
-    }
+#[cold]
+fn learn(snapshot: &Snapshot, neighbour: u16) -> Option<Exit> {
+    let known = snapshot.fib.neighbour_at(u32::from(neighbour))?;
+    let (to, Neighbour::Reachable(mac)) = known else {
+        return None;
+    };
+    let interface = snapshot.interface(to.port).filter(|i| i.up)?;
+    Some(Exit {
+        macs: Macs::new(mac, interface.mac),
+        neighbour: u32::from(neighbour),
+        mtu: interface.mtu,
+        port: to.port,
+    })
 }

@@ -14,7 +14,7 @@ use crate::wire::icmp_build::{ErrorKind, unreachable};
 use crate::wire::{self, Endpoints, Ipv4, L4, Parsed, Rewrite, rewrite, split};
 
 /// A next hop, with its MAC address where that is known.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Hop {
     pub(super) to: NextHop,
     pub(super) neighbour: Option<Neighbour>,

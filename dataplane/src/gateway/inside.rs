@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::create::{Wanted, subject};
-use super::forward::{Hop, leaves_outside, next_hop, rewrite_addresses};
+use super::forward::{Hop, leaves_outside, rewrite_addresses};
 use super::{Gateway, Item, Output, Pass};
 use crate::fib::NextHop;
 use crate::nat::{Global, Static};
@@ -33,7 +33,7 @@ impl<P: Packet> Gateway<P> {
         let hop = if hairpin {
             None
         } else {
-            match next_hop(pass.snapshot, ip.dst) {
+            match self.exits.hop(pass.snapshot, ip.dst) {
                 None => return self.no_route(pass, item, ip),
                 Some(hop) if !leaves_outside(pass.snapshot, hop.to.port) => {
                     return self.route(pass, item, ip);

@@ -41,6 +41,7 @@ use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
 use exits::Exits;
 use limit::Limiter;
+use quick::Glances;
 use requests::Work;
 use waiting::Waiting;
 
@@ -96,8 +97,9 @@ pub struct Pass<'a, O> {
 pub trait Output<P: Packet>: PacketPool<Packet = P> {
     /// A finished frame leaves on a port.
     fn transmit(&mut self, port: PortId, packet: P);
-    /// Finished frames leave on a port, in this order; the burst is empty afterwards.
-    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>) {
+    /// Finished frames of so many octets leave on a port, in this order; the burst is empty afterwards.
+    fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<P>, octets: u64) {
+        let _ = octets;
         burst
             .drain(..)
             .for_each(|packet| self.transmit(port, packet));
@@ -143,6 +145,8 @@ pub struct Gateway<P> {
     options: Options,
     table: Table,
     exits: Exits,
+    /// Room for what is known of a burst while it is decided.
+    glances: Option<Box<Glances>>,
     /// Entries of hosts with an address of their own.
     address_entries: u32,
     /// The last search for a free port that found none.
@@ -206,6 +210,7 @@ impl<P: Packet> Gateway<P> {
             options,
             table: Table::new(options.sessions, options.seed),
             exits: Exits::new(),
+            glances: Some(Glances::new()),
             address_entries: 0,
             in_vain: None,
             fragments: Fragments::new(limits),
@@ -343,6 +348,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Hands a packet to the worker that decides about it, if that is another one.
+    #[inline(always)]
     fn keep_if_mine(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use super::ipsec::is_ipsec_port;
 use super::{Gateway, Item, Lookup, MULTICAST, Meta, Output, Pass, Prepared, inside};
 use crate::journal::Topic;
-use crate::packet::{BURST, Burst, Packet};
+use crate::packet::{BURST, Burst, Packet, octets_of};
 use crate::session::{Direction, HOP_UNKNOWN, NIL, flag};
 use crate::snapshot::{Interface, PortId, Side, Snapshot};
 use crate::stats::Counter;
@@ -22,7 +22,7 @@ use crate::wire::{PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 const NOT_ORDINARY: u8 = 0;
 
 /// What is to be known of an ordinary packet.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Glance {
     head: Head,
     hash: u64,
@@ -44,7 +44,16 @@ impl Glance {
     };
 }
 
-type Glances = ArrayVec<Glance, BURST>;
+/// Room for what is known of a burst. A worker keeps it from burst to burst: to clear it would cost
+/// more than what it is for.
+#[derive(Debug)]
+pub(super) struct Glances([Glance; BURST]);
+
+impl Glances {
+    pub(super) fn new() -> Box<Glances> {
+        Box::new(Glances([Glance::NONE; BURST]))
+    }
+}
 
 /// Why a packet can't be sent on at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +64,35 @@ enum Obstacle {
     NoEntry,
     /// It has one, but its way is not known, or not so simple.
     NoWay,
+}
+
+/// The first packets of a burst, which are translated, and what the next one met.
+struct Run {
+    /// The ports that they leave by.
+    ports: [PortId; BURST],
+    count: usize,
+    /// Their octets.
+    octets: u64,
+    obstacle: Obstacle,
+}
+
+impl Run {
+    fn is_to_one_port(&self) -> bool {
+        let ports = &self.ports[..self.count];
+        ports.iter().all(|port| *port == ports[0])
+    }
+}
+
+/// [`Direction`] as a constant parameter.
+const OUT: bool = false;
+const IN: bool = true;
+
+#[inline(always)]
+fn direction_of(direction: bool) -> Direction {
+    match direction {
+        OUT => Direction::Out,
+        IN => Direction::In,
+    }
 }
 
 /// What is to be known of the port that packets came from.
@@ -80,13 +118,13 @@ impl Entrance {
 }
 
 impl<P: Packet> Gateway<P> {
-    /// Decides about packets that have just arrived on `port`.
+    /// Decides about packets that have just arrived on `port`, and tells how many octets they had.
     pub fn process_arrived(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         port: PortId,
         burst: &mut Burst<P>,
-    ) {
+    ) -> u64 {
         self.follow(pass.snapshot);
         // Before this burst's packets, so that none of them overtakes one that waited.
         self.release_waiting(pass);
@@ -95,38 +133,86 @@ impl<P: Packet> Gateway<P> {
         let is_quiet = !self.stats.journal.wants(Topic::Packets);
         let entrance = pass.snapshot.interface(port).and_then(Entrance::new);
         let Some(entrance) = entrance.filter(|_| is_quiet) else {
+            let octets = octets_of(burst);
             burst
                 .drain(..)
                 .for_each(|packet| self.process_one(pass, Item { packet, meta }));
-            return self.release_fragments(pass);
+            self.release_fragments(pass);
+            return octets;
         };
-        let mut glances = Glances::new();
-        self.survey(entrance, burst.iter(), &mut glances);
+        let mut glances = self.glances.take().unwrap_or_else(Glances::new);
         let (snapshot, tick) = (pass.snapshot, pass.now.tick());
-        let mut ports = ArrayVec::<PortId, BURST>::new();
-        let mut stopped = Err(Obstacle::NotOrdinary);
-        for (packet, glance) in burst.iter_mut().zip(&glances) {
-            stopped = self.translate(snapshot, tick, entrance.direction, packet, glance);
-            match stopped {
-                Ok(port) => ports.push(port),
-                Err(_) => break,
-            }
-        }
-        self.stats.add(Counter::Hits, ports.len() as u64);
-        if let Some(first) = ports.first().copied()
-            && ports.len() == burst.len()
-            && ports.iter().all(|port| *port == first)
-        {
-            pass.out.transmit_burst(first, burst);
+        // The direction known to the compiler, and loops in functions of their own: so both loops
+        // keep what they need in registers.
+        let (octets, run) = match entrance.direction {
+            Direction::Out => (
+                self.survey_burst::<OUT>(entrance.mac, burst, &mut glances),
+                self.translate_burst::<OUT>(snapshot, tick, burst, &glances),
+            ),
+            Direction::In => (
+                self.survey_burst::<IN>(entrance.mac, burst, &mut glances),
+                self.translate_burst::<IN>(snapshot, tick, burst, &glances),
+            ),
+        };
+        self.stats.add(Counter::Hits, run.count as u64);
+        if run.count == burst.len() && run.is_to_one_port() {
+            pass.out.transmit_burst(run.ports[0], burst, run.octets);
         } else {
-            self.one_by_one(pass, entrance, meta, burst, &glances, &ports, stopped);
+            self.one_by_one(pass, entrance, meta, burst, &glances, &run);
         }
+        self.glances = Some(glances);
         self.release_fragments(pass);
+        octets
     }
 
-    /// Sends the first packets of a burst by their `ports` and decides about the others in their
-    /// turn; the first of these has been looked at, and `stopped` says what it met.
-    #[allow(clippy::too_many_arguments)]
+    #[inline(never)]
+    fn survey_burst<const DIRECTION: bool>(
+        &self,
+        mac: u64,
+        burst: &Burst<P>,
+        glances: &mut Glances,
+    ) -> u64 {
+        let direction = direction_of(DIRECTION);
+        self.survey(
+            Entrance { mac, direction },
+            burst.iter(),
+            &mut glances.0[..burst.len()],
+        )
+    }
+
+    /// Translates packets in place up to the first one that can't be sent on at once.
+    #[inline(never)]
+    fn translate_burst<const DIRECTION: bool>(
+        &mut self,
+        snapshot: &Snapshot,
+        tick: Tick,
+        burst: &mut Burst<P>,
+        glances: &Glances,
+    ) -> Run {
+        let direction = direction_of(DIRECTION);
+        let mut run = Run {
+            ports: [PortId(0); BURST],
+            count: burst.len(),
+            octets: 0,
+            obstacle: Obstacle::NotOrdinary,
+        };
+        let places = burst.iter_mut().zip(&glances.0).zip(&mut run.ports);
+        for (at, ((packet, glance), port)) in places.enumerate() {
+            match self.translate(snapshot, tick, direction, packet, glance) {
+                Ok(out) => {
+                    *port = out;
+                    run.octets += glance.head.end() as u64;
+                }
+                Err(obstacle) => {
+                    (run.count, run.obstacle) = (at, obstacle);
+                    break;
+                }
+            }
+        }
+        run
+    }
+
+    /// Sends the packets of a burst that were translated and decides about the others in their turn.
     #[inline(never)]
     fn one_by_one(
         &mut self,
@@ -135,25 +221,26 @@ impl<P: Packet> Gateway<P> {
         meta: Meta,
         burst: &mut Burst<P>,
         glances: &Glances,
-        ports: &[PortId],
-        stopped: Result<PortId, Obstacle>,
+        run: &Run,
     ) {
+        let ports = &run.ports[..run.count];
         let nat = &pass.snapshot.nat;
         if entrance.direction == Direction::Out {
-            for Glance { head, guess, .. } in glances.iter().skip(ports.len()) {
+            let later = glances.0[..burst.len()].iter().skip(ports.len());
+            for Glance { head, guess, .. } in later {
                 if *guess == NIL && head.protocol != NOT_ORDINARY {
                     self.expect(nat, head.protocol, head.key());
                 }
             }
         }
         let (snapshot, tick, direction) = (pass.snapshot, pass.now.tick(), entrance.direction);
-        for (at, (mut packet, glance)) in burst.drain(..).zip(glances).enumerate() {
+        for (at, (mut packet, glance)) in burst.drain(..).zip(&glances.0).enumerate() {
             if let Some(port) = ports.get(at) {
                 pass.out.transmit(*port, packet);
                 continue;
             }
             let outcome = if at == ports.len() {
-                stopped
+                Err(run.obstacle)
             } else {
                 self.translate_later(snapshot, tick, direction, &mut packet, glance)
             };
@@ -185,13 +272,11 @@ impl<P: Packet> Gateway<P> {
             let interface = snapshot.interface(port).filter(|_| !hairpin && is_quiet)?;
             Entrance::new(interface)
         };
-        let mut glances = Glances::new();
-        for item in &items {
-            match entrance(item) {
-                Some(entrance) => {
-                    self.survey(entrance, std::iter::once(&item.packet), &mut glances);
-                }
-                None => glances.push(Glance::NONE),
+        let mut glances = [Glance::NONE; BURST];
+        for (item, glance) in items.iter().zip(&mut glances) {
+            if let Some(entrance) = entrance(item) {
+                let one = std::iter::once(&item.packet);
+                self.survey(entrance, one, std::slice::from_mut(glance));
             }
         }
         for (mut item, glance) in items.into_iter().zip(&glances) {
@@ -240,54 +325,57 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    /// Reads packets without touching them, and asks the memory for their entries.
+    /// Reads packets without touching them, and asks the memory for their entries. Tells how many
+    /// octets the packets have.
     #[inline(always)]
     fn survey<'a>(
         &self,
         entrance: Entrance,
         packets: impl Iterator<Item = &'a P>,
-        glances: &mut Glances,
-    ) where
+        glances: &mut [Glance],
+    ) -> u64
+    where
         P: 'a,
     {
-        let begin = glances.len();
-        let mut last = Glance::NONE;
-        for packet in packets {
+        let mut octets = 0;
+        let mut last = (0, 0, NOT_ORDINARY, 0);
+        for (packet, glance) in packets.zip(glances.iter_mut()) {
             let verify = !packet.ip_checksum_verified();
-            let head = Head::read(packet.data(), entrance.mac, verify);
-            last = match head.filter(|head| is_ordinary(entrance.direction, head)) {
-                None => Glance::NONE,
-                Some(head)
-                    if head.addresses == last.head.addresses
-                        && head.ports == last.head.ports
-                        && head.protocol == last.head.protocol =>
-                {
-                    Glance { head, ..last } // the same flow as before
-                }
-                Some(head) => {
-                    let hash = self.table.hash_words(
-                        entrance.direction,
-                        head.protocol,
-                        head.addresses,
-                        head.ports,
-                    );
-                    self.table.prefetch_index(hash);
-                    let guess = NIL;
-                    Glance { head, hash, guess }
-                }
+            let frame = packet.data();
+            octets += frame.len() as u64;
+            glance.head.protocol = NOT_ORDINARY;
+            let Some(head) = Head::read(frame, entrance.mac, verify) else {
+                continue;
             };
-            glances.push(last);
+            if !is_ordinary(entrance.direction, &head) {
+                continue;
+            }
+            let (addresses, ports, protocol, _) = last;
+            if (head.addresses, head.ports, head.protocol) != (addresses, ports, protocol) {
+                let hash = self.table.hash_words(
+                    entrance.direction,
+                    head.protocol,
+                    head.addresses,
+                    head.ports,
+                );
+                self.table.prefetch_index(hash);
+                last = (head.addresses, head.ports, head.protocol, hash);
+            }
+            glance.head = head;
+            glance.hash = last.3;
         }
         let mut last = (0, NIL);
-        for glance in glances.iter_mut().skip(begin) {
+        for glance in glances {
             if glance.head.protocol == NOT_ORDINARY {
                 continue;
             }
+            // Packets of one flow in a row are looked up once.
             if glance.hash != last.0 {
                 last = (glance.hash, self.table.prefetch_entry(glance.hash));
             }
             glance.guess = last.1;
         }
+        octets
     }
 
     /// Translates a packet whose entry is there and whose way is known, and tells the port that it
@@ -301,16 +389,15 @@ impl<P: Packet> Gateway<P> {
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
-        let Glance { head, hash, guess } = *glance;
+        let Glance { head, guess, .. } = *glance;
         if head.protocol == NOT_ORDINARY {
             return Err(Obstacle::NotOrdinary);
         }
         let words = (head.addresses, head.ports);
-        let at = self
-            .table
-            .find_guessed(guess, hash, direction, head.protocol, words)
-            .ok_or(Obstacle::NoEntry)?;
-        let session = self.table.session_mut(at);
+        let table = &mut self.table;
+        let Some(session) = table.guessed_mut(guess, direction, head.protocol, words) else {
+            return self.translate_elsewhere(snapshot, tick, direction, packet, glance);
+        };
         let neighbour = session.hop[direction as usize];
         if session.flags & flag::HAIRPIN != 0
             || session.generation != snapshot.generation
@@ -324,16 +411,34 @@ impl<P: Packet> Gateway<P> {
         if ttl <= 1 || head.total_len > exit.mtu {
             return Err(Obstacle::NoWay);
         }
+        let port = exit.port;
         session
             .change(direction, exit.macs)
             .apply(frame, head.protocol);
         if head.protocol == PROTO_TCP && !session.is_plain_tcp(head.detail) {
-            self.follow_tcp(snapshot, tick, direction, head.detail, at);
+            self.follow_tcp(snapshot, tick, direction, head.detail, guess);
         } else {
             session.use_at(tick);
         }
         packet.truncate(head.end()); // Ethernet padding stays behind
-        Ok(exit.port)
+        Ok(port)
+    }
+
+    /// [`Gateway::translate`] where the guess at the entry was wrong.
+    #[inline(never)]
+    fn translate_elsewhere(
+        &mut self,
+        snapshot: &Snapshot,
+        tick: Tick,
+        direction: Direction,
+        packet: &mut P,
+        glance: &Glance,
+    ) -> Result<PortId, Obstacle> {
+        let Glance { head, hash, .. } = *glance;
+        let found = self.table.find(hash, direction, head.protocol, head.key());
+        let guess = found.ok_or(Obstacle::NoEntry)?;
+        let glance = Glance { guess, ..*glance };
+        self.translate(snapshot, tick, direction, packet, &glance)
     }
 
     /// [`Gateway::translate`] off the straight way.

@@ -208,6 +208,13 @@ impl Deltas {
         Deltas(self.0 + (delta.0 ^ undo) as u32)
     }
 
+    /// These and others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and_all(self, others: Deltas) -> Deltas {
+        Deltas(self.0 + others.0)
+    }
+
     /// The checksum field after the changes, from what it was before.
     #[inline(always)]
     #[must_use]

@@ -167,10 +167,10 @@ pub struct Change {
     pub addresses: u64,
     /// Source and destination port, the source's in the upper half; of ICMP the identifier.
     pub ports: u32,
-    /// What addresses and time to live change about the header's checksum.
-    pub header: Deltas,
-    /// What all changes together change about the checksum of UDP, TCP or ICMP.
-    pub payload: Deltas,
+    /// What the addresses change about a checksum.
+    pub of_addresses: Deltas,
+    /// What the ports or the identifier change about a checksum.
+    pub of_ports: Deltas,
     /// The MAC addresses.
     pub macs: Macs,
 }
@@ -196,35 +196,11 @@ impl Macs {
 }
 
 impl Change {
-    /// What a session's differences make of the checksums of packets of `protocol`: header's and
-    /// payload's. They are undone where `undo` is 0xffff and done where it is 0.
-    #[inline(always)]
-    #[must_use]
-    pub fn differences(
-        protocol: u8,
-        addresses: Delta,
-        ports: Delta,
-        undo: u16,
-    ) -> (Deltas, Deltas) {
-        let of_addresses = Deltas::NONE.and(addresses, undo);
-        let payload = match protocol {
-            PROTO_ICMP => Deltas::NONE, // its checksum is without addresses
-            _ => of_addresses,
-        };
-        (
-            of_addresses.and(Delta::TTL_DECREMENT, 0),
-            payload.and(ports, undo),
-        )
-    }
-
     /// Changes a packet of `protocol` that [`Head::read`] has read.
     #[inline(always)]
     pub fn apply(&self, frame: &mut [u8], protocol: u8) {
-        if protocol == PROTO_TCP
-            && let Some(tcp) = frame.first_chunk_mut::<TCP_HEAD>()
-        {
-            put16::<50, TCP_HEAD>(tcp, self.payload.apply(be16::<50, TCP_HEAD>(tcp)));
-        }
+        // ICMP's checksum is without addresses.
+        let payload = self.of_addresses.and_all(self.of_ports);
         let Some(head) = frame.first_chunk_mut::<HEAD>() else {
             return;
         };
@@ -232,22 +208,22 @@ impl Change {
         put32::<8, HEAD>(head, self.macs.1);
         // Time to live, protocol, checksum.
         let old = be32::<22, HEAD>(head);
-        let checksum = self.header.apply(old as u16);
-        put32::<22, HEAD>(
-            head,
-            (old.wrapping_sub(0x0100_0000) & 0xffff_0000) | u32::from(checksum),
-        );
+        let header = self.of_addresses.and(Delta::TTL_DECREMENT, 0);
+        let checksum = header.apply(old as u16);
+        let new = (old.wrapping_sub(0x0100_0000) & 0xffff_0000) | u32::from(checksum);
+        put32::<22, HEAD>(head, new);
         put64::<26, HEAD>(head, self.addresses);
-        match protocol {
-            PROTO_UDP => {
-                put32::<34, HEAD>(head, self.ports);
-                put16::<40, HEAD>(head, self.payload.apply_udp(be16::<40, HEAD>(head)));
+        if protocol == PROTO_UDP {
+            put32::<34, HEAD>(head, self.ports);
+            put16::<40, HEAD>(head, payload.apply_udp(be16::<40, HEAD>(head)));
+        } else if protocol == PROTO_TCP {
+            put32::<34, HEAD>(head, self.ports);
+            if let Some(tcp) = frame.first_chunk_mut::<TCP_HEAD>() {
+                put16::<50, TCP_HEAD>(tcp, payload.apply(be16::<50, TCP_HEAD>(tcp)));
             }
-            PROTO_TCP => put32::<34, HEAD>(head, self.ports),
-            _ => {
-                put16::<36, HEAD>(head, self.payload.apply(be16::<36, HEAD>(head)));
-                put16::<38, HEAD>(head, (self.ports >> 16) as u16);
-            }
+        } else {
+            put16::<36, HEAD>(head, self.of_ports.apply(be16::<36, HEAD>(head)));
+            put16::<38, HEAD>(head, (self.ports >> 16) as u16);
         }
     }
 }

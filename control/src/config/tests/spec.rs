@@ -304,7 +304,7 @@ const SPEC: &[Row] = &[
         ("match ip address", 17, "a number 1-199"),
         ("match ip address 101 200", 22, "a number 1-199"),
     ]),
-    row(MAP, "match interface E0",
+    row("interface E0\nroute-map R permit 10\n", "match interface E0",
         " match interface E0", "no match interface E0", &[
         ("match interface", 16, "the name of an interface"),
         ("match interface 0", 17, "found `0`"),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod checksum;
+mod head;
 mod icmp_build;
 mod icmp_error;
 mod parse;
