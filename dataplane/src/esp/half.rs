@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::decision::Method;
+use super::established::Approval;
 use super::evidence::Evidence;
 use super::held::Queue;
 use super::table::{Id, Links, List, NIL, linked};
@@ -161,6 +162,7 @@ pub(super) struct Out {
     pub(super) used: Millis,
     /// Its places in the index of predicted SPIs.
     pub(super) predicted: [Id; 2],
+    pub(super) approval: Approval,
 }
 linked!(Out);
 
@@ -179,6 +181,7 @@ impl Default for Out {
             created: Millis(0),
             used: Millis(0),
             predicted: [NIL; 2],
+            approval: Approval::default(),
         }
     }
 }
@@ -199,6 +202,7 @@ pub(super) struct In {
     pub(super) last_sequence: u32,
     pub(super) created: Millis,
     pub(super) used: Millis,
+    pub(super) approval: Approval,
 }
 linked!(In);
 
@@ -216,6 +220,7 @@ impl Default for In {
             last_sequence: 0,
             created: Millis(0),
             used: Millis(0),
+            approval: Approval::default(),
         }
     }
 }

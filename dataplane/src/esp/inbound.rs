@@ -14,7 +14,7 @@ use super::trace::{Basis, Candidates, Event, Verdict, What};
 use crate::time::Millis;
 
 /// Sequence numbers that may arrive late (RFC 4303 section 3.4.3: a receiver's usual window).
-const REPLAY_WINDOW: u32 = 64;
+pub(super) const REPLAY_WINDOW: u32 = 64;
 
 impl<T> Engine<T> {
     /// Decides about an ESP packet from `peer` to the global address `global`.

@@ -10,6 +10,7 @@
 mod clear;
 mod decision;
 mod engine;
+mod established;
 mod evidence;
 mod half;
 mod held;
@@ -37,6 +38,7 @@ pub use decision::{
     Release,
 };
 pub use engine::Engine;
+pub use established::Established;
 pub use half::HalfState;
 pub use held::HoldTicket;
 pub use ike_flow::IkePacket;

@@ -15,7 +15,7 @@ use crate::esp::{
     EspFilter, EspPacket, IkeIn, IkeOut, IkePacket, Inbound, Outbound, Outcome, Policy,
 };
 use crate::fib::{Neighbour, NextHop};
-use crate::nat::{Global, Nat, Target};
+use crate::nat::{Global, Nat, Target, Way};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session};
 use crate::snapshot::{PortId, Snapshot};
@@ -187,6 +187,13 @@ impl<P: Packet> Gateway<P> {
                 if !Self::may_leave_as(snapshot, hop.to.port, &item, ip, Some(&change)) {
                     return self.denied(pass, item, ip, DropReason::AccessListOut);
                 }
+                if let L4::Esp { spi, .. } = ip.l4
+                    && !snapshot.nat.lends_addresses()
+                {
+                    let half = (client, peer, spi);
+                    let neighbour = hop.as_session_has_it();
+                    self.esp.approve_out(half, snapshot.generation, neighbour);
+                }
                 self.forward(pass, item, ip, hop, Some(change));
             }
             // No overload rule wants it.
@@ -264,6 +271,15 @@ impl<P: Packet> Gateway<P> {
                 };
                 let change = Rewrite::new(ip.protocol, key, to);
                 self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
+                if let L4::Esp { spi, .. } = ip.l4
+                    && let Some(hop) = next_hop(pass.snapshot, to.dst)
+                    && nat.access_group(hop.to.port, Way::Out).is_none()
+                {
+                    let half = (peer, global, spi);
+                    let (generation, neighbour) =
+                        (pass.snapshot.generation, hop.as_session_has_it());
+                    self.esp.approve_in(half, generation, neighbour);
+                }
                 self.enter(pass, item, ip, change);
             }
             Err(drop) => {

@@ -17,6 +17,7 @@ mod ipsec_trace;
 pub(crate) mod limit;
 mod outside;
 mod quick;
+mod quick_esp;
 mod requests;
 mod steer;
 mod told;

@@ -16,7 +16,7 @@ use crate::stats::Counter;
 use crate::time::Tick;
 use crate::wire::head::{Head, mac_word};
 use crate::wire::ipv4::{is_martian_destination, is_martian_source};
-use crate::wire::{PROTO_ICMP, PROTO_TCP, PROTO_UDP};
+use crate::wire::{PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 
 /// [`Head::protocol`] of a packet that is not ordinary: that of no ordinary one.
 const NOT_ORDINARY: u8 = 0;
@@ -57,7 +57,7 @@ impl Glances {
 
 /// Why a packet can't be sent on at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Obstacle {
+pub(super) enum Obstacle {
     /// It is not ordinary.
     NotOrdinary,
     /// It has no entry.
@@ -347,6 +347,11 @@ impl<P: Packet> Gateway<P> {
             let Some(head) = Head::read(frame, entrance.mac, verify) else {
                 continue;
             };
+            if head.protocol == PROTO_ESP {
+                // No entry of the table fits, which leads to the engine's.
+                (glance.head, glance.guess) = (head, 0);
+                continue;
+            }
             if !is_ordinary(entrance.direction, &head) {
                 continue;
             }
@@ -366,7 +371,7 @@ impl<P: Packet> Gateway<P> {
         }
         let mut last = (0, NIL);
         for glance in glances {
-            if glance.head.protocol == NOT_ORDINARY {
+            if matches!(glance.head.protocol, NOT_ORDINARY | PROTO_ESP) {
                 continue;
             }
             // Packets of one flow in a row are looked up once.
@@ -435,6 +440,9 @@ impl<P: Packet> Gateway<P> {
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, hash, .. } = *glance;
+        if head.protocol == PROTO_ESP {
+            return self.translate_esp(snapshot, tick, direction, packet, &head);
+        }
         let found = self.table.find(hash, direction, head.protocol, head.key());
         let guess = found.ok_or(Obstacle::NoEntry)?;
         let glance = Glance { guess, ..*glance };

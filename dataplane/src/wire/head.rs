@@ -1,7 +1,7 @@
 //! The headers of an ordinary packet, read and changed at fixed places.
 //!
 //! Ordinary is an IPv4 packet without options that is no fragment and carries UDP, TCP or an ICMP
-//! query. [`Head::read`] says no more about it than [`parse`](super::parse) does, and [`Change`] does no
+//! query, or ESP. [`Head::read`] says no more about it than [`parse`](super::parse) does, and [`Change`] does no
 //! more to it than [`Rewrite`](super::Rewrite): both only do it in fewer steps. Whatever is not ordinary, or is wrong, is left
 //! to the full way, which finds out why.
 
@@ -9,7 +9,7 @@ use super::bytes::{be16, be32, be64, ne32, put16, put32, put64};
 use super::checksum::{Delta, Deltas};
 use super::ipv4::{IPV4_HEADER, Ipv4, L4, is_icmp_query};
 use super::rewrite::Endpoints;
-use super::{ETHERNET_HEADER, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
+use super::{ETHERNET_HEADER, PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 
 /// Octets that every ordinary packet has: Ethernet, IPv4, and as much as UDP's header.
 const HEAD: usize = 42;
@@ -23,7 +23,8 @@ const SHORTEST: u16 = 28;
 pub struct Head {
     /// Addresses, as [`Endpoints::words`](super::Endpoints::words) has them.
     pub addresses: u64,
-    /// Ports, as [`Endpoints::words`](super::Endpoints::words) has them; of ICMP the identifier twice.
+    /// Ports, as [`Endpoints::words`](super::Endpoints::words) has them; of ICMP the identifier twice,
+    /// of ESP see [`Head::spi`].
     pub ports: u32,
     /// Octets of the packet, IPv4 header included.
     pub total_len: u16,
@@ -53,6 +54,13 @@ impl Head {
         }
     }
 
+    /// ESP's security parameters index.
+    #[inline(always)]
+    #[must_use]
+    pub fn spi(&self) -> u32 {
+        self.ports.rotate_left(16)
+    }
+
     /// All that [`parse`](super::parse) reads of a frame that this was read from.
     #[must_use]
     pub fn ipv4(&self, frame: &[u8]) -> Option<Ipv4> {
@@ -80,6 +88,10 @@ impl Head {
                     flags: self.detail,
                 },
                 PROTO_UDP => L4::Udp { sport, dport },
+                PROTO_ESP => L4::Esp {
+                    spi: self.spi(),
+                    seq: be32::<38, HEAD>(head),
+                },
                 _ => L4::IcmpQuery {
                     icmp_type: self.detail,
                     code: head[35],
@@ -135,6 +147,7 @@ impl Head {
                 detail = head[34];
                 is_icmp_query(detail)
             }
+            PROTO_ESP => true,
             _ => false,
         };
         fits.then_some(Head {
@@ -221,7 +234,7 @@ impl Change {
             if let Some(tcp) = frame.first_chunk_mut::<TCP_HEAD>() {
                 put16::<50, TCP_HEAD>(tcp, payload.apply(be16::<50, TCP_HEAD>(tcp)));
             }
-        } else {
+        } else if protocol != PROTO_ESP {
             put16::<36, HEAD>(head, self.of_ports.apply(be16::<36, HEAD>(head)));
             put16::<38, HEAD>(head, (self.ports >> 16) as u16);
         }

@@ -1,0 +1,150 @@
+//! Packets of halves that stand, on their quick way: found, and noted, and nothing else.
+//!
+//! The full way ([`Engine::outbound_esp`], [`Engine::inbound_esp`]) decides about a half first. Then its
+//! caller may [approve](Engine::approve_out) it for one snapshot of the configuration, with the
+//! neighbour that its packets go to; what is found here has been approved so.
+
+use std::net::Ipv4Addr;
+
+use super::engine::Engine;
+use super::half::HalfState;
+use super::inbound::REPLAY_WINDOW;
+use crate::session::HOP_UNKNOWN;
+use crate::time::Millis;
+
+/// A half that stands, and what its packets need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Established {
+    /// Its place, for [`Engine::used_out`] and [`Engine::used_in`].
+    pub place: u32,
+    /// The address that takes the place of the client's, or of the global one.
+    pub address: Ipv4Addr,
+    /// The neighbour's place in the forwarding table.
+    pub neighbour: u16,
+}
+
+/// For which snapshot a half was approved, and where its packets go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Approval {
+    generation: u32,
+    neighbour: u16,
+}
+
+impl Default for Approval {
+    fn default() -> Approval {
+        Approval {
+            generation: 0,
+            neighbour: HOP_UNKNOWN,
+        }
+    }
+}
+
+impl Approval {
+    fn for_snapshot(self, generation: u32) -> Option<u16> {
+        let holds = self.generation == generation && self.neighbour != HOP_UNKNOWN;
+        holds.then_some(self.neighbour)
+    }
+}
+
+impl<T> Engine<T> {
+    /// The outbound half of a packet, if its packets are sent and nothing about it is in question.
+    #[inline]
+    #[must_use]
+    pub fn established_out(
+        &self,
+        client: Ipv4Addr,
+        peer: Ipv4Addr,
+        spi: u32,
+        generation: u32,
+    ) -> Option<Established> {
+        let place = self.outs.find(&(client, peer, spi))?;
+        let out = &self.outs[place];
+        let neighbour = out.approval.for_snapshot(generation)?;
+        let is_old = self.is_old(out.used);
+        (out.state != HalfState::Queued && !is_old).then_some(Established {
+            place,
+            address: out.global,
+            neighbour,
+        })
+    }
+
+    /// The inbound half of a packet, if it is proven and the sequence number is no surprise.
+    #[inline]
+    #[must_use]
+    pub fn established_in(
+        &self,
+        peer: Ipv4Addr,
+        global: Ipv4Addr,
+        (spi, sequence): (u32, u32),
+        generation: u32,
+    ) -> Option<Established> {
+        let place = self.ins.find(&(peer, global, spi))?;
+        let inbound = &self.ins[place];
+        let neighbour = inbound.approval.for_snapshot(generation)?;
+        let late = sequence.saturating_add(REPLAY_WINDOW) < inbound.last_sequence;
+        let is_old = self.is_old(inbound.used);
+        (inbound.confirmed && !late && !is_old).then_some(Established {
+            place,
+            address: inbound.client,
+            neighbour,
+        })
+    }
+
+    /// Whether `esp-timeout` may be over.
+    #[inline]
+    fn is_old(&self, used: Millis) -> bool {
+        let since = self.now.since(used);
+        self.timers.esp_ms.is_some_and(|timeout| since >= timeout)
+    }
+
+    /// A packet of an established outbound half was sent.
+    #[inline]
+    pub fn used_out(&mut self, now: Millis, place: u32, sequence: u32) {
+        self.advance(now);
+        let now = self.now;
+        let out = &mut self.outs[place];
+        out.used = now;
+        out.last_sequence = out.last_sequence.max(sequence);
+    }
+
+    /// A packet of an established inbound half was delivered.
+    #[inline]
+    pub fn used_in(&mut self, now: Millis, place: u32, sequence: u32) {
+        self.advance(now);
+        let now = self.now;
+        let inbound = &mut self.ins[place];
+        inbound.used = now;
+        inbound.last_sequence = inbound.last_sequence.max(sequence);
+    }
+
+    /// As long as the snapshot of this generation is in force, packets of an outbound half need not
+    /// be judged, and go to this neighbour.
+    pub fn approve_out(
+        &mut self,
+        (client, peer, spi): (Ipv4Addr, Ipv4Addr, u32),
+        generation: u32,
+        neighbour: u16,
+    ) {
+        if let Some(place) = self.outs.find(&(client, peer, spi)) {
+            self.outs[place].approval = Approval {
+                generation,
+                neighbour,
+            };
+        }
+    }
+
+    /// [`Engine::approve_out`] for an inbound half.
+    pub fn approve_in(
+        &mut self,
+        (peer, global, spi): (Ipv4Addr, Ipv4Addr, u32),
+        generation: u32,
+        neighbour: u16,
+    ) {
+        if let Some(place) = self.ins.find(&(peer, global, spi)) {
+            self.ins[place].approval = Approval {
+                generation,
+                neighbour,
+            };
+        }
+    }
+}
