@@ -46,11 +46,15 @@ fn or_dash(value: Option<f64>) -> String {
 pub(super) fn line(m: &Measured) {
     let [p50, _, p9999, _] = m.latency_ns;
     println!(
-        "{:>9} {:>8.1} {:>8.1} {:>9.1} {:>7.2} {:>9} {:>10} {:>9.1} {:>8} {:>9}",
+        "{:>9} {:>8.1} {:>8.1} {:>9} {:>7.2} {:>9} {:>10} {:>9.1} {:>8} {:>9}",
         m.flows,
         m.whole.min,
         m.whole.median,
-        m.generator.min,
+        if m.generator.min.is_nan() {
+            "-".to_owned()
+        } else {
+            format!("{:.1}", m.generator.min)
+        },
         m.mpps,
         or_dash(m.setup.map(|setup| setup.median)),
         or_dash(m.setups_per_second),
