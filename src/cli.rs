@@ -227,6 +227,8 @@ pub(crate) enum BenchProto {
     Tcp,
     /// ICMP echo in 64-octet frames
     Icmp,
+    /// ESP tunnels in 64-octet frames, each of a client of its own, paired by SPI matching
+    Esp,
     /// UDP in frames of 64, 594 and 1518 octets, seven to four to one
     Imix,
 }

@@ -112,18 +112,26 @@ pub(super) fn calibrate(_options: &Bench) -> Result<Calibration, String> {
     }
 }
 
+/// Most tunnels of a run: a worker has room for 16,384 pairs of client and peer.
+const MOST_TUNNELS: u32 = 16_000;
+
 /// One run. The error is one sentence.
 pub(super) fn run(
     options: &Bench,
     flows: u32,
     calibration: &Calibration,
 ) -> Result<Measured, String> {
+    if options.proto == BenchProto::Esp && (flows > MOST_TUNNELS || options.new_share > 0) {
+        return Err(format!(
+            "ESP: {MOST_TUNNELS} tunnels at most, each of a client and peer of its own, and no --new-share"
+        ));
+    }
     if options.new_share > 0 && options.direction != BenchDirection::Out {
         return Err("new flows come from inside: --new-share wants --direction out".to_owned());
     }
     let clock = BenchClock::new(calibration.cycles_per_second, false);
     let new = if options.new_share > 0 { NEW_FLOWS } else { 0 };
-    let mut rig = Rig::new(sessions(flows + new), clock)?;
+    let mut rig = Rig::new(room(options, flows + new), clock)?;
     let (mut templates, setup) = set_up(options, flows, &mut rig)?;
     let mut last_window = usize::MAX;
     if options.new_share > 0 {
@@ -238,7 +246,7 @@ fn idle(rig: &mut Rig, rounds: usize) -> f64 {
 /// Sets up and then passes exactly so many packets. The error is one sentence.
 pub(super) fn pass_exactly(options: &Bench, flows: u32, packets: u64) -> Result<(), String> {
     let clock = BenchClock::new(1_000_000_000, true);
-    let mut rig = Rig::new(sessions(flows), clock)?;
+    let mut rig = Rig::new(room(options, flows), clock)?;
     let (templates, _) = set_up(options, flows, &mut rig)?;
     let sources = sources(&rig, &templates, usize::from(options.burst));
     let a_round = u64::from(options.burst) * sources.len() as u64;
@@ -247,6 +255,14 @@ pub(super) fn pass_exactly(options: &Bench, flows: u32, packets: u64) -> Result<
     (0..packets.div_ceil(a_round)).for_each(|_| rig.round());
     println!("{} packets, {} entries", rig.sent() - sent, rig.sessions());
     Ok(())
+}
+
+/// The size of the table. Room for pairs of client and peer is a quarter of it.
+fn room(options: &Bench, flows: u32) -> u32 {
+    match options.proto {
+        BenchProto::Esp => sessions(flows * 5),
+        _ => sessions(flows),
+    }
 }
 
 fn sessions(flows: u32) -> u32 {

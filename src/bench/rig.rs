@@ -31,6 +31,7 @@ interface Outside
  ip nat outside
 access-list 1 permit 10.0.0.0 0.255.255.255
 ip nat inside source list 1 interface Outside overload
+ip nat service list 1 ESP spi-match
 ip route 0.0.0.0 0.0.0.0 198.51.100.2
 ";
 
@@ -210,9 +211,9 @@ impl Rig {
             .collect()
     }
 
-    /// Entries in the table.
+    /// Entries in the table, and of ESP.
     pub(super) fn sessions(&self) -> u64 {
-        self.stats.sessions.value()
+        self.stats.sessions.value() + self.worker.gateway().ipsec_entries() as u64
     }
 
     /// The worker's histograms since the last call. The error is one sentence.

@@ -1,7 +1,8 @@
 //! What the packets of a run look like, and in which order they come.
 
+use spillway_dataplane::esp::spi_match::{self, Key};
 use spillway_dataplane::packet::Packet;
-use spillway_dataplane::wire::{PROTO_ICMP, PROTO_TCP, PROTO_UDP, checksum::checksum};
+use spillway_dataplane::wire::{PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP, checksum::checksum};
 
 use super::memory::MemoryPacket;
 use crate::cli::{BenchOrder, BenchProto};
@@ -20,6 +21,8 @@ const FLOWS_A_PORT: u32 = 1 << 20;
 /// The first inside host, 10.0.1.0, and how many flows each has.
 const HOST: u32 = 0x0a00_0100;
 const FLOWS_A_HOST: u32 = 256;
+/// The SPI of the first tunnel.
+const FIRST_SPI: u32 = 0x1000;
 /// Fewest templates of a run.
 const FEWEST: usize = 1024;
 /// Octets of the smallest frame, 64 with the frame check sequence, and of the others of IMIX.
@@ -51,6 +54,31 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// A tunnel of a client of its own; the ports are its SPI.
+    fn tunnel(n: u32) -> Flow {
+        let spi = FIRST_SPI + n;
+        Flow {
+            src: HOST + n,
+            dst: DESTINATION + n % DESTINATIONS,
+            sport: (spi >> 16) as u16,
+            dport: spi as u16,
+        }
+    }
+
+    /// The answer to a tunnel's packet, with the SPI that matches.
+    fn answered(self) -> Flow {
+        let spi = u32::from(self.sport) << 16 | u32::from(self.dport);
+        let matching = spi_match::answer(spi, Key::NONE);
+        Flow {
+            src: self.dst,
+            dst: GLOBAL,
+            sport: (matching >> 16) as u16,
+            dport: matching as u16,
+        }
+    }
+}
+
 /// What differs between the packets of a run: octets 24 to 40 of the frame, and its length.
 #[derive(Clone, Copy)]
 pub(super) struct Header {
@@ -69,7 +97,13 @@ impl Templates {
     pub(super) fn out(flows: u32, proto: BenchProto) -> Templates {
         let base = base(proto, INSIDE_MAC);
         let headers = (0..flows)
-            .map(|n| header(&base, proto, n, Flow::number(n), 8))
+            .map(|n| {
+                let flow = match proto {
+                    BenchProto::Esp => Flow::tunnel(n),
+                    _ => Flow::number(n),
+                };
+                header(&base, proto, n, flow, 8)
+            })
             .collect();
         Templates { headers, base }
     }
@@ -101,6 +135,9 @@ impl Templates {
     pub(super) fn answers(ports: &[u16], proto: BenchProto) -> Templates {
         let base = base(proto, OUTSIDE_MAC);
         let answer = |(n, port): (u32, &u16)| {
+            if proto == BenchProto::Esp {
+                return header(&base, proto, n, Flow::tunnel(n).answered(), 0);
+            }
             let flow = Flow::number(n);
             let back = Flow {
                 src: flow.dst,
@@ -158,8 +195,13 @@ fn base(proto: BenchProto, to: [u8; 6]) -> [u8; 64] {
     base[23] = match proto {
         BenchProto::Tcp => PROTO_TCP,
         BenchProto::Icmp => PROTO_ICMP,
+        BenchProto::Esp => PROTO_ESP,
         BenchProto::Udp | BenchProto::Imix => PROTO_UDP,
     };
+    if proto == BenchProto::Esp {
+        base[41] = 1; // the first packet of a tunnel, again and again
+        return base;
+    }
     // UDP's checksum, then of TCP: data offset 5, ACK. Nobody verifies either checksum on the way.
     base[40..42].copy_from_slice(&[0x12, 0x34]);
     if proto == BenchProto::Tcp {
@@ -185,7 +227,10 @@ fn header(base: &[u8; 64], proto: BenchProto, n: u32, flow: Flow, icmp_type: u8)
     } else {
         frame[34..36].copy_from_slice(&flow.sport.to_be_bytes());
         frame[36..38].copy_from_slice(&flow.dport.to_be_bytes());
-        if proto != BenchProto::Tcp {
+        if proto == BenchProto::Esp {
+            // The upper half of the sequence number; the lower one is `base`'s.
+            frame[38..40].copy_from_slice(&[0, 0]);
+        } else if proto != BenchProto::Tcp {
             frame[38..40].copy_from_slice(&(len - 34).to_be_bytes());
         }
     }
