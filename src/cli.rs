@@ -178,9 +178,12 @@ pub(crate) struct Bench {
     /// Packets that come at once from each port
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) burst: u8,
-    /// Workers; so far one is all that can be measured
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=1))]
+    /// Workers, each on a core of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) workers: u8,
+    /// With several workers: half of all packets are one client's
+    #[arg(long)]
+    pub(crate) skew: bool,
     /// Of every hundred packets, how many begin a new flow each; only with --direction out
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) new_share: u8,

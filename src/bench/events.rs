@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use hdrhistogram::Histogram;
 use spillway_dataplane::command::{Reply, Request, SessionFilter};
+use spillway_dpdk::cycles;
 
+use super::machine::EmptyLoop;
 use super::measure::{Percentiles, percentiles};
 use super::rig::{INSIDE, Rig, source};
 use super::traffic::Templates;
@@ -20,60 +21,57 @@ const GO_ON: u32 = 1000;
 /// Longer than any timer of the flows.
 const LATER: u64 = 86_400 + 1;
 
+/// How long rounds took while something happened, and in turn with them how much longer than that
+/// an empty loop took. In nanoseconds.
+pub(super) struct During {
+    pub(super) rounds: Percentiles,
+    pub(super) machine: Percentiles,
+}
+
 /// The latencies of each event's rounds.
 pub(super) struct Events {
-    pub(super) show: Percentiles,
-    pub(super) reload: Percentiles,
-    pub(super) clear: Percentiles,
-    pub(super) expiry: Percentiles,
+    pub(super) show: During,
+    pub(super) reload: During,
+    pub(super) clear: During,
+    pub(super) expiry: During,
 }
 
 /// Lets all of it happen, one after the other, while packets from inside come. The error is one
 /// sentence.
 pub(super) fn events(options: &Bench, flows: u32, rig: &mut Rig) -> Result<Events, String> {
     let burst = usize::from(options.burst);
-    let all = Templates::out(flows, options.proto).in_order(options.order);
-    let all = source(rig, &Arc::new(all), burst);
-    rig.attach(vec![(INSIDE, all)]);
+    let everything = SessionFilter::default();
+    let come = |rig: &mut Rig, flows: u32| {
+        let templates = Templates::out(flows, options.proto).in_order(options.order);
+        let source = source(rig, &Arc::new(templates), burst);
+        rig.attach(vec![(INSIDE, source)]);
+        rig.round();
+    };
+    let every_flow = |rig: &mut Rig| {
+        (0..2 * (flows as usize).div_ceil(burst)).for_each(|_| rig.round());
+    };
+    come(rig, flows);
+    every_flow(rig);
     let show = Reply::new(ANSWERS);
-    let all = SessionFilter::default();
-    let show = during(
-        rig,
-        Request::Sessions(all.clone(), Arc::clone(&show)),
-        || {
-            while show.take().is_some() {}
-            show.is_finished()
-        },
-    )?;
+    let request = Request::Sessions(everything, Arc::clone(&show));
+    let show = during(rig, Some(request), |_| {
+        while show.take().is_some() {}
+        show.is_finished()
+    })?;
     rig.publish_again();
     let reload = Reply::new(1);
-    let reload = during(rig, Request::Reconcile(Arc::clone(&reload)), || {
-        reload.take().is_some()
-    })?;
+    let request = Request::Reconcile(Arc::clone(&reload));
+    let reload = during(rig, Some(request), |_| reload.take().is_some())?;
     let clear = Reply::new(1);
-    let clear = during(rig, Request::Clear(all, Arc::clone(&clear)), || {
-        clear.take().is_some()
-    })?;
+    let request = Request::Clear(everything, Arc::clone(&clear));
+    let clear = during(rig, Some(request), |_| clear.take().is_some())?;
     // Make them again, then let most of them rest.
-    for _ in 0..2 * (flows as usize).div_ceil(burst) {
-        rig.round();
-    }
-    let few = Templates::out(flows.min(GO_ON), options.proto).in_order(options.order);
-    let few = source(rig, &Arc::new(few), burst);
-    rig.attach(vec![(INSIDE, few)]);
-    rig.round();
+    every_flow(rig);
+    let few = flows.min(GO_ON);
+    come(rig, few);
     rig.skip(LATER);
     rig.round(); // its end is that much later than its beginning
-    let _ = rig.histograms()?;
-    let mut rounds = 0;
-    while rig.sessions() > u64::from(GO_ON) && rounds < PATIENCE {
-        rig.round();
-        rounds += 1;
-    }
-    if rig.sessions() > u64::from(GO_ON) {
-        return Err("the entries do not expire".to_owned());
-    }
-    let expiry = percentiles(&rig.histograms()?.burst_ns);
+    let expiry = during(rig, None, |rig| rig.sessions() <= u64::from(few))?;
     Ok(Events {
         show,
         reload,
@@ -82,21 +80,31 @@ pub(super) fn events(options: &Bench, flows: u32, rig: &mut Rig) -> Result<Event
     })
 }
 
+/// Asks, and goes round until it is over. What whoever asked does with the answers is not the worker's business.
 fn during(
     rig: &mut Rig,
-    request: Request,
-    mut is_over: impl FnMut() -> bool,
-) -> Result<Percentiles, String> {
+    request: Option<Request>,
+    mut is_over: impl FnMut(&Rig) -> bool,
+) -> Result<During, String> {
+    let mut empty_loop = EmptyLoop::new(rig.per_second())?;
     let _: Box<_> = rig.histograms()?;
-    if !rig.ask(request) {
+    if request.is_some_and(|request| !rig.ask(request)) {
         return Err("the worker takes no questions".to_owned());
     }
     for _ in 0..PATIENCE {
+        let begin = cycles();
         rig.round();
-        if is_over() {
-            let histogram: &Histogram<u64> = &rig.histograms()?.burst_ns;
-            return Ok(percentiles(histogram));
+        let took = cycles().saturating_sub(begin);
+        let over = rig.apart(|| {
+            empty_loop.wait(took);
+            is_over(rig)
+        });
+        if over {
+            return Ok(During {
+                rounds: percentiles(&rig.histograms()?.burst_ns),
+                machine: percentiles(empty_loop.longer_ns()),
+            });
         }
     }
-    Err("the worker does not answer".to_owned())
+    Err("the worker does not get done".to_owned())
 }

@@ -8,7 +8,7 @@ use spillway_dataplane::snapshot::PortId;
 use spillway_dpdk::cycles;
 
 use super::events::{self, Events};
-use super::machine;
+use super::machine::{self, EmptyLoop};
 use super::memory::{Port, Sink, Source};
 use super::rig::{BenchClock, INSIDE, OUTSIDE, Rig, source};
 use super::stages::{self, Cut, Lane};
@@ -29,6 +29,9 @@ const SETUP_WINDOW: usize = 8 * BURST;
 const NEW_FLOWS: u32 = 1 << 17;
 /// Windows at least that are thrown away, because caches are still cold.
 const WARM_UP: u32 = 16;
+
+/// How long a round takes in a run with new flows, about: an empty loop is compared with it.
+const USUAL_ROUND_NS: u64 = 2000;
 
 /// Fewest and usual cycles a packet over the windows of a measurement.
 #[derive(Clone, Copy)]
@@ -69,6 +72,8 @@ pub(super) struct Measured {
     pub(super) setup: Option<Cost>,
     pub(super) setups_per_second: Option<f64>,
     pub(super) latency_ns: Percentiles,
+    /// How much longer than the usual round an empty loop took, in turn with the rounds.
+    pub(super) machine_latency_ns: Percentiles,
     pub(super) events: Option<Events>,
 }
 
@@ -157,6 +162,13 @@ pub(super) fn run(
         let all = (flows as usize).div_ceil(burst);
         (0..all.max(WARM_UP as usize * rounds)).for_each(|_| rig.round());
     }
+    // Had the packets been passed already, a run with new flows would find none.
+    let usual = match options.new_share {
+        0 => rig.histograms()?.burst_ns.value_at_quantile(0.5),
+        _ => USUAL_ROUND_NS,
+    };
+    let usual = usual * calibration.cycles_per_second / 1_000_000_000;
+    let mut empty_loop = EmptyLoop::new(calibration.cycles_per_second)?;
     let _ = rig.histograms()?;
     let mut whole = Vec::new();
     let mut cuts: [Vec<f64>; 4] = Default::default();
@@ -166,14 +178,16 @@ pub(super) fn run(
     while cycles() < end && whole.len() + 1 < last_window {
         // In turn, so that what disturbs the machine disturbs all of them.
         whole.push(window(packets, || (0..rounds).for_each(|_| rig.round())));
+        rig.apart(|| (0..rounds).for_each(|_| empty_loop.wait(usual)));
         if whole.len() % 4 == 0 && options.new_share == 0 {
             for (cut, costs) in Cut::ALL.into_iter().zip(&mut cuts) {
                 let mut inside = 0;
-                costs.push(window(packets, || {
+                let passes = || {
                     for _ in 0..rounds {
                         inside += stages::pass(cut, rig.table(), &mut lanes, &mut sink);
                     }
-                }));
+                };
+                costs.push(rig.apart(|| window(packets, passes)));
                 if cut == Cut::Ports {
                     between.push(inside as f64 / packets as f64);
                 }
@@ -232,6 +246,7 @@ pub(super) fn run(
         setup,
         setups_per_second: setup.map(|cost| calibration.cycles_per_second as f64 / cost.median),
         latency_ns,
+        machine_latency_ns: percentiles(empty_loop.longer_ns()),
         events,
     })
 }
@@ -258,7 +273,7 @@ pub(super) fn pass_exactly(options: &Bench, flows: u32, packets: u64) -> Result<
 }
 
 /// The size of the table. Room for pairs of client and peer is a quarter of it.
-fn room(options: &Bench, flows: u32) -> u32 {
+pub(super) fn room(options: &Bench, flows: u32) -> u32 {
     match options.proto {
         BenchProto::Esp => sessions(flows * 5),
         _ => sessions(flows),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
 use spillway_dataplane::packet::{Burst, Packet, PacketPool, RxQueue, TxQueue};
 
 use super::traffic::{Header, Templates};
@@ -45,11 +46,21 @@ impl Packet for MemoryPacket {
     }
 }
 
+/// Where workers of a team leave buffers of which they have too many, for those that have too few:
+/// packets that are handed over take their buffers along.
+pub(super) type Depot = Arc<ArrayQueue<Vec<Box<Buffer>>>>;
+
+/// Free buffers of a worker above which some go to the depot, and how many go at once.
+const KEEP: usize = 2048;
+const DEPOSIT: usize = 512;
+
 /// What the two ends of the memory port share.
 pub(super) struct Shared {
     /// Buffers that no packet uses. Boxed, because packets take them away and bring them back.
     #[allow(clippy::vec_box)]
     free: Vec<Box<Buffer>>,
+    /// Where others' buffers are, in a team.
+    pub(super) depot: Option<Depot>,
     /// Outside ports of what was sent, while somebody wants to know them.
     pub(super) noted: Option<Vec<u16>>,
     /// Packets sent.
@@ -60,10 +71,30 @@ thread_local! {
     static SHARED: RefCell<Shared> = const {
         RefCell::new(Shared {
             free: Vec::new(),
+            depot: None,
             noted: None,
             sent: 0,
         })
     };
+}
+
+impl Shared {
+    #[cold]
+    fn fill_up(&mut self, wanted: usize) {
+        if let Some(buffers) = self.depot.as_ref().and_then(|depot| depot.pop()) {
+            self.free.extend(buffers);
+        }
+        while self.free.len() < wanted {
+            self.free.push(Box::new(Buffer([0; BUFFER])));
+        }
+    }
+
+    #[cold]
+    fn deposit(&mut self) {
+        if let Some(depot) = &self.depot {
+            let _ = depot.push(self.free.split_off(self.free.len() - DEPOSIT));
+        }
+    }
 }
 
 /// Both ends of the memory port hold this. A worker's ports are its thread's: nothing of them is
@@ -105,6 +136,16 @@ impl Source {
             burst,
         }
     }
+
+    /// The same, beginning with another packet; with the first one where there are not so many.
+    pub(super) fn starting_at(mut self, first: usize) -> Source {
+        self.next = if first < self.templates.headers.len() {
+            first
+        } else {
+            0
+        };
+        self
+    }
 }
 
 impl RxQueue for Source {
@@ -114,8 +155,11 @@ impl RxQueue for Source {
     fn receive(&mut self, burst: &mut Burst<MemoryPacket>) -> usize {
         let (headers, base) = (&self.templates.headers, &self.templates.base);
         self.port.with(|port| {
-            while port.free.len() < self.burst {
-                port.free.push(Box::new(Buffer([0; BUFFER])));
+            if headers.is_empty() {
+                return 0;
+            }
+            if port.free.len() < self.burst {
+                port.fill_up(self.burst);
             }
             // Up to the end of the templates, and from their start again as often as it takes.
             while burst.len() < self.burst {
@@ -132,8 +176,8 @@ impl RxQueue for Source {
                     self.next = 0;
                 }
             }
-        });
-        self.burst
+            self.burst
+        })
     }
 }
 
@@ -161,6 +205,9 @@ impl TxQueue for Sink {
             }
             port.free
                 .extend(burst.drain(..).map(|packet| packet.buffer));
+            if port.free.len() > KEEP {
+                port.deposit();
+            }
         });
         sent
     }

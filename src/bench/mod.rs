@@ -6,10 +6,15 @@
 mod events;
 mod machine;
 mod measure;
+mod member;
 mod memory;
 mod report;
+mod report_team;
 mod rig;
+mod rss;
+mod slices;
 mod stages;
+mod team;
 mod traffic;
 
 use std::process::ExitCode;
@@ -26,6 +31,9 @@ pub(crate) fn bench(options: &Bench) -> ExitCode {
         Ok(saved) => saved,
         Err(sentence) => return failed(&sentence),
     };
+    if options.packets.is_some() && options.workers > 1 {
+        return failed("--packets counts the instructions of one worker");
+    }
     if let Some(packets) = options.packets {
         let pass = |flows: &u32| measure::pass_exactly(options, *flows, packets);
         return match options.flows.iter().try_for_each(pass) {
@@ -39,16 +47,11 @@ pub(crate) fn bench(options: &Bench) -> ExitCode {
     };
     let mut results = Vec::new();
     if !options.json {
-        report::heading(&calibration);
+        report::heading(&calibration, options.workers == 1);
     }
     for flows in &options.flows {
-        match measure::run(options, *flows, &calibration) {
-            Ok(result) => {
-                if !options.json {
-                    report::line(&result);
-                }
-                results.push(result);
-            }
+        match one_run(options, *flows, &calibration) {
+            Ok(result) => results.push(result),
             Err(sentence) => return failed(&sentence),
         }
     }
@@ -60,6 +63,29 @@ pub(crate) fn bench(options: &Bench) -> ExitCode {
         Some(saved) if !report::compare(&answer, &saved, options.json) => ExitCode::from(FAILED),
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Measures and, unless JSON is wanted, prints.
+fn one_run(
+    options: &Bench,
+    flows: u32,
+    calibration: &measure::Calibration,
+) -> Result<serde_json::Value, String> {
+    if options.workers > 1 {
+        let measured = team::run(options, flows, calibration)?;
+        if !options.json {
+            report_team::lines(&measured, calibration);
+        }
+        return Ok(report_team::json(&measured, options, calibration));
+    }
+    if options.skew {
+        return Err("--skew is for several workers: give --workers".to_owned());
+    }
+    let measured = measure::run(options, flows, calibration)?;
+    if !options.json {
+        report::line(&measured);
+    }
+    Ok(report::result(&measured))
 }
 
 fn failed(sentence: &str) -> ExitCode {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::events::Events;
+use super::events::{During, Events};
 use super::machine;
 use super::measure::{Calibration, Measured, Percentiles};
 use super::rig::CONFIGURATION;
@@ -13,17 +13,28 @@ use super::rig::CONFIGURATION;
 const ALLOWED: f64 = 1.15;
 
 /// What makes two runs the same.
-const SAME: [&str; 6] = ["flows", "order", "direction", "proto", "burst", "workers"];
+const SAME: [&str; 7] = [
+    "flows",
+    "order",
+    "direction",
+    "proto",
+    "burst",
+    "workers",
+    "skew",
+];
 
 /// The first lines of the table.
-pub(super) fn heading(calibration: &Calibration) {
+pub(super) fn heading(calibration: &Calibration, one_worker: bool) {
     println!(
         "counter: {:.3} GHz, {} cycles a reading; cycles a packet, smallest and median of windows",
         calibration.cycles_per_second as f64 / 1e9,
         calibration.reading
     );
+    if !one_worker {
+        return;
+    }
     println!(
-        "{:>9} {:>8} {:>8} {:>9} {:>7} {:>9} {:>10} {:>9} {:>8} {:>9}",
+        "{:>9} {:>8} {:>8} {:>9} {:>7} {:>9} {:>10} {:>9} {:>8} {:>9} {:>9}",
         "flows",
         "min",
         "median",
@@ -33,7 +44,8 @@ pub(super) fn heading(calibration: &Calibration) {
         "set-ups/s",
         "octets",
         "p50 ns",
-        "p9999 ns"
+        "p9999 ns",
+        "machine's"
     );
 }
 
@@ -46,7 +58,7 @@ fn or_dash(value: Option<f64>) -> String {
 pub(super) fn line(m: &Measured) {
     let [p50, _, p9999, _] = m.latency_ns;
     println!(
-        "{:>9} {:>8.1} {:>8.1} {:>9} {:>7.2} {:>9} {:>10} {:>9.1} {:>8} {:>9}",
+        "{:>9} {:>8.1} {:>8.1} {:>9} {:>7.2} {:>9} {:>10} {:>9.1} {:>8} {:>9} {:>9}",
         m.flows,
         m.whole.min,
         m.whole.median,
@@ -60,32 +72,36 @@ pub(super) fn line(m: &Measured) {
         or_dash(m.setups_per_second),
         m.session_octets,
         p50,
-        p9999
+        p9999,
+        m.machine_latency_ns[2]
     );
     if let Some(events) = &m.events {
-        for (name, [p50, p99, p9999, max]) in named(events) {
+        for (name, During { rounds, machine }) in named(events) {
+            let [p50, p99, p9999, max] = rounds;
             println!(
-                "          while {name}: round p50 {p50} ns, p99 {p99}, p99.99 {p9999}, most {max}"
+                "          while {name}: round p50 {p50} ns, p99 {p99}, p99.99 {p9999}, most {max}; \
+                 the machine alone p99 {}, p99.99 {}, most {}",
+                machine[1], machine[2], machine[3]
             );
         }
     }
 }
 
-fn named(events: &Events) -> [(&'static str, Percentiles); 4] {
+fn named(events: &Events) -> [(&'static str, &During); 4] {
     [
-        ("show", events.show),
-        ("reload", events.reload),
-        ("clear", events.clear),
-        ("expiry", events.expiry),
+        ("show", &events.show),
+        ("reload", &events.reload),
+        ("clear", &events.clear),
+        ("expiry", &events.expiry),
     ]
 }
 
-fn latency([p50, p99, p9999, max]: Percentiles) -> Value {
+pub(super) fn latency([p50, p99, p9999, max]: Percentiles) -> Value {
     json!({ "p50": p50, "p99": p99, "p9999": p9999, "max": max })
 }
 
 /// Everything.
-pub(super) fn json(calibration: &Calibration, results: &[Measured]) -> Value {
+pub(super) fn json(calibration: &Calibration, results: &[Value]) -> Value {
     json!({
         "machine": machine::describe(),
         "command": std::env::args().collect::<Vec<_>>().join(" "),
@@ -94,11 +110,12 @@ pub(super) fn json(calibration: &Calibration, results: &[Measured]) -> Value {
             "cycles_per_second": calibration.cycles_per_second,
             "cycles_per_reading": calibration.reading,
         },
-        "results": results.iter().map(result).collect::<Vec<_>>(),
+        "results": results,
     })
 }
 
-fn result(m: &Measured) -> Value {
+/// A run of one worker.
+pub(super) fn result(m: &Measured) -> Value {
     json!({
         "flows": m.flows,
         "order": m.order,
@@ -132,13 +149,18 @@ fn result(m: &Measured) -> Value {
         "setup_cycles_min": m.setup.map(|setup| setup.min),
         "setups_per_second": m.setups_per_second,
         "latency_ns": latency(m.latency_ns),
-        "latency_ns_while": m.events.as_ref().map(|events| {
-            named(events)
-                .into_iter()
-                .map(|(name, of)| (name.to_owned(), latency(of)))
-                .collect::<serde_json::Map<_, _>>()
-        }),
+        "machine_latency_ns": latency(m.machine_latency_ns),
+        "latency_ns_while": m.events.as_ref().map(|events| by_event(events, |of| of.rounds)),
+        "machine_latency_ns_while": m.events.as_ref().map(|events| by_event(events, |of| of.machine)),
     })
+}
+
+fn by_event(events: &Events, which: fn(&During) -> Percentiles) -> Value {
+    named(events)
+        .into_iter()
+        .map(|(name, of)| (name.to_owned(), latency(which(of))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// A saved result. The error is one sentence.

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use spillway_control::config::{self, Policy};
-use spillway_dataplane::command::{Histograms, Reply, Request};
+use spillway_dataplane::command::{Histograms, Occupancy, Reply, Request};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Options};
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
-use spillway_dataplane::stats::{DropReason, WorkerStats};
+use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
 use spillway_dataplane::table::Table;
 use spillway_dataplane::time::Tick;
-use spillway_dataplane::worker::{Clock, Idle, Links, PortChange, Queues, Worker};
+use spillway_dataplane::worker::{Clock, Idle, Links, PassedRing, PortChange, Queues, Worker};
 
 use super::memory::{MemoryPacket, NoPool, Port, Sink, Source};
 use super::traffic::{INSIDE_MAC, OUTSIDE_MAC, ROUTER_MAC, Templates};
@@ -39,12 +39,15 @@ ip route 0.0.0.0 0.0.0.0 198.51.100.2
 pub(super) const INSIDE: PortId = PortId(0);
 pub(super) const OUTSIDE: PortId = PortId(1);
 
+/// Packets that may wait for one worker from all others, as in the appliance.
+pub(super) const PASSED: usize = 4096;
+
 /// The cycle counter, or one that counts readings so that a run can be repeated exactly.
 pub(super) struct BenchClock {
     start: u64,
     per_second: u64,
     readings: Option<Cell<u64>>,
-    /// Cycles by which the clock was set forward.
+    /// Cycles by which the clock was set forward, and modulo 2^64 back.
     skipped: Rc<Cell<u64>>,
 }
 
@@ -63,7 +66,9 @@ impl Clock for BenchClock {
     #[inline]
     fn cycles(&self) -> u64 {
         match &self.readings {
-            None => spillway_dpdk::cycles().saturating_sub(self.start) + self.skipped.get(),
+            None => spillway_dpdk::cycles()
+                .saturating_sub(self.start)
+                .wrapping_add(self.skipped.get()),
             Some(readings) => {
                 readings.set(readings.get() + self.per_second / 1_000_000);
                 readings.get()
@@ -78,12 +83,39 @@ impl Clock for BenchClock {
 
 type Changes = Arc<ArrayQueue<PortChange<Source, Sink>>>;
 
+/// What a worker shares with the others of its team, and which of them it is.
+pub(super) struct Place {
+    pub(super) me: WorkerId,
+    pub(super) rings: Vec<PassedRing<MemoryPacket>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) occupancy: Arc<Occupancy>,
+}
+
+impl Place {
+    /// The places of so many workers with one configuration. The error is one sentence.
+    pub(super) fn of_team(workers: u8) -> Result<Vec<Place>, String> {
+        let ring = |_| Arc::new(ArrayQueue::new(PASSED));
+        let rings: Vec<PassedRing<MemoryPacket>> = (0..workers).map(ring).collect();
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()?));
+        let occupancy = Arc::new(Occupancy::default());
+        let place = |me| Place {
+            me: WorkerId(me),
+            rings: rings.clone(),
+            snapshot: Arc::clone(&snapshot),
+            occupancy: Arc::clone(&occupancy),
+        };
+        Ok((0..workers).map(place).collect())
+    }
+}
+
 /// One worker and the other ends of what it is linked to.
 pub(super) struct Rig {
     worker: Worker<MemoryPacket, Source, Sink, NoPool, BenchClock>,
     changes: Changes,
     requests: Arc<ArrayQueue<Request>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Configurations that were replaced: freeing them is not the worker's business.
+    replaced: Vec<Arc<Snapshot>>,
     skipped: Rc<Cell<u64>>,
     per_second: u64,
     stats: Arc<WorkerStats>,
@@ -95,20 +127,26 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// A worker with room for `sessions` entries. The error is one sentence.
+    /// A worker alone with room for `sessions` entries. The error is one sentence.
     pub(super) fn new(sessions: u32, clock: BenchClock) -> Result<Rig, String> {
+        let mut places = Place::of_team(1)?;
+        Rig::at(&places.remove(0), sessions, clock)
+    }
+
+    /// The worker at a place, with room for `sessions` entries. The error is one sentence.
+    pub(super) fn at(place: &Place, sessions: u32, clock: BenchClock) -> Result<Rig, String> {
         let stats = Arc::new(WorkerStats::new(2));
         let options = Options {
-            me: WorkerId(0),
-            workers: 1,
+            me: place.me,
+            workers: place.rings.len() as u8,
             sessions,
             seed: 0x5eed_5eed_5eed_5eed,
         };
-        let gateway = Gateway::new(options, Arc::clone(&stats), Arc::default());
+        let gateway = Gateway::new(options, Arc::clone(&stats), Arc::clone(&place.occupancy));
         let (octets, capacity) = (gateway.table().octets(), gateway.table().capacity());
         let changes: Changes = Arc::new(ArrayQueue::new(16));
         let requests = Arc::new(ArrayQueue::new(4));
-        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()?));
+        let snapshot = Arc::clone(&place.snapshot);
         let (skipped, per_second) = (Rc::clone(&clock.skipped), clock.per_second);
         let links = Links {
             snapshot: Arc::clone(&snapshot),
@@ -117,13 +155,13 @@ impl Rig {
             inject: Arc::new(ArrayQueue::new(4)),
             punt: Arc::new(ArrayQueue::new(4)),
             resolve: Arc::new(ArrayQueue::new(4)),
-            rings: vec![Arc::new(ArrayQueue::new(4))],
-            transmitter: vec![WorkerId(0); 2],
+            rings: place.rings.clone(),
+            transmitter: vec![place.me; 2],
             stop: Arc::default(),
         };
         let histograms = Box::new(Histograms::new().map_err(|e| e.to_string())?);
         let worker = Worker::new(
-            WorkerId(0),
+            place.me,
             gateway,
             NoPool,
             links,
@@ -136,6 +174,7 @@ impl Rig {
             changes,
             requests,
             snapshot,
+            replaced: Vec::new(),
             skipped,
             per_second,
             stats,
@@ -167,6 +206,11 @@ impl Rig {
         self.round();
     }
 
+    /// Cycles a second of the worker's clock.
+    pub(super) fn per_second(&self) -> u64 {
+        self.per_second
+    }
+
     /// The worker's table.
     pub(super) fn table(&self) -> &Table {
         self.worker.gateway().table()
@@ -175,14 +219,24 @@ impl Rig {
     /// Sets the worker's clock forward.
     pub(super) fn skip(&self, seconds: u64) {
         self.skipped
-            .set(self.skipped.get() + seconds * self.per_second);
+            .set(self.skipped.get().wrapping_add(seconds * self.per_second));
+    }
+
+    /// Does something that is not the worker's business: its clock stands still, so that the time
+    /// is not counted to its next round.
+    pub(super) fn apart<R>(&self, work: impl FnOnce() -> R) -> R {
+        let begin = spillway_dpdk::cycles();
+        let result = work();
+        let took = spillway_dpdk::cycles().saturating_sub(begin);
+        self.skipped.set(self.skipped.get().wrapping_sub(took));
+        result
     }
 
     /// Publishes the same configuration as a new one.
-    pub(super) fn publish_again(&self) {
+    pub(super) fn publish_again(&mut self) {
         let mut next = Snapshot::clone(&self.snapshot.load());
         next.generation += 1;
-        self.snapshot.store(Arc::new(next));
+        self.replaced.push(self.snapshot.swap(Arc::new(next)));
     }
 
     /// Asks the worker for something; whether there was room for the question.
@@ -211,6 +265,16 @@ impl Rig {
             .collect()
     }
 
+    /// Packets that came in, were given to other workers, and were lost because those took none.
+    pub(super) fn traffic(&self) -> Traffic {
+        let received = |port| self.stats.port(port).map_or(0, |p| p.rx_packets.value());
+        Traffic {
+            received: received(INSIDE) + received(OUTSIDE),
+            handed_out: self.stats.counter(Counter::HandoffOut),
+            lost: self.stats.drops(DropReason::HandoffFull),
+        }
+    }
+
     /// Entries in the table, and of ESP.
     pub(super) fn sessions(&self) -> u64 {
         self.stats.sessions.value() + self.worker.gateway().ipsec_entries() as u64
@@ -218,7 +282,8 @@ impl Rig {
 
     /// The worker's histograms since the last call. The error is one sentence.
     pub(super) fn histograms(&mut self) -> Result<Box<Histograms>, String> {
-        let empty = Box::new(Histograms::new().map_err(|e| e.to_string())?);
+        let empty = self.apart(Histograms::new);
+        let empty = Box::new(empty.map_err(|e| e.to_string())?);
         let reply = Reply::new(1);
         let _ = self
             .requests
@@ -227,6 +292,34 @@ impl Rig {
         reply
             .take()
             .ok_or_else(|| "the worker gave no histograms".to_owned())
+    }
+}
+
+/// What [`Rig::traffic`] counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Traffic {
+    pub(super) received: u64,
+    pub(super) handed_out: u64,
+    pub(super) lost: u64,
+}
+
+impl Traffic {
+    /// What came after `before`.
+    pub(super) fn since(self, before: Traffic) -> Traffic {
+        Traffic {
+            received: self.received - before.received,
+            handed_out: self.handed_out - before.handed_out,
+            lost: self.lost - before.lost,
+        }
+    }
+
+    /// Both together.
+    pub(super) fn and(self, other: Traffic) -> Traffic {
+        Traffic {
+            received: self.received + other.received,
+            handed_out: self.handed_out + other.handed_out,
+            lost: self.lost + other.lost,
+        }
     }
 }
 

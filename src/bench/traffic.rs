@@ -20,7 +20,7 @@ const DESTINATIONS: u32 = 64;
 const FLOWS_A_PORT: u32 = 1 << 20;
 /// The first inside host, 10.0.1.0, and how many flows each has.
 const HOST: u32 = 0x0a00_0100;
-const FLOWS_A_HOST: u32 = 256;
+pub(super) const FLOWS_A_HOST: u32 = 256;
 /// The SPI of the first tunnel.
 const FIRST_SPI: u32 = 0x1000;
 /// Fewest templates of a run.
@@ -169,8 +169,35 @@ impl Templates {
         self.repeated()
     }
 
+    /// The same packets, and as many again of the first client's flows between them.
+    pub(super) fn skewed(self) -> Templates {
+        let clients = self.headers.len().min(FLOWS_A_HOST as usize);
+        let of_client = self.headers[..clients].iter().cycle();
+        let headers = self.headers.iter().zip(of_client);
+        let headers = headers
+            .flat_map(|(one, of_client)| [*one, *of_client])
+            .collect();
+        Templates { headers, ..self }
+    }
+
+    /// Only the packets that `keep` wants.
+    pub(super) fn only(&self, keep: impl FnMut(&&Header) -> bool) -> Templates {
+        Templates {
+            headers: self.headers.iter().filter(keep).copied().collect(),
+            base: self.base,
+        }
+    }
+
+    /// The first octets of a packet.
+    pub(super) fn frame(&self, header: &Header) -> [u8; 64] {
+        let mut frame = self.base;
+        frame[16..18].copy_from_slice(&(header.len - 14).to_be_bytes());
+        frame[24..40].copy_from_slice(&header.octets);
+        frame
+    }
+
     /// Few packets again and again, so that a port that hands them out seldom reaches their end.
-    fn repeated(mut self) -> Templates {
+    pub(super) fn repeated(mut self) -> Templates {
         let flows = self.headers.len();
         while flows > 0 && self.headers.len() < FEWEST {
             self.headers.extend_from_within(..flows);

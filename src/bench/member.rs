@@ -1,0 +1,301 @@
+//! One worker of a team: its thread's way through set-up and loads.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use spillway_dataplane::session::Direction;
+use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::wire::head::{Head, mac_word};
+use spillway_dpdk::cycles;
+
+use super::machine::CoreTime;
+use super::measure::room;
+use super::rig::{BenchClock, INSIDE, OUTSIDE, PASSED, Place, Rig, source};
+use super::rss;
+use super::slices::Notes;
+use super::team::{Load, Share, Team, locked};
+use super::traffic::{Header, INSIDE_MAC, OUTSIDE_MAC, Templates};
+use crate::cli::BenchDirection;
+
+/// How often each load has its turn.
+const TURNS: u64 = 4;
+/// Rounds between two notes.
+const ROUNDS_A_NOTE: u32 = 64;
+
+/// Packets and the port where they come in.
+type Lane = (PortId, Arc<Templates>);
+
+/// A worker's thread.
+pub(super) struct Member<'a> {
+    team: &'a Team<'a>,
+    place: &'a Place,
+    /// How often it has waited for the others.
+    arrivals: usize,
+}
+
+impl<'a> Member<'a> {
+    /// The worker at a place; its thread is pinned when it works.
+    pub(super) fn new(team: &'a Team<'a>, place: &'a Place) -> Member<'a> {
+        Member {
+            team,
+            place,
+            arrivals: 0,
+        }
+    }
+
+    /// Its whole way. All threads take the same steps, whatever goes wrong in one of them. `alone`
+    /// is there for one of them: the place of a worker that is measured alone.
+    pub(super) fn work(mut self, alone: Option<&Place>, core: usize) {
+        // An error is everybody's, and told where the threads are joined.
+        let _ = self.all_steps(alone, core);
+    }
+
+    fn all_steps(&mut self, alone: Option<&Place>, core: usize) -> Option<()> {
+        let team = self.team;
+        team.agree(pin(core))?;
+        let mut rig = team.agree(self.rig(self.place))?;
+        let made = self.set_up(&mut rig);
+        team.agree(made)?;
+        let owned = self.lanes(|port, packets| {
+            packets.only(|header| entry(&rig, port, &packets.frame(header)).is_some())
+        });
+        let by_rss = self.lanes(|_, packets| self.brought(packets));
+        let single = alone.map(|place| self.single(place)).transpose();
+        let mut single = team.agree(single)?;
+        for _ in 0..TURNS {
+            for (at, load) in Load::ALL.into_iter().enumerate() {
+                let measured = match (load, &mut single) {
+                    (Load::One, Some((rig, lanes))) => self.measure(rig, lanes, load),
+                    (Load::One, None) => Ok(()),
+                    (Load::Owned, _) => self.measure(&mut rig, &owned, load),
+                    (Load::Rss, _) => self.measure(&mut rig, &by_rss, load),
+                };
+                team.agree(measured)?;
+                if self.me() == 0 {
+                    team.add_up(at, load);
+                }
+                team.barrier.wait();
+            }
+        }
+        Some(())
+    }
+
+    fn me(&self) -> usize {
+        self.place.me.index()
+    }
+
+    fn workers(&self) -> usize {
+        self.place.rings.len()
+    }
+
+    fn rig(&self, place: &Place) -> Result<Rig, String> {
+        let team = self.team;
+        let clock = BenchClock::new(team.calibration.cycles_per_second, false);
+        let rig = Rig::at(place, room(team.options, team.flows), clock)?;
+        rig.port
+            .with(|port| port.depot = Some(Arc::clone(&team.depot)));
+        *locked(&team.session_octets) = rig.octets as f64 / rig.capacity as f64;
+        Ok(rig)
+    }
+
+    /// All packets of a direction, whoever gets them.
+    fn packets(&self, port: PortId) -> Templates {
+        let proto = self.team.options.proto;
+        if port == INSIDE {
+            Templates::out(self.team.flows, proto)
+        } else {
+            Templates::answers(&locked(&self.team.ports), proto)
+        }
+    }
+
+    /// The packets that receive-side scaling brings to this worker.
+    fn brought(&self, packets: &Templates) -> Templates {
+        let queues = self.workers() as u8;
+        let mine = |frame| usize::from(rss::queue(&frame, queues)) == self.me();
+        packets.only(|header| mine(packets.frame(header)))
+    }
+
+    /// Those of the run's packets that `pick` picks, in the order asked for.
+    fn lanes(&self, pick: impl Fn(PortId, &Templates) -> Templates) -> Vec<Lane> {
+        let options = self.team.options;
+        let ports = match options.direction {
+            BenchDirection::Out => &[INSIDE][..],
+            BenchDirection::In => &[OUTSIDE],
+            BenchDirection::Both => &[INSIDE, OUTSIDE],
+        };
+        let lane = |port: &PortId| {
+            let packets = self.packets(*port);
+            let packets = if options.skew {
+                packets.skewed()
+            } else {
+                packets
+            };
+            let mine = pick(*port, &packets).in_order(options.order);
+            (*port, Arc::new(mine))
+        };
+        ports.iter().map(lane).collect()
+    }
+
+    /// Makes all flows, each with the worker that receive-side scaling or a ring leads it to, and
+    /// passes an answer of each.
+    fn set_up(&mut self, rig: &mut Rig) -> Result<(), String> {
+        let flows = u64::from(self.team.flows);
+        let out = Arc::new(self.brought(&self.packets(INSIDE)));
+        self.pass_together(rig, INSIDE, &out);
+        self.note_ports(rig);
+        self.gather(rig);
+        let answers = Arc::new(self.brought(&self.packets(OUTSIDE)));
+        self.pass_together(rig, OUTSIDE, &answers);
+        let entries = self.place.occupancy.active();
+        let drops = || rig.drops().join(", ");
+        (entries == flows)
+            .then_some(())
+            .ok_or_else(|| format!("{entries} entries were made: {}", drops()))
+    }
+
+    /// Each of these packets once, and so few at a time that all of them would have room in one ring.
+    fn pass_together(&mut self, rig: &mut Rig, port: PortId, packets: &Arc<Templates>) {
+        let at_once = PASSED / self.workers();
+        for first in (0..self.team.flows as usize).step_by(at_once) {
+            let count = packets.headers.len().saturating_sub(first).min(at_once);
+            self.pass(rig, port, packets, first, count);
+            self.rest(rig);
+        }
+    }
+
+    /// So many of these packets; then nothing comes in any more.
+    fn pass(
+        &self,
+        rig: &mut Rig,
+        port: PortId,
+        packets: &Arc<Templates>,
+        first: usize,
+        count: usize,
+    ) {
+        let burst = usize::from(self.team.options.burst);
+        let source = source(rig, packets, burst).starting_at(first);
+        rig.attach(vec![(port, source)]);
+        (0..count.div_ceil(burst)).for_each(|_| rig.round());
+        rig.attach(Vec::new());
+        rig.round();
+    }
+
+    /// Rounds until all workers are here.
+    fn gather(&mut self, rig: &mut Rig) {
+        self.arrivals += self.workers();
+        self.team.arrivals.fetch_add(1, Ordering::AcqRel);
+        while self.team.arrivals.load(Ordering::Acquire) < self.arrivals {
+            rig.round();
+        }
+    }
+
+    /// Rounds until no worker has anything left that another gave it.
+    fn rest(&mut self, rig: &mut Rig) {
+        self.gather(rig); // nobody gives anything any more
+        while !self.place.rings[self.me()].is_empty() {
+            rig.round();
+        }
+        self.gather(rig);
+    }
+
+    /// Tells the others with which outside ports this worker's flows leave.
+    fn note_ports(&self, rig: &Rig) {
+        let mine = self.packets(INSIDE);
+        let entries = mine.headers.iter().map(|h| outside_port(rig, &mine, h));
+        let mut ports = locked(&self.team.ports);
+        for (port, found) in ports.iter_mut().zip(entries) {
+            *port = found.unwrap_or(*port);
+        }
+    }
+
+    /// One worker alone with all flows, whose outside ports are others than the team's.
+    fn single(&self, place: &Place) -> Result<(Rig, Vec<Lane>), String> {
+        let options = self.team.options;
+        let mut rig = self.rig(place)?;
+        let out = Arc::new(self.packets(INSIDE));
+        self.pass(&mut rig, INSIDE, &out, 0, out.headers.len());
+        let ports = out.headers.iter().map(|h| outside_port(&rig, &out, h));
+        let ports: Vec<u16> = ports
+            .collect::<Option<_>>()
+            .ok_or_else(|| format!("one worker: {}", rig.drops().join(", ")))?;
+        let answers = || Templates::answers(&ports, options.proto);
+        self.pass(
+            &mut rig,
+            OUTSIDE,
+            &Arc::new(answers()),
+            0,
+            out.headers.len(),
+        );
+        let lanes = self.lanes(|port, packets| match port {
+            INSIDE => packets.only(|_| true),
+            _ if options.skew => answers().skewed(),
+            _ => answers(),
+        });
+        Ok((rig, lanes))
+    }
+
+    /// Notes how many packets go out while all workers of the load are at it.
+    fn measure(&mut self, rig: &mut Rig, lanes: &[Lane], load: Load) -> Result<(), String> {
+        let team = self.team;
+        let together = load != Load::One;
+        let burst = usize::from(team.options.burst);
+        let sources = lanes
+            .iter()
+            .map(|(port, of)| (*port, source(rig, of, burst)))
+            .collect();
+        rig.attach(sources);
+        (0..ROUNDS_A_NOTE).for_each(|_| rig.round());
+        if together {
+            self.gather(rig);
+        }
+        let started = rig.histograms();
+        let (traffic, core_time) = (rig.traffic(), CoreTime::now());
+        let cycles_a_ms = team.calibration.cycles_per_second / 1000;
+        let end = cycles() + cycles_a_ms * team.options.duration / TURNS;
+        let mut notes = Notes::with_capacity(1 << 16);
+        while notes.last().is_none_or(|note| note.0 < end) {
+            (0..ROUNDS_A_NOTE).for_each(|_| rig.round());
+            notes.push((cycles(), rig.sent()));
+        }
+        let share = Share {
+            traffic: rig.traffic().since(traffic),
+            core_time: CoreTime::now().since(core_time),
+        };
+        let rounds = rig.histograms();
+        if together {
+            self.gather(rig); // all have noted enough
+        }
+        rig.attach(Vec::new());
+        rig.round();
+        if together {
+            self.rest(rig);
+        }
+        locked(&team.noted)[self.me()] = notes;
+        let _ = started?;
+        let workers = load.workers(self.workers());
+        locked(&team.loads)[load as usize].add(workers, self.me(), &share, &rounds?.burst_ns)
+    }
+}
+
+fn pin(core: usize) -> Result<(), String> {
+    core_affinity::set_for_current(core_affinity::CoreId { id: core })
+        .then_some(())
+        .ok_or_else(|| format!("a worker can't be pinned to core {core}"))
+}
+
+/// Where in the worker's table the entry of a packet is.
+fn entry(rig: &Rig, port: PortId, frame: &[u8; 64]) -> Option<u32> {
+    let (direction, mac) = if port == INSIDE {
+        (Direction::Out, mac_word(INSIDE_MAC))
+    } else {
+        (Direction::In, mac_word(OUTSIDE_MAC))
+    };
+    let head = Head::read(frame, mac, true)?;
+    rig.table().look_up(direction, head.protocol, head.key())
+}
+
+/// With which outside port the flow of a packet from inside leaves, if it is this worker's.
+fn outside_port(rig: &Rig, of: &Templates, header: &Header) -> Option<u16> {
+    let at = entry(rig, INSIDE, &of.frame(header))?;
+    Some(rig.table().session(at).inside_global().port)
+}
