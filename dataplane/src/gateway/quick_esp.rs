@@ -15,7 +15,7 @@ use crate::wire::head::Change;
 impl<P: Packet> Gateway<P> {
     /// Translates a packet of a half that was approved for this snapshot. Else nothing has changed,
     /// and the full way decides.
-    #[inline]
+    #[inline(never)]
     pub(super) fn translate_esp(
         &mut self,
         snapshot: &Snapshot,
