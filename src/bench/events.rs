@@ -39,7 +39,7 @@ pub(super) fn events(options: &Bench, flows: u32, rig: &mut Rig) -> Result<Event
     let all = SessionFilter::default();
     let show = during(
         rig,
-        Request::Sessions(all.clone(), Arc::clone(&show)),
+        Request::Sessions(all, Arc::clone(&show)),
         || {
             while show.take().is_some() {}
             show.is_finished()
