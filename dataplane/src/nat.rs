@@ -12,9 +12,11 @@ use crate::route_map::{RouteMap, Selector};
 use crate::snapshot::PortId;
 use crate::time::Tick;
 
+mod pool;
 mod ports;
 
-pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, OneToOnePool, PortSpace};
+pub use pool::{Leases, Lending, OneToOnePool};
+pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
 
 /// `ip nat inside source list A ...`: which packets it translates, and to what.
 #[derive(Debug, Clone)]

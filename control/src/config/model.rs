@@ -314,25 +314,17 @@ impl Config {
         self.interfaces.iter().filter(move |i| i.side == side)
     }
 
-    /// The dynamic rules that are active: VRFs and pools with a type are not yet.
+    /// The dynamic rules that are active: those of VRFs are not yet.
     pub fn active_sources(&self) -> impl Iterator<Item = &SourceRule> {
-        self.sources.iter().filter(|r| self.inactivity(r).is_none())
+        self.sources.iter().filter(|r| r.inactivity().is_none())
     }
+}
 
-    /// Why a dynamic rule is not active, if it is not.
+impl SourceRule {
+    /// Why it is not active, if it is not.
     #[must_use]
-    pub fn inactivity(&self, rule: &SourceRule) -> Option<&'static str> {
-        if rule.vrf.is_some() {
-            return Some("`vrf`");
-        }
-        match &rule.target {
-            RuleTarget::Pool(pool) => match self.pools.get(pool)?.kind {
-                PoolKind::Generic => None,
-                PoolKind::Rotary => Some("a pool of type `rotary`"),
-                PoolKind::MatchHost => Some("a pool of type `match-host`"),
-            },
-            RuleTarget::Interface(_) => None,
-        }
+    pub fn inactivity(&self) -> Option<&'static str> {
+        self.vrf.as_ref().map(|_| "`vrf`")
     }
 }
 

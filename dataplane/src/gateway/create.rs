@@ -8,10 +8,10 @@ use super::access::may_go;
 use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
 use crate::acl::{Action, Subject};
-use crate::nat::{Global, GlobalAddress, Nat, OneToOnePool, PortSpace, Rule, Target};
+use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
 use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, port_timer, reverse};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tcp_flags};
@@ -172,7 +172,11 @@ impl<P: Packet> Gateway<P> {
         pool: &OneToOnePool,
     ) -> Result<Rewrite, DropReason> {
         let ip = wanted.ip;
-        let index = self.free_address(&snapshot.nat, pool)?;
+        let host = Ipv4Addr::from_bits(ip.src);
+        let usable = |address| is_lendable(&snapshot.nat, address);
+        let index = pool
+            .take(self.options.me, host, usable)
+            .ok_or(DropReason::PoolExhausted)?;
         let global = pool.address(index).to_bits();
         let leaves = Key {
             src: global,
@@ -198,13 +202,6 @@ impl<P: Packet> Gateway<P> {
         self.address_entries += 1;
         self.stats.count(Counter::CreatedSimple);
         Ok(rewrite_addresses(ip, global, ip.dst))
-    }
-
-    /// A pool address that no host and no static has.
-    fn free_address(&self, nat: &Nat, pool: &OneToOnePool) -> Result<u32, DropReason> {
-        let me = self.options.me;
-        pool.take(me, |address| !nat.has_static_address(address))
-            .ok_or(DropReason::PoolExhausted)
     }
 
     /// An outside address and port that no other entry with this destination has: the packet's
@@ -358,6 +355,11 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
+/// Whether a pool may lend an address: not one that a static has.
+pub(super) fn is_lendable(nat: &Nat, address: Ipv4Addr) -> bool {
+    !nat.has_static_address(address)
+}
+
 fn blank(now: Millis, rule: &Rule, protocol: u8, outbound: Key, inbound: Key) -> Session {
     Session {
         keys: [outbound, inbound],
@@ -461,16 +463,29 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
         .find(|r| r.selector.decide(&subject, exit) == Action::Permit)
 }
 
-/// Whether a rule still translates to the address that an entry has.
-pub(super) fn has_address(nat: &Nat, rule: &Rule, session: &Session) -> bool {
+/// Whether a rule of worker `me` still translates to the address that an entry has.
+pub(super) fn has_address(nat: &Nat, me: WorkerId, rule: &Rule, session: &Session) -> bool {
     let address: Ipv4Addr = session.inside_global().address;
     match &rule.target {
         Target::Overload(addresses) => {
             !session.is_address_entry() && addresses.iter().any(|global| global.address == address)
         }
         Target::OneToOne(pool) => {
+            // Lent to us: one that left the configuration and came back is nobody's.
+            let lends = |index| pool.owner(index) == Some(me) && would_lend(pool, session, address);
             session.is_address_entry()
-                && matches!(nat.global(address), Some(Global::OneToOne(of, _)) if Arc::ptr_eq(of, pool))
+                && matches!(nat.global(address), Some(Global::OneToOne(of, index)) if Arc::ptr_eq(of, pool) && lends(*index))
+        }
+    }
+}
+
+/// Whether a pool that lends by the host's own bits would lend an entry's host this address.
+fn would_lend(pool: &OneToOnePool, session: &Session, address: Ipv4Addr) -> bool {
+    match pool.lending() {
+        Lending::FirstFree | Lending::Rotary => true,
+        Lending::MatchHost(mask) => {
+            let host = session.inside_local().address;
+            (host.to_bits() ^ address.to_bits()) & mask == 0
         }
     }
 }
