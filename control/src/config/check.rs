@@ -24,11 +24,20 @@ pub fn check(draft: &mut Draft) {
     statics(draft, &mut findings);
     claims(draft, &mut findings);
     ipsec(draft, &mut findings);
+    host_limits(draft, &mut findings);
     for (span, message) in findings.errors {
         draft.error(span, message);
     }
     for (span, message) in findings.warnings {
         draft.warn(span, message);
+    }
+}
+
+/// The lists of limits are there.
+fn host_limits(draft: &Draft, findings: &mut Findings) {
+    for list in draft.config.host_limits.lists.keys() {
+        let so = "its limit is for no host";
+        missing_list(draft, findings, list, Span::default(), so);
     }
 }
 

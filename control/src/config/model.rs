@@ -38,8 +38,26 @@ pub struct Config {
     pub timers: Timers,
     /// `ip nat translation max-entries N`; 0 is no limit.
     pub max_entries: u32,
+    /// `ip nat translation max-entries` of hosts and lists.
+    pub host_limits: HostLimits,
     /// Lines that are understood and kept but do nothing yet.
     pub inactive: Vec<InactiveBlock>,
+}
+
+/// `ip nat translation max-entries` of hosts and lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostLimits {
+    /// `all-host N`.
+    pub all_hosts: Option<u32>,
+    /// `host A.B.C.D N`.
+    pub hosts: BTreeMap<Ipv4Addr, u32>,
+    /// `list ACL N`.
+    pub lists: BTreeMap<ListName, u32>,
+}
+
+impl HostLimits {
+    /// Most lists: each is asked about every new entry.
+    pub const MOST_LISTS: usize = 64;
 }
 
 /// An interface.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use spillway_dataplane::acl::{AccessList, Entry};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, Ipsec, Leases, Lending, Nat, OneToOnePool, Rule, Static, StaticEsp,
-    StaticPort, Target,
+    Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, ListLimit, Nat, OneToOnePool, Rule,
+    Static, StaticEsp, StaticPort, Target,
 };
 use spillway_dataplane::route_map::{Clause, RouteMap, Selector as Selects};
 use spillway_dataplane::time::Tick;
@@ -63,6 +63,7 @@ impl Policy {
         Policy {
             nat: Arc::new(
                 Nat::new(rules, statics, globals, timers, max_entries)
+                    .with_host_limits(host_limits(&config, &access_lists, previous))
                     .with_ipsec(ipsec)
                     .with_access_groups(access_groups(&config, &access_lists)),
             ),
@@ -365,6 +366,52 @@ fn route_maps<'a>(config: &'a Config, lists: &Lists) -> Maps<'a> {
     let maps = config.route_maps.iter();
     maps.map(|(name, clauses)| (name.as_str(), map(clauses)))
         .collect()
+}
+
+/// The limits of hosts and lists, if there are any: those of the policy before, with what they
+/// have counted, if nothing about them has changed.
+fn host_limits(
+    config: &Config,
+    lists: &Lists,
+    previous: Option<&Policy>,
+) -> Option<Arc<HostLimits>> {
+    let limits = &config.host_limits;
+    if *limits == super::model::HostLimits::default() {
+        return None;
+    }
+    // A list that does not exist permits nobody.
+    let there = || {
+        let named = limits.lists.iter();
+        named.filter_map(|(name, most)| Some((lists.get(name)?, *most)))
+    };
+    let same = |before: &&Arc<HostLimits>| {
+        let known = before.lists.iter().map(|l| (&l.list, l.most));
+        before.all_hosts == limits.all_hosts
+            && before.hosts.len() == limits.hosts.len()
+            && limits
+                .hosts
+                .iter()
+                .all(|(host, most)| before.hosts.get(host) == Some(most))
+            && known.len() == there().count()
+            && known
+                .zip(there())
+                .all(|(old, new)| Arc::ptr_eq(old.0, new.0) && old.1 == new.1)
+    };
+    let before = previous.and_then(|p| p.nat.host_limits.as_ref());
+    let fresh = || {
+        Arc::new(HostLimits {
+            all_hosts: limits.all_hosts,
+            hosts: limits
+                .hosts
+                .iter()
+                .map(|(host, most)| (*host, *most))
+                .collect(),
+            lists: there()
+                .map(|(list, most)| ListLimit::new(Arc::clone(list), most))
+                .collect(),
+        })
+    };
+    Some(before.filter(same).cloned().unwrap_or_else(fresh))
 }
 
 /// The access groups of each port. A list that does not exist permits everything.

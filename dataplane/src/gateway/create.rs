@@ -80,13 +80,20 @@ impl<P: Packet> Gateway<P> {
         if limit != 0 && self.occupancy.active() >= limit {
             return Err((DropReason::MaxEntries, rule.id));
         }
+        let host = Ipv4Addr::from_bits(wanted.ip.src);
+        if !self.host_counts.reserve(host) {
+            return Err((DropReason::MaxEntries, rule.id));
+        }
         let change = match &rule.target {
             Target::Overload(addresses) => {
                 self.create_extended(now, snapshot, wanted, rule, addresses)
             }
             Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool),
         };
-        let change = change.map_err(|reason| (reason, rule.id))?;
+        let change = change.map_err(|reason| {
+            self.host_counts.not_made(host);
+            (reason, rule.id)
+        })?;
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         Ok(Some(change))
@@ -147,14 +154,12 @@ impl<P: Packet> Gateway<P> {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::AccessListOut);
         }
-        if self
-            .table
-            .insert(session, now.tick(), &snapshot.nat.timers)
-            .is_none()
-        {
+        let timers = &snapshot.nat.timers;
+        let Some(at) = self.table.insert(session, now.tick(), timers) else {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::SessionTableFull);
-        }
+        };
+        self.host_counts.made(at, session.inside_local().address);
         self.stats.count(match ip.protocol {
             PROTO_TCP => Counter::CreatedTcp,
             PROTO_UDP => Counter::CreatedUdp,
@@ -191,14 +196,12 @@ impl<P: Packet> Gateway<P> {
         let outbound = Session::address_key(Direction::Out, ip.src);
         let inbound = Session::address_key(Direction::In, global);
         let session = blank(now, rule, 0, outbound, inbound);
-        if self
-            .table
-            .insert(session, now.tick(), &snapshot.nat.timers)
-            .is_none()
-        {
+        let timers = &snapshot.nat.timers;
+        let Some(at) = self.table.insert(session, now.tick(), timers) else {
             pool.release(self.options.me, index);
             return Err(DropReason::SessionTableFull);
-        }
+        };
+        self.host_counts.made(at, session.inside_local().address);
         self.address_entries += 1;
         self.stats.count(Counter::CreatedSimple);
         Ok(rewrite_addresses(ip, global, ip.dst))
@@ -330,6 +333,7 @@ impl<P: Packet> Gateway<P> {
     /// Removes an entry and gives back what it held.
     pub(super) fn remove_entry(&mut self, snapshot: &Snapshot, at: u32) {
         let session = self.table.remove(at);
+        self.host_counts.removed(at, session.inside_local().address);
         self.address_entries -= u32::from(session.is_address_entry());
         self.give_back(&snapshot.nat, &session);
         self.occupancy.removed();

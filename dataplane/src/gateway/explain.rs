@@ -276,6 +276,9 @@ impl<P: Packet> Gateway<P> {
             about.ending = Ending::Dropped(DropReason::MaxEntries);
             return about;
         }
+        if !self.host_counts.allow(Ipv4Addr::from_bits(ip.src)) {
+            return ended(about, DropReason::MaxEntries);
+        }
         let addresses = match &rule.target {
             Target::OneToOne(pool) => {
                 let source = Ipv4Addr::from_bits(ip.src);

@@ -9,7 +9,7 @@ use spillway_dataplane::command::{
     Because, Ending, Explained, FlowExplanation, FlowQuery, Query, Reply, Request, SessionFilter,
 };
 use spillway_dataplane::esp::Fate;
-use spillway_dataplane::nat::Lending;
+use spillway_dataplane::nat::{HostLimits, Lending, ListLimit};
 use spillway_dataplane::stats::DropReason;
 
 use crate::support::{INSIDE, Lab, Packet4, Policy, each, permit, permit_all, ping, raw, tcp, udp};
@@ -54,6 +54,14 @@ fn policies() -> Vec<fn() -> Policy> {
                 ("198.51.100.99", "198.51.100.99"),
             ];
             Policy::default().rule_ranges(Lending::MatchHost(0xff), &ranges)
+        },
+        || {
+            let limits = HostLimits {
+                all_hosts: Some(2),
+                hosts: [([10, 1, 0, 3].into(), 3)].into(),
+                lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 4)],
+            };
+            Policy::overload().host_limits(limits)
         },
     ]
 }

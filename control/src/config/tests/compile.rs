@@ -170,6 +170,41 @@ fn a_pool_that_is_cut_anew_keeps_what_is_lent() {
 }
 
 #[test]
+fn limits_of_hosts_go_on_counting_until_they_change() {
+    const LIMITS: &str = "ip nat translation max-entries all-host 30
+ip nat translation max-entries host 10.0.0.9 40
+ip nat translation max-entries list 1 50
+ip nat translation max-entries list 99 60
+";
+    let limits = |policy: &Policy| policy.nat.host_limits.clone().expect("there are some");
+    assert!(compile(TEXT, 0, None).nat.host_limits.is_none());
+    let text = [TEXT, LIMITS].concat();
+    let before = compile(&text, 0, None);
+    let host = |last| Ipv4Addr::new(10, 0, 0, last);
+    assert_eq!(limits(&before).of(host(9)), Some(40));
+    assert_eq!(limits(&before).of(host(8)), Some(30));
+    // List 99 is not there and limits nobody.
+    assert_eq!(limits(&before).lists.len(), 1);
+    assert!(limits(&before).reserve(host(8)));
+    let elsewhere = text.replace("192.0.2.20", "192.0.2.21");
+    let after = compile(&elsewhere, 0, Some(&before));
+    assert!(Arc::ptr_eq(&limits(&before), &limits(&after)));
+    assert_eq!(limits(&after).lists[0].entries(), 1);
+    for (old, new) in [
+        ("all-host 30", "all-host 31"),
+        ("host 10.0.0.9", "host 10.0.0.7"),
+        ("list 1 50", "list 1 51"),
+        ("list 99 60", "list 2 60"),
+        ("list 1 permit 10.0.0.0", "list 1 permit 10.8.0.0"),
+    ] {
+        let text = text.replace(old, new);
+        let after = compile(&text, 0, Some(&before));
+        assert!(!Arc::ptr_eq(&limits(&before), &limits(&after)), "{new}");
+        assert_eq!(limits(&after).lists[0].entries(), 0);
+    }
+}
+
+#[test]
 fn a_number_is_not_given_to_another_rule_in_the_reload_that_frees_it() {
     let before = compile(TEXT, 0, None);
     let text = TEXT.replace("source list 1 interface", "source list 3 interface");

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, Ipsec, Leases, Lending, Nat, OneToOnePool, PortTimer, Rule, Static,
-    StaticPort, Target, Timer, Timers,
+    Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat, OneToOnePool, PortTimer, Rule,
+    Static, StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
@@ -21,6 +21,7 @@ pub(crate) struct Policy {
     pub(crate) globals: HashMap<Ipv4Addr, Global>,
     pub(crate) timers: Timers,
     pub(crate) max_entries: u32,
+    pub(crate) host_limits: Option<Arc<HostLimits>>,
     pub(crate) ipsec: Ipsec,
     /// By port: in and out.
     pub(crate) access_groups: [[Option<Arc<AccessList>>; 2]; 4],
@@ -186,6 +187,12 @@ impl Policy {
         self
     }
 
+    /// `ip nat translation max-entries` of hosts and lists.
+    pub(crate) fn host_limits(mut self, limits: HostLimits) -> Policy {
+        self.host_limits = Some(Arc::new(limits));
+        self
+    }
+
     /// What workers read.
     pub(crate) fn nat(&self) -> Nat {
         Nat::new(
@@ -195,6 +202,7 @@ impl Policy {
             self.timers.clone(),
             self.max_entries,
         )
+        .with_host_limits(self.host_limits.clone())
         .with_ipsec(self.ipsec.clone())
         .with_access_groups(self.access_groups.to_vec())
     }
