@@ -12,9 +12,13 @@ use crate::route_map::{RouteMap, Selector};
 use crate::snapshot::PortId;
 use crate::time::Tick;
 
+mod limits;
+mod pool;
 mod ports;
 
-pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, OneToOnePool, PortSpace};
+pub use limits::{HostLimits, ListLimit};
+pub use pool::{Leases, Lending, OneToOnePool};
+pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
 
 /// `ip nat inside source list A ...`: which packets it translates, and to what.
 #[derive(Debug, Clone)]
@@ -182,6 +186,8 @@ pub struct Nat {
     pub timers: Timers,
     /// `max-entries N`: entries in all; 0 means no limit.
     pub max_entries: u32,
+    /// `max-entries` of hosts and lists, if there are any.
+    pub host_limits: Option<Arc<HostLimits>>,
     /// What is said of ESP and IKE alone.
     pub ipsec: Ipsec,
     /// `ip access-group`, by port: in and out.
@@ -251,10 +257,21 @@ impl Nat {
             globals,
             timers,
             max_entries,
+            host_limits: None,
             ipsec: Ipsec::default(),
             access_groups: Vec::new(),
             static_by_inside,
             static_by_global,
+        }
+    }
+
+    /// The same policy with limits of hosts. The same limits in the next policy go on counting;
+    /// others begin with what is there.
+    #[must_use]
+    pub fn with_host_limits(self, host_limits: Option<Arc<HostLimits>>) -> Nat {
+        Nat {
+            host_limits,
+            ..self
         }
     }
 

@@ -137,7 +137,7 @@ impl Table {
     }
 
     /// Asks the memory for the entry that [`Table::find`] will most likely read, and tells which
-    /// that is, for [`Table::find_guessed`]; [`NIL`] where there is none.
+    /// that is, for [`Table::guessed_mut`]; [`NIL`] where there is none.
     #[inline(always)]
     #[must_use]
     pub fn prefetch_entry(&self, hash: u64) -> u32 {

@@ -7,7 +7,8 @@ use std::net::Ipv4Addr;
 
 use super::draft::Draft;
 use super::model::{
-    Address, Config, ListName, Port, RouteTarget, RuleTarget, Selector, StaticGlobal, StaticScope,
+    Address, Config, ListName, PoolKind, Port, RouteTarget, RuleTarget, Selector, StaticGlobal,
+    StaticScope,
 };
 use super::text::Span;
 
@@ -23,11 +24,20 @@ pub fn check(draft: &mut Draft) {
     statics(draft, &mut findings);
     claims(draft, &mut findings);
     ipsec(draft, &mut findings);
+    host_limits(draft, &mut findings);
     for (span, message) in findings.errors {
         draft.error(span, message);
     }
     for (span, message) in findings.warnings {
         draft.warn(span, message);
+    }
+}
+
+/// The lists of limits are there.
+fn host_limits(draft: &Draft, findings: &mut Findings) {
+    for list in draft.config.host_limits.lists.keys() {
+        let so = "its limit is for no host";
+        missing_list(draft, findings, list, Span::default(), so);
     }
 }
 
@@ -218,7 +228,7 @@ fn rules(draft: &Draft, findings: &mut Findings) {
     let config = &draft.config;
     let mut shared: HashMap<String, (bool, Span)> = HashMap::new();
     for (rule, places) in config.sources.iter().zip(&draft.places.sources) {
-        if let Some(what) = config.inactivity(rule) {
+        if let Some(what) = rule.inactivity() {
             findings.warn(places.from, format!("{what} is not active yet"));
         }
         if let Selector::RouteMap(map) = &rule.selector
@@ -274,9 +284,9 @@ fn pool_of_rule(draft: &Draft, findings: &mut Findings, name: &str, overload: bo
             format!("pool {name} has no addresses: nothing is translated"),
         );
     }
-    if !overload && pool.ranges.len() > 1 {
-        let message = format!("pool {name} has several ranges, which needs `overload` for now");
-        findings.error(span, message);
+    if overload && pool.kind != PoolKind::Generic {
+        let message = format!("the type of pool {name} means nothing with `overload`");
+        findings.warn(span, message);
     }
 }
 
@@ -438,7 +448,7 @@ fn dynamic_claims(draft: &Draft) -> Vec<Claim> {
     let mut seen: HashMap<String, ()> = HashMap::new();
     let sources = draft.config.sources.iter().zip(&draft.places.sources);
     for (rule, places) in sources {
-        if draft.config.inactivity(rule).is_some() {
+        if rule.inactivity().is_some() {
             continue;
         }
         let who = rule.target.to_string();

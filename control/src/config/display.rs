@@ -9,9 +9,9 @@ use spillway_dataplane::snapshot::Side;
 
 use super::commands::TIMERS;
 use super::model::{
-    AccessList, Address, Clause, Config, Interface, ListKind, ListLine, ListName, Pool, PoolKind,
-    Port, RouteTarget, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRoute, StaticRule,
-    StaticScope,
+    AccessList, Address, Clause, Config, HostLimits, Interface, ListKind, ListLine, ListName, Pool,
+    PoolKind, Port, RouteTarget, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRoute,
+    StaticRule, StaticScope,
 };
 use super::names::{self, ICMP_TYPES, PROTOCOLS, TCP_PORTS, UDP_PORTS, WITH_CODE};
 
@@ -48,6 +48,7 @@ impl Display for Config {
         if self.max_entries != 0 {
             writeln!(f, "ip nat translation max-entries {}", self.max_entries)?;
         }
+        write_host_limits(f, &self.host_limits)?;
         for route in &self.routes {
             writeln!(f, "{route}")?;
         }
@@ -262,6 +263,20 @@ fn write_timers(f: &mut Formatter<'_>, timers: &Timers) -> fmt::Result {
             f,
             "ip nat translation port-timeout {protocol} {port} {seconds}"
         )?;
+    }
+    Ok(())
+}
+
+fn write_host_limits(f: &mut Formatter<'_>, limits: &HostLimits) -> fmt::Result {
+    const START: &str = "ip nat translation max-entries";
+    if let Some(entries) = limits.all_hosts {
+        writeln!(f, "{START} all-host {entries}")?;
+    }
+    for (host, entries) in &limits.hosts {
+        writeln!(f, "{START} host {host} {entries}")?;
+    }
+    for (list, entries) in &limits.lists {
+        writeln!(f, "{START} list {list} {entries}")?;
     }
     Ok(())
 }

@@ -38,8 +38,26 @@ pub struct Config {
     pub timers: Timers,
     /// `ip nat translation max-entries N`; 0 is no limit.
     pub max_entries: u32,
+    /// `ip nat translation max-entries` of hosts and lists.
+    pub host_limits: HostLimits,
     /// Lines that are understood and kept but do nothing yet.
     pub inactive: Vec<InactiveBlock>,
+}
+
+/// `ip nat translation max-entries` of hosts and lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostLimits {
+    /// `all-host N`.
+    pub all_hosts: Option<u32>,
+    /// `host A.B.C.D N`.
+    pub hosts: BTreeMap<Ipv4Addr, u32>,
+    /// `list ACL N`.
+    pub lists: BTreeMap<ListName, u32>,
+}
+
+impl HostLimits {
+    /// Most lists: each is asked about every new entry.
+    pub const MOST_LISTS: usize = 64;
 }
 
 /// An interface.
@@ -314,25 +332,17 @@ impl Config {
         self.interfaces.iter().filter(move |i| i.side == side)
     }
 
-    /// The dynamic rules that are active: VRFs and pools with a type are not yet.
+    /// The dynamic rules that are active: those of VRFs are not yet.
     pub fn active_sources(&self) -> impl Iterator<Item = &SourceRule> {
-        self.sources.iter().filter(|r| self.inactivity(r).is_none())
+        self.sources.iter().filter(|r| r.inactivity().is_none())
     }
+}
 
-    /// Why a dynamic rule is not active, if it is not.
+impl SourceRule {
+    /// Why it is not active, if it is not.
     #[must_use]
-    pub fn inactivity(&self, rule: &SourceRule) -> Option<&'static str> {
-        if rule.vrf.is_some() {
-            return Some("`vrf`");
-        }
-        match &rule.target {
-            RuleTarget::Pool(pool) => match self.pools.get(pool)?.kind {
-                PoolKind::Generic => None,
-                PoolKind::Rotary => Some("a pool of type `rotary`"),
-                PoolKind::MatchHost => Some("a pool of type `match-host`"),
-            },
-            RuleTarget::Interface(_) => None,
-        }
+    pub fn inactivity(&self) -> Option<&'static str> {
+        self.vrf.as_ref().map(|_| "`vrf`")
     }
 }
 

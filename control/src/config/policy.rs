@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use spillway_dataplane::acl::{AccessList, Entry};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, Ipsec, Nat, OneToOnePool, Rule, Static, StaticEsp, StaticPort, Target,
+    Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, ListLimit, Nat, OneToOnePool, Rule,
+    Static, StaticEsp, StaticPort, Target,
 };
 use spillway_dataplane::route_map::{Clause, RouteMap, Selector as Selects};
 use spillway_dataplane::time::Tick;
 
 use super::model::{
-    Config, ListName, Pool, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRule, StaticScope,
+    Config, ListName, Pool, PoolKind, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRule,
+    StaticScope,
 };
 
 /// A compiled configuration. Keep it: the next one takes its live state from it.
@@ -61,6 +63,7 @@ impl Policy {
         Policy {
             nat: Arc::new(
                 Nat::new(rules, statics, globals, timers, max_entries)
+                    .with_host_limits(host_limits(&config, &access_lists, previous))
                     .with_ipsec(ipsec)
                     .with_access_groups(access_groups(&config, &access_lists)),
             ),
@@ -107,7 +110,8 @@ impl Policy {
 #[derive(Default)]
 struct Live {
     shared: HashMap<Ipv4Addr, Arc<GlobalAddress>>,
-    pools: HashMap<(Ipv4Addr, u32), Arc<OneToOnePool>>,
+    pools: Vec<Arc<OneToOnePool>>,
+    leases: Leases,
     statics: HashMap<StaticKey, Arc<Static>>,
     static_esp: Vec<StaticEsp>,
 }
@@ -124,8 +128,8 @@ impl Live {
                     live.shared.extend(shared);
                 }
                 Target::OneToOne(pool) => {
-                    let key = (pool.first, pool.size());
-                    live.pools.insert(key, Arc::clone(pool));
+                    live.leases.learn(pool);
+                    live.pools.push(Arc::clone(pool));
                 }
             }
         }
@@ -179,24 +183,26 @@ impl Compiler<'_> {
     }
 
     fn target(&mut self, rule: &SourceRule) -> Option<Target> {
-        let (first, size, addresses) = match &rule.target {
+        let (ranges, lending) = match &rule.target {
             RuleTarget::Interface(name) => {
                 let address = self.interface_address(name)?;
-                (address, 1, vec![address])
+                (vec![(address, address)], Lending::FirstFree)
             }
             RuleTarget::Pool(name) => {
                 let pool = self.config.pools.get(name)?;
-                let (first, _) = *pool.ranges.first()?;
-                let size = u32::try_from(pool.size()).ok()?;
-                let shared = rule.overload.then(|| pool.addresses().collect());
-                (first, size, shared.unwrap_or_default())
+                (pool.ranges.clone(), lending(pool))
             }
         };
+        if ranges.is_empty() {
+            return None;
+        }
         if rule.overload {
-            let shared: Vec<_> = addresses.into_iter().map(|a| self.shared(a)).collect();
+            let bits = |(first, last): (Ipv4Addr, Ipv4Addr)| first.to_bits()..=last.to_bits();
+            let addresses = ranges.into_iter().flat_map(bits).map(Ipv4Addr::from_bits);
+            let shared: Vec<_> = addresses.map(|a| self.shared(a)).collect();
             return Some(Target::Overload(shared.into()));
         }
-        Some(Target::OneToOne(self.one_to_one(first, size)))
+        Some(Target::OneToOne(self.one_to_one(&ranges, lending)))
     }
 
     /// The configured address of an interface, else the one that it was given.
@@ -214,12 +220,27 @@ impl Compiler<'_> {
         Arc::clone(shared)
     }
 
-    fn one_to_one(&mut self, first: Ipv4Addr, size: u32) -> Arc<OneToOnePool> {
-        let live = self.live.pools.entry((first, size));
-        let pool = Arc::clone(live.or_insert_with(|| Arc::new(OneToOnePool::new(first, size))));
-        for index in 0..size {
+    /// The pool as it is, or another that knows what is lent of the same addresses.
+    fn one_to_one(
+        &mut self,
+        ranges: &[(Ipv4Addr, Ipv4Addr)],
+        lending: Lending,
+    ) -> Arc<OneToOnePool> {
+        let same = |pool: &&Arc<OneToOnePool>| {
+            pool.lending() == lending && pool.ranges().eq(ranges.iter().copied())
+        };
+        let pool = match self.live.pools.iter().find(same) {
+            Some(pool) => Arc::clone(pool),
+            None => {
+                let leases = &mut self.live.leases;
+                let pool = Arc::new(OneToOnePool::with_leases(ranges, lending, leases));
+                self.live.pools.push(Arc::clone(&pool));
+                pool
+            }
+        };
+        for (index, address) in (0..).zip(pool.addresses()) {
             let global = Global::OneToOne(Arc::clone(&pool), index);
-            self.globals.entry(pool.address(index)).or_insert(global);
+            self.globals.entry(address).or_insert(global);
         }
         pool
     }
@@ -310,6 +331,15 @@ impl Compiler<'_> {
     }
 }
 
+/// Which address of a pool the next host gets.
+fn lending(pool: &Pool) -> Lending {
+    match pool.kind {
+        PoolKind::Generic => Lending::FirstFree,
+        PoolKind::Rotary => Lending::Rotary,
+        PoolKind::MatchHost => Lending::MatchHost(!pool.netmask().to_bits()),
+    }
+}
+
 type Maps<'a> = HashMap<&'a str, Arc<RouteMap>>;
 type Lists = BTreeMap<ListName, Arc<AccessList>>;
 
@@ -336,6 +366,52 @@ fn route_maps<'a>(config: &'a Config, lists: &Lists) -> Maps<'a> {
     let maps = config.route_maps.iter();
     maps.map(|(name, clauses)| (name.as_str(), map(clauses)))
         .collect()
+}
+
+/// The limits of hosts and lists, if there are any: those of the policy before, with what they
+/// have counted, if nothing about them has changed.
+fn host_limits(
+    config: &Config,
+    lists: &Lists,
+    previous: Option<&Policy>,
+) -> Option<Arc<HostLimits>> {
+    let limits = &config.host_limits;
+    if *limits == super::model::HostLimits::default() {
+        return None;
+    }
+    // A list that does not exist permits nobody.
+    let there = || {
+        let named = limits.lists.iter();
+        named.filter_map(|(name, most)| Some((lists.get(name)?, *most)))
+    };
+    let same = |before: &&Arc<HostLimits>| {
+        let known = before.lists.iter().map(|l| (&l.list, l.most));
+        before.all_hosts == limits.all_hosts
+            && before.hosts.len() == limits.hosts.len()
+            && limits
+                .hosts
+                .iter()
+                .all(|(host, most)| before.hosts.get(host) == Some(most))
+            && known.len() == there().count()
+            && known
+                .zip(there())
+                .all(|(old, new)| Arc::ptr_eq(old.0, new.0) && old.1 == new.1)
+    };
+    let before = previous.and_then(|p| p.nat.host_limits.as_ref());
+    let fresh = || {
+        Arc::new(HostLimits {
+            all_hosts: limits.all_hosts,
+            hosts: limits
+                .hosts
+                .iter()
+                .map(|(host, most)| (*host, *most))
+                .collect(),
+            lists: there()
+                .map(|(list, most)| ListLimit::new(Arc::clone(list), most))
+                .collect(),
+        })
+    };
+    Some(before.filter(same).cloned().unwrap_or_else(fresh))
 }
 
 /// The access groups of each port. A list that does not exist permits everything.

@@ -364,8 +364,8 @@ pub fn tick_before_now(seconds: u64) -> Tick {
 pub fn pool_rule() -> Rule {
     let pool = OneToOnePool::new(ip("209.165.200.226"), 15);
     let _ = (
-        pool.take(WorkerId(0), |_| true),
-        pool.take(WorkerId(0), |_| true),
+        pool.take(WorkerId(0), ip("10.1.0.2"), |_| true),
+        pool.take(WorkerId(0), ip("10.1.0.2"), |_| true),
     );
     Rule {
         id: 1,

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::engine::Engine;
 use super::half::HalfState;
 use super::inbound::REPLAY_WINDOW;
-use crate::session::HOP_UNKNOWN;
+use crate::session::{Direction, HOP_UNKNOWN};
 use crate::time::Millis;
 
 /// A half that stands, and what its packets need.
@@ -47,17 +47,51 @@ impl Approval {
 }
 
 impl<T> Engine<T> {
+    /// The hash of a packet's half, whose place in memory is asked for. `addresses` are the packet's
+    /// destination, in the upper half, and source.
+    #[inline(always)]
+    #[must_use]
+    pub fn prefetch(&self, direction: Direction, addresses: u64, spi: u32) -> u64 {
+        let (source, destination) = (addresses as u32, (addresses >> 32) as u32);
+        let key = (
+            Ipv4Addr::from_bits(source),
+            Ipv4Addr::from_bits(destination),
+            spi,
+        );
+        match direction {
+            Direction::Out => {
+                let hash = self.outs.hash(&key);
+                self.outs.prefetch(hash);
+                hash
+            }
+            Direction::In => {
+                let hash = self.ins.hash(&key);
+                self.ins.prefetch(hash);
+                hash
+            }
+        }
+    }
+
+    /// Where the half with this hash may be; the memory is asked for it.
+    #[inline(always)]
+    #[must_use]
+    pub fn guess(&self, direction: Direction, hash: u64) -> u32 {
+        match direction {
+            Direction::Out => self.outs.guess(hash),
+            Direction::In => self.ins.guess(hash),
+        }
+    }
+
     /// The outbound half of a packet, if its packets are sent and nothing about it is in question.
     #[inline]
     #[must_use]
     pub fn established_out(
         &self,
-        client: Ipv4Addr,
-        peer: Ipv4Addr,
-        spi: u32,
+        guess: u32,
+        (client, peer, spi): (Ipv4Addr, Ipv4Addr, u32),
         generation: u32,
     ) -> Option<Established> {
-        let place = self.outs.find(&(client, peer, spi))?;
+        let place = self.outs.find_guessed(guess, &(client, peer, spi))?;
         let out = &self.outs[place];
         let neighbour = out.approval.for_snapshot(generation)?;
         let is_old = self.is_old(out.used);
@@ -73,12 +107,12 @@ impl<T> Engine<T> {
     #[must_use]
     pub fn established_in(
         &self,
-        peer: Ipv4Addr,
-        global: Ipv4Addr,
-        (spi, sequence): (u32, u32),
+        guess: u32,
+        (peer, global, spi): (Ipv4Addr, Ipv4Addr, u32),
+        sequence: u32,
         generation: u32,
     ) -> Option<Established> {
-        let place = self.ins.find(&(peer, global, spi))?;
+        let place = self.ins.find_guessed(guess, &(peer, global, spi))?;
         let inbound = &self.ins[place];
         let neighbour = inbound.approval.for_snapshot(generation)?;
         let late = sequence.saturating_add(REPLAY_WINDOW) < inbound.last_sequence;

@@ -6,6 +6,8 @@
 use std::net::Ipv4Addr;
 use std::ops::{Index, IndexMut};
 
+use crate::prefetch::{large_slice, prefetch_index, prefetch_read};
+
 /// The place of an entry in its table, fixed while the entry lives.
 pub(super) type Id = u32;
 /// No entry.
@@ -130,20 +132,18 @@ impl<K: Key, V: Copy + Default> Table<K, V> {
     /// A table for `capacity` entries. `key` fills the unused places and means nothing.
     pub(super) fn new(capacity: usize, key: K, seed: u64) -> Table<K, V> {
         let capacity = capacity.clamp(1, NIL as usize - 1);
-        let entries = (0..capacity)
-            .map(|at| Entry {
-                key,
-                next: if at + 1 == capacity {
-                    NIL
-                } else {
-                    at as Id + 1
-                },
-                live: false,
-                value: V::default(),
-            })
-            .collect();
+        let entries = large_slice(capacity, |at| Entry {
+            key,
+            next: if at + 1 == capacity {
+                NIL
+            } else {
+                at as Id + 1
+            },
+            live: false,
+            value: V::default(),
+        });
         Table {
-            buckets: vec![NIL; capacity.next_power_of_two()].into_boxed_slice(),
+            buckets: large_slice(capacity.next_power_of_two(), |_| NIL),
             entries,
             free: 0,
             len: 0,
@@ -169,14 +169,50 @@ impl<K: Key, V: Copy + Default> Table<K, V> {
     }
 
     fn bucket(&self, key: &K) -> usize {
+        self.bucket_of(self.hash(key))
+    }
+
+    #[inline(always)]
+    fn bucket_of(&self, hash: u64) -> usize {
+        (hash as usize) & (self.buckets.len() - 1)
+    }
+
+    /// The hash of a key, for [`Table::prefetch`] and [`Table::guess`].
+    #[inline(always)]
+    pub(super) fn hash(&self, key: &K) -> u64 {
         // Two folded multiplications; the secret keeps outsiders from choosing a bucket.
         let (a, b) = key.words();
         let first = fold(a ^ self.seed, 0x9E37_79B9_7F4A_7C15);
-        let second = fold(
+        fold(
             first ^ b,
             0xD6E8_FEB8_6659_FD93 ^ self.seed.rotate_left(32) | 1,
-        );
-        (second as usize) & (self.buckets.len() - 1)
+        )
+    }
+
+    /// Asks the memory for the bucket of a hash.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch_index(&self.buckets, self.bucket_of(hash));
+    }
+
+    /// The first entry in the bucket of a hash, which the memory is asked for.
+    #[inline(always)]
+    pub(super) fn guess(&self, hash: u64) -> Id {
+        let first = self.buckets[self.bucket_of(hash)];
+        if let Some(entry) = self.entries.get(first as usize) {
+            prefetch_read(&entry.key);
+            prefetch_read(&entry.value);
+        }
+        first
+    }
+
+    /// [`Table::find`] with a guess at the place.
+    #[inline(always)]
+    pub(super) fn find_guessed(&self, guess: Id, key: &K) -> Option<Id> {
+        match self.entries.get(guess as usize) {
+            Some(entry) if entry.live && entry.key == *key => Some(guess),
+            _ => self.find(key),
+        }
     }
 
     #[inline]

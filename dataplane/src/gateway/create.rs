@@ -8,10 +8,10 @@ use super::access::may_go;
 use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
 use crate::acl::{Action, Subject};
-use crate::nat::{Global, GlobalAddress, Nat, OneToOnePool, PortSpace, Rule, Target};
+use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
 use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, port_timer, reverse};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tcp_flags};
@@ -80,13 +80,20 @@ impl<P: Packet> Gateway<P> {
         if limit != 0 && self.occupancy.active() >= limit {
             return Err((DropReason::MaxEntries, rule.id));
         }
+        let host = Ipv4Addr::from_bits(wanted.ip.src);
+        if !self.host_counts.reserve(host) {
+            return Err((DropReason::MaxEntries, rule.id));
+        }
         let change = match &rule.target {
             Target::Overload(addresses) => {
                 self.create_extended(now, snapshot, wanted, rule, addresses)
             }
             Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool),
         };
-        let change = change.map_err(|reason| (reason, rule.id))?;
+        let change = change.map_err(|reason| {
+            self.host_counts.not_made(host);
+            (reason, rule.id)
+        })?;
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         Ok(Some(change))
@@ -147,14 +154,12 @@ impl<P: Packet> Gateway<P> {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::AccessListOut);
         }
-        if self
-            .table
-            .insert(session, now.tick(), &snapshot.nat.timers)
-            .is_none()
-        {
+        let timers = &snapshot.nat.timers;
+        let Some(at) = self.table.insert(session, now.tick(), timers) else {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::SessionTableFull);
-        }
+        };
+        self.host_counts.made(at, session.inside_local().address);
         self.stats.count(match ip.protocol {
             PROTO_TCP => Counter::CreatedTcp,
             PROTO_UDP => Counter::CreatedUdp,
@@ -172,7 +177,11 @@ impl<P: Packet> Gateway<P> {
         pool: &OneToOnePool,
     ) -> Result<Rewrite, DropReason> {
         let ip = wanted.ip;
-        let index = self.free_address(&snapshot.nat, pool)?;
+        let host = Ipv4Addr::from_bits(ip.src);
+        let usable = |address| is_lendable(&snapshot.nat, address);
+        let index = pool
+            .take(self.options.me, host, usable)
+            .ok_or(DropReason::PoolExhausted)?;
         let global = pool.address(index).to_bits();
         let leaves = Key {
             src: global,
@@ -187,24 +196,15 @@ impl<P: Packet> Gateway<P> {
         let outbound = Session::address_key(Direction::Out, ip.src);
         let inbound = Session::address_key(Direction::In, global);
         let session = blank(now, rule, 0, outbound, inbound);
-        if self
-            .table
-            .insert(session, now.tick(), &snapshot.nat.timers)
-            .is_none()
-        {
+        let timers = &snapshot.nat.timers;
+        let Some(at) = self.table.insert(session, now.tick(), timers) else {
             pool.release(self.options.me, index);
             return Err(DropReason::SessionTableFull);
-        }
+        };
+        self.host_counts.made(at, session.inside_local().address);
         self.address_entries += 1;
         self.stats.count(Counter::CreatedSimple);
         Ok(rewrite_addresses(ip, global, ip.dst))
-    }
-
-    /// A pool address that no host and no static has.
-    fn free_address(&self, nat: &Nat, pool: &OneToOnePool) -> Result<u32, DropReason> {
-        let me = self.options.me;
-        pool.take(me, |address| !nat.has_static_address(address))
-            .ok_or(DropReason::PoolExhausted)
     }
 
     /// An outside address and port that no other entry with this destination has: the packet's
@@ -333,6 +333,7 @@ impl<P: Packet> Gateway<P> {
     /// Removes an entry and gives back what it held.
     pub(super) fn remove_entry(&mut self, snapshot: &Snapshot, at: u32) {
         let session = self.table.remove(at);
+        self.host_counts.removed(at, session.inside_local().address);
         self.address_entries -= u32::from(session.is_address_entry());
         self.give_back(&snapshot.nat, &session);
         self.occupancy.removed();
@@ -356,6 +357,11 @@ impl<P: Packet> Gateway<P> {
             Some(Global::OneToOne(..) | Global::Static) | None => {}
         }
     }
+}
+
+/// Whether a pool may lend an address: not one that a static has.
+pub(super) fn is_lendable(nat: &Nat, address: Ipv4Addr) -> bool {
+    !nat.has_static_address(address)
 }
 
 fn blank(now: Millis, rule: &Rule, protocol: u8, outbound: Key, inbound: Key) -> Session {
@@ -461,16 +467,29 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
         .find(|r| r.selector.decide(&subject, exit) == Action::Permit)
 }
 
-/// Whether a rule still translates to the address that an entry has.
-pub(super) fn has_address(nat: &Nat, rule: &Rule, session: &Session) -> bool {
+/// Whether a rule of worker `me` still translates to the address that an entry has.
+pub(super) fn has_address(nat: &Nat, me: WorkerId, rule: &Rule, session: &Session) -> bool {
     let address: Ipv4Addr = session.inside_global().address;
     match &rule.target {
         Target::Overload(addresses) => {
             !session.is_address_entry() && addresses.iter().any(|global| global.address == address)
         }
         Target::OneToOne(pool) => {
+            // Lent to us: one that left the configuration and came back is nobody's.
+            let lends = |index| pool.owner(index) == Some(me) && would_lend(pool, session, address);
             session.is_address_entry()
-                && matches!(nat.global(address), Some(Global::OneToOne(of, _)) if Arc::ptr_eq(of, pool))
+                && matches!(nat.global(address), Some(Global::OneToOne(of, index)) if Arc::ptr_eq(of, pool) && lends(*index))
+        }
+    }
+}
+
+/// Whether a pool that lends by the host's own bits would lend an entry's host this address.
+fn would_lend(pool: &OneToOnePool, session: &Session, address: Ipv4Addr) -> bool {
+    match pool.lending() {
+        Lending::FirstFree | Lending::Rotary => true,
+        Lending::MatchHost(mask) => {
+            let host = session.inside_local().address;
+            (host.to_bits() ^ address.to_bits()) & mask == 0
         }
     }
 }

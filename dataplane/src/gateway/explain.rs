@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use super::access::{may_come, may_go};
-use super::create::{pairing, subject};
+use super::create::{is_lendable, pairing, subject};
 use super::forward::{leaves_outside, next_hop};
 use super::inside::{
     Destination, may_begin, rewrite_from_inside, static_from_inside, untranslatable,
@@ -276,20 +276,19 @@ impl<P: Packet> Gateway<P> {
             about.ending = Ending::Dropped(DropReason::MaxEntries);
             return about;
         }
+        if !self.host_counts.allow(Ipv4Addr::from_bits(ip.src)) {
+            return ended(about, DropReason::MaxEntries);
+        }
         let addresses = match &rule.target {
-            Target::OneToOne(pool) if pool.lent() < pool.size() => {
-                // Which address it will be is not known before.
-                return match nat.globals.contains_key(&Ipv4Addr::from_bits(ip.dst)) {
-                    true => FlowExplanation {
-                        ending: Ending::Hairpinned,
-                        ..about
-                    },
-                    false => go(snapshot, ip, about),
+            Target::OneToOne(pool) => {
+                let source = Ipv4Addr::from_bits(ip.src);
+                let usable = |address| is_lendable(nat, address);
+                let Some(index) = pool.candidate(source, usable) else {
+                    return ended(about, DropReason::PoolExhausted);
                 };
-            }
-            Target::OneToOne(_) => {
-                about.ending = Ending::Dropped(DropReason::PoolExhausted);
-                return about;
+                let global = pool.address(index).to_bits();
+                let change = super::forward::rewrite_addresses(ip, global, ip.dst);
+                return translated(snapshot, ip, about, change);
             }
             Target::Overload(addresses) => addresses,
         };

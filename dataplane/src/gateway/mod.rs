@@ -9,6 +9,7 @@ mod exits;
 mod explain;
 mod forward;
 mod fragments;
+mod host_counts;
 mod icmp;
 mod inside;
 mod ipsec;
@@ -41,6 +42,7 @@ use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
 use exits::Exits;
+use host_counts::HostCounts;
 use limit::Limiter;
 use quick::Glances;
 use requests::Work;
@@ -150,6 +152,8 @@ pub struct Gateway<P> {
     glances: Option<Box<Glances>>,
     /// Entries of hosts with an address of their own.
     address_entries: u32,
+    /// Entries of each host, where these are limited.
+    host_counts: HostCounts,
     /// The last search for a free port that found none.
     in_vain: Option<create::Search>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
@@ -213,6 +217,7 @@ impl<P: Packet> Gateway<P> {
             exits: Exits::new(),
             glances: Some(Glances::new()),
             address_entries: 0,
+            host_counts: HostCounts::default(),
             in_vain: None,
             fragments: Fragments::new(limits),
             esp: ipsec_trace::engine(&options, &stats),
@@ -255,6 +260,7 @@ impl<P: Packet> Gateway<P> {
     fn follow(&mut self, snapshot: &Snapshot) {
         if self.exits.follow(snapshot) {
             self.in_vain = None;
+            self.host_counts.follow(&snapshot.nat);
         }
     }
 
@@ -422,6 +428,7 @@ impl<P: Packet> Gateway<P> {
         let released = self.release_waiting(pass);
         let fragments = self.expire_fragments(pass.now);
         let held = self.age_ipsec(pass);
+        let counted = self.host_counts.catch_up(&self.table);
         let timers = &pass.snapshot.nat.timers;
         let mut budget = AGE_BUDGET;
         let mut expired = false;
@@ -436,7 +443,7 @@ impl<P: Packet> Gateway<P> {
             expired = true;
         }
         // A budget that is used up means that the wheel lags: there is more to do.
-        released || fragments || held || expired || budget == 0
+        released || fragments || held || counted || expired || budget == 0
     }
 
     /// Drops what is held, because the worker ends.

@@ -23,11 +23,11 @@ const NOT_ORDINARY: u8 = 0;
 
 /// What is to be known of an ordinary packet.
 #[derive(Debug, Clone, Copy)]
-struct Glance {
-    head: Head,
+pub(super) struct Glance {
+    pub(super) head: Head,
     hash: u64,
     /// The index's first guess at its entry.
-    guess: u32,
+    pub(super) guess: u32,
 }
 
 impl Glance {
@@ -228,7 +228,7 @@ impl<P: Packet> Gateway<P> {
         if entrance.direction == Direction::Out {
             let later = glances.0[..burst.len()].iter().skip(ports.len());
             for Glance { head, guess, .. } in later {
-                if *guess == NIL && head.protocol != NOT_ORDINARY {
+                if *guess == NIL && !matches!(head.protocol, NOT_ORDINARY | PROTO_ESP) {
                     self.expect(nat, head.protocol, head.key());
                 }
             }
@@ -347,23 +347,24 @@ impl<P: Packet> Gateway<P> {
             let Some(head) = Head::read(frame, entrance.mac, verify) else {
                 continue;
             };
-            if head.protocol == PROTO_ESP {
-                // No entry of the table fits, which leads to the engine's.
-                (glance.head, glance.guess) = (head, 0);
-                continue;
-            }
             if !is_ordinary(entrance.direction, &head) {
                 continue;
             }
             let (addresses, ports, protocol, _) = last;
             if (head.addresses, head.ports, head.protocol) != (addresses, ports, protocol) {
-                let hash = self.table.hash_words(
-                    entrance.direction,
-                    head.protocol,
-                    head.addresses,
-                    head.ports,
-                );
-                self.table.prefetch_index(hash);
+                let hash = if head.protocol == PROTO_ESP {
+                    self.esp
+                        .prefetch(entrance.direction, head.addresses, head.spi())
+                } else {
+                    let hash = self.table.hash_words(
+                        entrance.direction,
+                        head.protocol,
+                        head.addresses,
+                        head.ports,
+                    );
+                    self.table.prefetch_index(hash);
+                    hash
+                };
                 last = (head.addresses, head.ports, head.protocol, hash);
             }
             glance.head = head;
@@ -371,12 +372,17 @@ impl<P: Packet> Gateway<P> {
         }
         let mut last = (0, NIL);
         for glance in glances {
-            if matches!(glance.head.protocol, NOT_ORDINARY | PROTO_ESP) {
+            if glance.head.protocol == NOT_ORDINARY {
                 continue;
             }
             // Packets of one flow in a row are looked up once.
             if glance.hash != last.0 {
-                last = (glance.hash, self.table.prefetch_entry(glance.hash));
+                let guess = if glance.head.protocol == PROTO_ESP {
+                    self.esp.guess(entrance.direction, glance.hash)
+                } else {
+                    self.table.prefetch_entry(glance.hash)
+                };
+                last = (glance.hash, guess);
             }
             glance.guess = last.1;
         }
@@ -397,6 +403,9 @@ impl<P: Packet> Gateway<P> {
         let Glance { head, guess, .. } = *glance;
         if head.protocol == NOT_ORDINARY {
             return Err(Obstacle::NotOrdinary);
+        }
+        if head.protocol == PROTO_ESP {
+            return self.translate_esp(snapshot, tick, direction, packet, glance);
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;
@@ -440,9 +449,6 @@ impl<P: Packet> Gateway<P> {
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, hash, .. } = *glance;
-        if head.protocol == PROTO_ESP {
-            return self.translate_esp(snapshot, tick, direction, packet, &head);
-        }
         let found = self.table.find(hash, direction, head.protocol, head.key());
         let guess = found.ok_or(Obstacle::NoEntry)?;
         let glance = Glance { guess, ..*glance };

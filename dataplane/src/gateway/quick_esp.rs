@@ -3,14 +3,14 @@
 use std::net::Ipv4Addr;
 
 use super::Gateway;
-use super::quick::Obstacle;
+use super::quick::{Glance, Obstacle};
 use crate::packet::Packet;
 use crate::session::Direction;
 use crate::snapshot::{PortId, Snapshot};
 use crate::time::Tick;
 use crate::wire::PROTO_ESP;
 use crate::wire::checksum::{Delta, Deltas};
-use crate::wire::head::{Change, Head};
+use crate::wire::head::Change;
 
 impl<P: Packet> Gateway<P> {
     /// Translates a packet of a half that was approved for this snapshot. Else nothing has changed,
@@ -22,9 +22,10 @@ impl<P: Packet> Gateway<P> {
         tick: Tick,
         direction: Direction,
         packet: &mut P,
-        head: &Head,
+        glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         const NO: Obstacle = Obstacle::NotOrdinary;
+        let Glance { head, guess, .. } = glance;
         let frame = packet.data_mut();
         let Some(&[ttl, ..]) = frame.get(22..) else {
             return Err(NO);
@@ -37,15 +38,10 @@ impl<P: Packet> Gateway<P> {
         let (source, destination) = (Ipv4Addr::from_bits(key.src), Ipv4Addr::from_bits(key.dst));
         let generation = snapshot.generation;
         let spi = head.spi();
+        let at = (source, destination, spi);
         let half = match direction {
-            Direction::Out => self
-                .esp
-                .established_out(source, destination, spi, generation),
-            Direction::In => {
-                let packet = (spi, sequence);
-                self.esp
-                    .established_in(source, destination, packet, generation)
-            }
+            Direction::Out => self.esp.established_out(*guess, at, generation),
+            Direction::In => self.esp.established_in(*guess, at, sequence, generation),
         };
         let half = half.ok_or(NO)?;
         let exit = self.exits.to(snapshot, half.neighbour).ok_or(NO)?;

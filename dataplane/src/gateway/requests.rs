@@ -238,7 +238,7 @@ impl<P: Packet> Gateway<P> {
             return false;
         };
         let nat = &snapshot.nat;
-        let Some(rule) = rule_that_keeps(snapshot, session) else {
+        let Some(rule) = rule_that_keeps(snapshot, self.options.me, session) else {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Withdrawn);
             return true;
@@ -252,7 +252,7 @@ impl<P: Packet> Gateway<P> {
 }
 
 /// The number of the rule under which an entry may stay.
-fn rule_that_keeps(snapshot: &Snapshot, session: &Session) -> Option<u16> {
+fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Option<u16> {
     let nat = &snapshot.nat;
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
@@ -275,7 +275,7 @@ fn rule_that_keeps(snapshot: &Snapshot, session: &Session) -> Option<u16> {
     }
     rule_of(snapshot, session)
         .filter(|_| is_permitted(snapshot, session))
-        .filter(|rule| has_address(nat, rule, session))
+        .filter(|rule| has_address(nat, me, rule, session))
         .map(|rule| rule.id)
 }
 

@@ -47,15 +47,6 @@ impl std::fmt::Debug for GlobalAddress {
     }
 }
 
-/// A pool without overload: `size` addresses from `first`, each lent to one inside host.
-#[derive(Debug)]
-pub struct OneToOnePool {
-    /// First address.
-    pub first: Ipv4Addr,
-    /// Owner of each address: 0 nobody, else the worker's number plus one.
-    owner: Box<[AtomicU8]>,
-}
-
 impl GlobalAddress {
     /// An address with all its ports free.
     #[must_use]
@@ -225,65 +216,6 @@ impl GlobalAddress {
     }
 }
 
-impl OneToOnePool {
-    /// A pool of `size` free addresses from `first` on.
-    #[must_use]
-    pub fn new(first: Ipv4Addr, size: u32) -> OneToOnePool {
-        OneToOnePool {
-            first,
-            owner: (0..size).map(|_| AtomicU8::new(0)).collect(),
-        }
-    }
-
-    /// Number of addresses.
-    #[must_use]
-    pub fn size(&self) -> u32 {
-        self.owner.len() as u32
-    }
-
-    /// The address at `index`.
-    #[must_use]
-    pub fn address(&self, index: u32) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.first.to_bits().wrapping_add(index))
-    }
-
-    /// The worker whose host has the address at `index`, if any.
-    #[must_use]
-    pub fn owner(&self, index: u32) -> Option<WorkerId> {
-        self.owner.get(index as usize).and_then(owner_of)
-    }
-
-    /// Takes the first free address that is `usable` for `me`.
-    #[must_use]
-    pub fn take(&self, me: WorkerId, usable: impl Fn(Ipv4Addr) -> bool) -> Option<u32> {
-        let free = |(at, cell): (usize, &AtomicU8)| {
-            let taken = cell.load(Ordering::Relaxed) == 0
-                && usable(self.address(at as u32))
-                && cell
-                    .compare_exchange(0, me.0 + 1, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok();
-            taken.then_some(at as u32)
-        };
-        self.owner.iter().enumerate().find_map(free)
-    }
-
-    /// Gives an address back.
-    pub fn release(&self, me: WorkerId, index: u32) {
-        if let Some(cell) = self.owner.get(index as usize) {
-            let _ = cell.compare_exchange(me.0 + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
-    }
-
-    /// How many addresses are lent.
-    #[must_use]
-    pub fn lent(&self) -> u32 {
-        self.owner
-            .iter()
-            .filter(|cell| cell.load(Ordering::Relaxed) != 0)
-            .count() as u32
-    }
-}
-
 fn block_of(port: u16) -> usize {
     usize::from(port) / BLOCK_PORTS as usize
 }
@@ -292,6 +224,6 @@ fn bit_of(port: u16) -> u64 {
     1 << (u32::from(port) % BLOCK_PORTS)
 }
 
-fn owner_of(cell: &AtomicU8) -> Option<WorkerId> {
+pub(super) fn owner_of(cell: &AtomicU8) -> Option<WorkerId> {
     cell.load(Ordering::Acquire).checked_sub(1).map(WorkerId)
 }

@@ -1,10 +1,11 @@
 //! ESP and IKE of many clients through one address, as packets.
 
+use spillway_dataplane::acl::AccessList;
 use spillway_dataplane::command::SessionFilter;
 use spillway_dataplane::esp::spi_match::{Key, answer};
 use spillway_dataplane::esp::{EspCounter, EspOccupancy};
 use spillway_dataplane::nat::StaticEsp;
-use spillway_dataplane::stats::DropReason;
+use spillway_dataplane::stats::{Counter, DropReason};
 use spillway_dataplane::time::Tick;
 
 use crate::support::{
@@ -413,5 +414,43 @@ fn figures_follow_within_a_millisecond_and_go_to_zero() {
         lab.clear(SessionFilter::default());
         lab.advance(1);
         assert_eq!(sum(lab, |o| o.tunnels + o.half_open + o.held_packets), 0);
+    });
+}
+
+#[test]
+fn packets_of_a_standing_tunnel_are_judged_anew_when_something_changes() {
+    each(Policy::overload, |lab| {
+        tunnel(lab, "10.1.0.2", (0x1000, 0xa000));
+        lab.expect(INSIDE, esp("10.1.0.2", PEER, 0x1000, 2), OUT);
+        let hits = lab.counted(Counter::Hits);
+        lab.expect(INSIDE, esp("10.1.0.2", PEER, 0x1000, 3), OUT);
+        lab.expect(OUTSIDE, esp(PEER, OURS, 0xa000, 3), &inside("10.1.0.2"));
+        assert_eq!(lab.counted(Counter::Hits), hits + 2);
+        let dying = lab.run(INSIDE, esp("10.1.0.2", PEER, 0x1000, 4).ttl(1));
+        assert_eq!(dying.last().map(String::as_str), Some("drop ttl_exceeded"));
+        // A sequence number far behind is not for the quick way: it may be another client's.
+        for sequence in [500, 3] {
+            let back = esp(PEER, OURS, 0xa000, sequence);
+            lab.expect(OUTSIDE, back, &inside("10.1.0.2"));
+        }
+        let nobody = std::sync::Arc::new(AccessList::new(Vec::new()));
+        lab.policy.access_groups[0][0] = Some(nobody);
+        lab.publish();
+        let denied = lab.run(INSIDE, esp("10.1.0.2", PEER, 0x1000, 5));
+        assert_eq!(
+            denied.last().map(String::as_str),
+            Some("drop access_list_in")
+        );
+        lab.policy.access_groups[0][0] = None;
+        lab.publish();
+        lab.expect(INSIDE, esp("10.1.0.2", PEER, 0x1000, 6), OUT);
+        // Its timer follows the packets, on the quick way too.
+        for sequence in 7..12 {
+            lab.advance(200_000);
+            lab.expect(INSIDE, esp("10.1.0.2", PEER, 0x1000, sequence), OUT);
+        }
+        assert_eq!(lab.entries(), 2);
+        lab.advance(1_000_000);
+        assert_eq!(lab.entries(), 0);
     });
 }

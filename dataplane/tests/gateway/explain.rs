@@ -9,6 +9,7 @@ use spillway_dataplane::command::{
     Because, Ending, Explained, FlowExplanation, FlowQuery, Query, Reply, Request, SessionFilter,
 };
 use spillway_dataplane::esp::Fate;
+use spillway_dataplane::nat::{HostLimits, Lending, ListLimit};
 use spillway_dataplane::stats::DropReason;
 
 use crate::support::{INSIDE, Lab, Packet4, Policy, each, permit, permit_all, ping, raw, tcp, udp};
@@ -37,6 +38,30 @@ fn policies() -> Vec<fn() -> Policy> {
                 .access_group(0, 0, some("10.1.0.2"))
                 .access_group(1, 1, some("203.0.113.10"))
                 .access_group(1, 0, some("203.0.113.5"))
+        },
+        || {
+            let ranges = [
+                ("203.0.113.64", "203.0.113.65"),
+                ("203.0.113.9", "203.0.113.10"),
+            ];
+            Policy::default()
+                .fixed("10.1.0.10", "203.0.113.10")
+                .rule_ranges(Lending::Rotary, &ranges)
+        },
+        || {
+            let ranges = [
+                ("203.0.113.1", "203.0.113.10"),
+                ("198.51.100.99", "198.51.100.99"),
+            ];
+            Policy::default().rule_ranges(Lending::MatchHost(0xff), &ranges)
+        },
+        || {
+            let limits = HostLimits {
+                all_hosts: Some(2),
+                hosts: [([10, 1, 0, 3].into(), 3)].into(),
+                lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 4)],
+            };
+            Policy::overload().host_limits(limits)
         },
     ]
 }
@@ -95,7 +120,9 @@ fn check(lab: &mut Lab, query: FlowQuery) {
             assert!(waits && lab.last.is_empty(), "{}", context());
         }
         Ending::Hairpinned => {
-            assert!(!lines[0].starts_with("punt "), "{}", context());
+            // It may wait with others for a neighbour inside, and then nothing is seen of it.
+            let punted = lines.first().is_some_and(|l| l.starts_with("punt "));
+            assert!(!punted, "{}", context());
             // What came in again shows who it says it is, unless it was refused there.
             let sent = lab.last.first().and_then(|(_, f)| crate::support::peek(f));
             if let (Some(seen), Some(to)) = (sent.filter(|_| lines.len() == 1), said.to) {
@@ -166,7 +193,7 @@ proptest! {
 
     #[test]
     fn what_it_says_is_what_happens(
-        which in 0..6_usize,
+        which in 0..policies().len(),
         workers in 1..4_u8,
         flows in proptest::collection::vec(flows(), 1..25),
     ) {

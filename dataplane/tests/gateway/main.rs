@@ -7,6 +7,7 @@ mod fragments;
 mod garbage;
 mod golden;
 mod hairpin;
+mod host_limits;
 mod icmp_errors;
 mod journal;
 mod local;

@@ -1,9 +1,12 @@
 //! Pools without overload: an address for each inside host.
 
 use spillway_dataplane::command::SessionFilter;
+use spillway_dataplane::nat::{Leases, Lending, Target};
 use spillway_dataplane::stats::Counter;
 
-use crate::support::{INSIDE, OUTSIDE, Policy, each, error, permit_all, ping, raw, tcp, udp};
+use crate::support::{
+    INSIDE, OUTSIDE, Policy, each, error, permit_all, ping, pool_of, raw, tcp, udp,
+};
 
 fn pool() -> Policy {
     Policy::default().rule_pool(permit_all(), "203.0.113.200", 4)
@@ -122,5 +125,119 @@ fn errors_about_packets_of_address_entries() {
             error("10.1.0.2", "198.51.100.5", (3, 3), 0, &about),
             "1 icmp 3/3 203.0.113.200 > 198.51.100.5 [udp 198.51.100.5:6 > 203.0.113.200:77]",
         );
+    });
+}
+
+#[test]
+fn several_ranges_are_one_pool() {
+    let ranges = [
+        ("203.0.113.200", "203.0.113.200"),
+        ("203.0.113.7", "203.0.113.8"),
+    ];
+    let policy = || Policy::default().rule_ranges(Lending::FirstFree, &ranges);
+    each(policy, |lab| {
+        for (host, global) in [(2, "203.0.113.200"), (3, "203.0.113.7"), (4, "203.0.113.8")] {
+            lab.expect(
+                INSIDE,
+                udp(&format!("10.1.0.{host}:5"), "198.51.100.5:6"),
+                &format!("1 udp {global}:5 > 198.51.100.5:6"),
+            );
+            lab.expect(
+                OUTSIDE,
+                udp("198.51.100.5:6", &format!("{global}:5")),
+                &format!("0 udp 198.51.100.5:6 > 10.1.0.{host}:5"),
+            );
+        }
+        lab.expect(
+            INSIDE,
+            udp("10.1.0.9:5", "198.51.100.5:6"),
+            "drop pool_exhausted",
+        );
+    });
+}
+
+#[test]
+fn a_rotary_pool_lends_in_turn() {
+    let ranges = [("203.0.113.7", "203.0.113.9")];
+    let policy = || Policy::default().rule_ranges(Lending::Rotary, &ranges);
+    each(policy, |lab| {
+        for (host, last) in [(2, 7), (3, 8), (4, 9), (5, 7)] {
+            lab.expect(
+                INSIDE,
+                udp(&format!("10.1.0.{host}:5"), "198.51.100.5:6"),
+                &format!("1 udp 203.0.113.{last}:5 > 198.51.100.5:6"),
+            );
+            if last == 7 {
+                lab.clear(SessionFilter::default());
+            }
+        }
+    });
+}
+
+#[test]
+fn match_host_keeps_the_hosts_part_of_the_address() {
+    let ranges = [("203.0.113.1", "203.0.113.9")];
+    let policy = || Policy::default().rule_ranges(Lending::MatchHost(0xff), &ranges);
+    each(policy, |lab| {
+        lab.expect(
+            INSIDE,
+            udp("10.1.0.7:5", "198.51.100.5:6"),
+            "1 udp 203.0.113.7:5 > 198.51.100.5:6",
+        );
+        // Its counterpart of another network has the same host part, and .10 has no address.
+        for host in ["10.9.0.7", "10.1.0.10"] {
+            let packet = udp(&format!("{host}:5"), "198.51.100.5:6");
+            lab.expect(INSIDE, packet, "drop pool_exhausted");
+        }
+        lab.clear(SessionFilter::default());
+        lab.expect(
+            INSIDE,
+            udp("10.9.0.7:5", "198.51.100.5:6"),
+            "1 udp 203.0.113.7:5 > 198.51.100.5:6",
+        );
+    });
+}
+
+#[test]
+fn hosts_keep_their_addresses_when_the_pool_is_cut_anew() {
+    let first = [("203.0.113.7", "203.0.113.9")];
+    let policy = || Policy::default().rule_ranges(Lending::FirstFree, &first);
+    let global = |host: u8| {
+        let last = host + 5;
+        format!("1 udp 203.0.113.{last}:5 > 198.51.100.5:6")
+    };
+    let packet = |host: u8| udp(&format!("10.1.0.{host}:5"), "198.51.100.5:6");
+    let recut = |before: &Policy, lending, ranges: &[(&str, &str)]| {
+        let mut leases = Leases::default();
+        if let Target::OneToOne(pool) = &before.rules[0].target {
+            leases.learn(pool);
+        }
+        Policy::default().rule_one_to_one(permit_all(), pool_of(lending, ranges, &mut leases))
+    };
+    each(policy, |lab| {
+        for host in 2..5 {
+            lab.expect(INSIDE, packet(host), &global(host));
+        }
+        // .7 goes; .8 and .9 stay whose they are, and .6 is new.
+        let ranges = [
+            ("203.0.113.8", "203.0.113.9"),
+            ("203.0.113.6", "203.0.113.6"),
+        ];
+        lab.policy = recut(&lab.policy, Lending::Rotary, &ranges);
+        lab.publish();
+        lab.expect(INSIDE, packet(20), "1 udp 203.0.113.6:5 > 198.51.100.5:6");
+        assert_eq!(lab.reconcile(), 1);
+        lab.expect(INSIDE, packet(3), &global(3));
+        lab.expect(INSIDE, packet(4), &global(4));
+        lab.expect(INSIDE, packet(2), "drop pool_exhausted");
+        lab.expect(
+            OUTSIDE,
+            udp("198.51.100.5:6", "203.0.113.9:5"),
+            "0 udp 198.51.100.5:6 > 10.1.0.4:5",
+        );
+        // No host has an address with its own bits.
+        lab.policy = recut(&lab.policy, Lending::MatchHost(0xff), &first);
+        lab.publish();
+        assert_eq!(lab.reconcile(), 3);
     });
 }

@@ -36,10 +36,8 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     later(
         Global,
-        "[no] ip nat translation max-entries {all-host <entries:1-2147483647>
-         | host <host:address> <entries:1-2147483647> | list $list <entries:1-2147483647>
-         | vrf <vrf-name:word> <entries:1-2147483647>}",
-        "Most entries of hosts",
+        "[no] ip nat translation max-entries vrf <vrf-name:word> <entries:1-2147483647>",
+        "Most entries of a VRF",
     ),
     // Crypto.
     later(Global, "crypto isakmp policy <policy:1-10000>", "How to agree on keys").entering(IsakmpPolicy),

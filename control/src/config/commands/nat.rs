@@ -7,8 +7,8 @@ use spillway_dataplane::nat::{PortTimer, Timer, Timers};
 
 use super::super::draft::{Context, Draft, Outcome, Problem, SourcePlaces};
 use super::super::model::{
-    Config, ListName, Pool, PoolKind, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRule,
-    StaticScope, prefix_length,
+    Config, HostLimits, ListName, Pool, PoolKind, RuleTarget, Selector, SourceRule, StaticGlobal,
+    StaticRule, StaticScope, prefix_length,
 };
 use super::super::syntax::Args;
 use super::Run::Apply;
@@ -118,6 +118,16 @@ pub(super) const COMMANDS: &[Command] = &[
         "ip nat translation max-entries <entries:1-2147483647>",
         "Most entries",
         max_entries,
+    ),
+    row(
+        "ip nat translation max-entries {all-host | host <inside:address> | list $list} <entries:1-2147483647>",
+        "Most entries of each host, of one, of all that a list permits",
+        host_limit,
+    ),
+    row(
+        "no ip nat translation max-entries {all-host | host <inside:address> | list $list} [<entries:1-2147483647>]",
+        "As many entries of these hosts as there is room for",
+        no_host_limit,
     ),
     row(
         "no ip nat translation max-entries [<entries:1-2147483647>]",
@@ -477,5 +487,45 @@ fn max_entries(draft: &mut Draft, args: &Args<'_>) -> Outcome {
 
 fn no_max_entries(draft: &mut Draft, _: &Args<'_>) -> Outcome {
     draft.config.max_entries = 0;
+    Ok(())
+}
+
+fn host_limit(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    let entries = args.number("entries").unwrap_or(0);
+    let limits = &mut draft.config.host_limits;
+    if let Some(host) = args.address("inside") {
+        if !is_host(host) {
+            let message = format!("{host} is no host's address");
+            return Err(
+                Problem::new(args.span("inside"), message).expecting("the address of a host")
+            );
+        }
+        limits.hosts.insert(host, entries);
+    } else if args.has("all-host") {
+        limits.all_hosts = Some(entries);
+    } else {
+        let list = list_name(args);
+        let most = HostLimits::MOST_LISTS;
+        if limits.lists.len() >= most && !limits.lists.contains_key(&list) {
+            let message = format!("there can be limits for at most {most} lists");
+            return Err(Problem::new(args.whole(), message));
+        }
+        limits.lists.insert(list, entries);
+    }
+    Ok(())
+}
+
+fn no_host_limit(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    let limits = &mut draft.config.host_limits;
+    let gone = if let Some(host) = args.address("inside") {
+        limits.hosts.remove(&host)
+    } else if args.has("all-host") {
+        limits.all_hosts.take()
+    } else {
+        limits.lists.remove(&list_name(args))
+    };
+    if gone.is_none() {
+        draft.nothing_removed(args);
+    }
     Ok(())
 }

@@ -153,7 +153,7 @@ fn block() -> impl Strategy<Value = String> {
         }),
         ("[A-D]", address()).prop_map(|(n, a)| format!("ip nat pool {n} {a} {a} netmask 255.255.255.0")),
         ("[E-H]", 1u8..100, 100u8..255).prop_map(|(n, a, b)| {
-            format!("ip nat pool {n} prefix-length 24\n no range 10.5.5.{a} 10.5.5.{b}\n range 10.6.{a}.{a} 10.6.{a}.{b}\n no range 10.6.{a}.{a} 10.6.{a}.{b}\n range 10.7.{a}.1 10.7.{a}.2\n exit\nno ip nat pool {n}\nip nat pool {n} prefix-length 24\n range 10.7.{a}.1 10.7.{a}.2")
+            format!("no ip nat pool {n}\nip nat pool {n} prefix-length 24\n no range 10.5.5.{a} 10.5.5.{b}\n range 10.6.{a}.{a} 10.6.{a}.{b}\n no range 10.6.{a}.{a} 10.6.{a}.{b}\n range 10.7.{a}.1 10.7.{a}.2\n exit\nno ip nat pool {n}\nip nat pool {n} prefix-length 24\n range 10.7.{a}.1 10.7.{a}.2")
         }),
         (address(), address(), 1u16.., 1u16..).prop_map(|(a, b, p, q)| {
             format!("no ip nat inside source static tcp {a} {p} {b} {q}\nip nat inside source static tcp {a} {p} {b} {q} extendable")
@@ -168,6 +168,9 @@ fn block() -> impl Strategy<Value = String> {
         seconds.clone().prop_map(|s| format!("ip nat translation syn-timeout {s}")),
         (1u16.., seconds).prop_map(|(p, s)| format!("ip nat translation port-timeout udp {p} {s}")),
         (1u32..1 << 31).prop_map(|n| format!("ip nat translation max-entries {n}")),
+        (1u32..1 << 31, 1u8..200).prop_map(|(n, h)| {
+            format!("ip nat translation max-entries all-host {n}\nip nat translation max-entries host 10.0.0.{h} {n}\nip nat translation max-entries list {h} {n}")
+        }),
         (1u32..9).prop_map(|n| format!("crypto map M {n} ipsec-isakmp\n set peer 192.0.2.{n}\n match address 10{n}")),
         (1u32..9).prop_map(|n| format!("route-map M permit {n}\n match ip address 10{n} A")),
     ]

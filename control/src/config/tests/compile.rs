@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use spillway_dataplane::acl::{AccessList, Action, Subject};
 use spillway_dataplane::fib::NextHop;
-use spillway_dataplane::nat::{Global, PortSpace, Target, Timer, Way};
+use spillway_dataplane::nat::{Global, Lending, PortSpace, Target, Timer, Way};
 use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::snapshot::{PortId, WorkerId};
 use spillway_dataplane::time::Tick;
@@ -74,7 +74,7 @@ fn a_configuration_becomes_policy() {
     assert_eq!(list(&policy, 0).check(&from([10, 0, 1, 9])), Action::Deny);
     assert_eq!(shared(&policy, 0).address, Ipv4Addr::new(192, 0, 2, 1));
     assert_eq!(
-        (pool(&policy, 1).first, pool(&policy, 1).size()),
+        (pool(&policy, 1).address(0), pool(&policy, 1).size()),
         (Ipv4Addr::new(192, 0, 2, 10), 11)
     );
     let at = |last| nat.globals.get(&Ipv4Addr::new(192, 0, 2, last));
@@ -133,6 +133,75 @@ fn a_reload_carries_live_state_over() {
     // The same again: the pool stays as well.
     let again = compile(&text, 100, Some(&after));
     assert!(Arc::ptr_eq(&pool(&after, 2), &pool(&again, 2)));
+}
+
+#[test]
+fn a_pool_that_is_cut_anew_keeps_what_is_lent() {
+    let text = TEXT.replace(
+        "ip nat pool P 192.0.2.10 192.0.2.20 netmask 255.255.255.0",
+        "ip nat pool P prefix-length 24\n range 192.0.2.10 192.0.2.20",
+    );
+    let before = compile(&text, 0, None);
+    let host = Ipv4Addr::new(10, 9, 0, 7);
+    let take = |pool: &spillway_dataplane::nat::OneToOnePool| {
+        pool.take(WorkerId(1), host, |_| true)
+            .map(|index| pool.address(index))
+    };
+    assert_eq!(take(&pool(&before, 1)), Some(Ipv4Addr::new(192, 0, 2, 10)));
+    // One range becomes two of another kind: both agree on what is lent.
+    let text = text
+        .replace("prefix-length 24", "prefix-length 24 type rotary")
+        .replace(
+            "192.0.2.10 192.0.2.20",
+            "192.0.2.9 192.0.2.10\n range 192.0.2.30 192.0.2.31",
+        );
+    let after = compile(&text, 0, Some(&before));
+    assert_eq!(pool(&after, 1).lending(), Lending::Rotary);
+    assert_eq!(pool(&after, 1).owner(1), Some(WorkerId(1)));
+    let rest: Vec<_> = std::iter::from_fn(|| take(&pool(&after, 1)))
+        .map(|address| address.octets()[3])
+        .collect();
+    assert_eq!(rest, [9, 30, 31]);
+    let text = text.replace("rotary", "match-host").replace("2.9 ", "2.7 ");
+    let last = compile(&text, 0, Some(&after));
+    assert_eq!(pool(&last, 1).lending(), Lending::MatchHost(0xff));
+    assert_eq!(take(&pool(&last, 1)), Some(Ipv4Addr::new(192, 0, 2, 7)));
+    assert_eq!(take(&pool(&last, 1)), None);
+}
+
+#[test]
+fn limits_of_hosts_go_on_counting_until_they_change() {
+    const LIMITS: &str = "ip nat translation max-entries all-host 30
+ip nat translation max-entries host 10.0.0.9 40
+ip nat translation max-entries list 1 50
+ip nat translation max-entries list 99 60
+";
+    let limits = |policy: &Policy| policy.nat.host_limits.clone().expect("there are some");
+    assert!(compile(TEXT, 0, None).nat.host_limits.is_none());
+    let text = [TEXT, LIMITS].concat();
+    let before = compile(&text, 0, None);
+    let host = |last| Ipv4Addr::new(10, 0, 0, last);
+    assert_eq!(limits(&before).of(host(9)), Some(40));
+    assert_eq!(limits(&before).of(host(8)), Some(30));
+    // List 99 is not there and limits nobody.
+    assert_eq!(limits(&before).lists.len(), 1);
+    assert!(limits(&before).reserve(host(8)));
+    let elsewhere = text.replace("192.0.2.20", "192.0.2.21");
+    let after = compile(&elsewhere, 0, Some(&before));
+    assert!(Arc::ptr_eq(&limits(&before), &limits(&after)));
+    assert_eq!(limits(&after).lists[0].entries(), 1);
+    for (old, new) in [
+        ("all-host 30", "all-host 31"),
+        ("host 10.0.0.9", "host 10.0.0.7"),
+        ("list 1 50", "list 1 51"),
+        ("list 99 60", "list 2 60"),
+        ("list 1 permit 10.0.0.0", "list 1 permit 10.8.0.0"),
+    ] {
+        let text = text.replace(old, new);
+        let after = compile(&text, 0, Some(&before));
+        assert!(!Arc::ptr_eq(&limits(&before), &limits(&after)), "{new}");
+        assert_eq!(limits(&after).lists[0].entries(), 0);
+    }
 }
 
 #[test]

@@ -40,7 +40,10 @@ proptest! {
             is_ours
                 && ip.header_len == 20
                 && ip.fragment.is_none()
-                && matches!(ip.l4, L4::Tcp { .. } | L4::Udp { .. } | L4::IcmpQuery { .. })
+                && matches!(
+                    ip.l4,
+                    L4::Tcp { .. } | L4::Udp { .. } | L4::IcmpQuery { .. } | L4::Esp { .. }
+                )
         });
         match (head, ordinary) {
             (Some(head), Some(ip)) => prop_assert_eq!(head.ipv4(&frame), Some(ip)),

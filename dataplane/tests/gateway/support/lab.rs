@@ -321,6 +321,19 @@ impl Lab {
         self.settle();
     }
 
+    /// Every worker ages a step.
+    pub(crate) fn age_once(&mut self) {
+        for worker in &mut self.workers {
+            let pass = &mut Pass {
+                now: self.now,
+                snapshot: &self.snapshot,
+                out: &mut self.effects,
+            };
+            worker.age(pass);
+        }
+        self.settle();
+    }
+
     /// Dynamic entries of all workers.
     pub(crate) fn entries(&self) -> usize {
         let entries: usize = self.workers.iter().map(|w| w.table().len()).sum();

@@ -10,5 +10,5 @@ mod read;
 pub(crate) use build::{Packet4, error, ethernet, ping, pong, raw, tcp, udp};
 pub(crate) use frame::{Effects, Frame};
 pub(crate) use lab::{INSIDE, INSIDE2, Lab, OUTSIDE, PLAIN, each, each_with, net_of};
-pub(crate) use policy::{Policy, permit, permit_all};
+pub(crate) use policy::{Policy, permit, permit_all, pool_of};
 pub(crate) use read::{Seen, describe, peek};

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, Ipsec, Nat, OneToOnePool, PortTimer, Rule, Static, StaticPort, Target,
-    Timer, Timers,
+    Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat, OneToOnePool, PortTimer, Rule,
+    Static, StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
@@ -21,6 +21,7 @@ pub(crate) struct Policy {
     pub(crate) globals: HashMap<Ipv4Addr, Global>,
     pub(crate) timers: Timers,
     pub(crate) max_entries: u32,
+    pub(crate) host_limits: Option<Arc<HostLimits>>,
     pub(crate) ipsec: Ipsec,
     /// By port: in and out.
     pub(crate) access_groups: [[Option<Arc<AccessList>>; 2]; 4],
@@ -47,6 +48,19 @@ pub(crate) fn permit_all() -> Arc<AccessList> {
 
 fn address(text: &str) -> Ipv4Addr {
     text.parse().expect("an address")
+}
+
+/// A pool of ranges that lends so.
+pub(crate) fn pool_of(
+    lending: Lending,
+    ranges: &[(&str, &str)],
+    leases: &mut Leases,
+) -> OneToOnePool {
+    let ranges: Vec<_> = ranges
+        .iter()
+        .map(|(first, last)| (address(first), address(last)))
+        .collect();
+    OneToOnePool::with_leases(&ranges, lending, leases)
 }
 
 impl Policy {
@@ -96,11 +110,22 @@ impl Policy {
     }
 
     /// A rule without overload.
-    pub(crate) fn rule_pool(mut self, list: Arc<AccessList>, first: &str, size: u32) -> Policy {
-        let pool = Arc::new(OneToOnePool::new(address(first), size));
-        for index in 0..size {
+    pub(crate) fn rule_pool(self, list: Arc<AccessList>, first: &str, size: u32) -> Policy {
+        self.rule_one_to_one(list, OneToOnePool::new(address(first), size))
+    }
+
+    /// A rule without overload, by a pool of ranges that lends so.
+    pub(crate) fn rule_ranges(self, lending: Lending, ranges: &[(&str, &str)]) -> Policy {
+        let pool = pool_of(lending, ranges, &mut Leases::default());
+        self.rule_one_to_one(permit_all(), pool)
+    }
+
+    /// A rule without overload, by this pool.
+    pub(crate) fn rule_one_to_one(mut self, list: Arc<AccessList>, pool: OneToOnePool) -> Policy {
+        let pool = Arc::new(pool);
+        for (index, address) in (0..).zip(pool.addresses()) {
             let global = Global::OneToOne(Arc::clone(&pool), index);
-            self.globals.insert(pool.address(index), global);
+            self.globals.insert(address, global);
         }
         let id = self.rules.len() as u16 + 1;
         self.rules.push(Rule {
@@ -162,6 +187,12 @@ impl Policy {
         self
     }
 
+    /// `ip nat translation max-entries` of hosts and lists.
+    pub(crate) fn host_limits(mut self, limits: HostLimits) -> Policy {
+        self.host_limits = Some(Arc::new(limits));
+        self
+    }
+
     /// What workers read.
     pub(crate) fn nat(&self) -> Nat {
         Nat::new(
@@ -171,6 +202,7 @@ impl Policy {
             self.timers.clone(),
             self.max_entries,
         )
+        .with_host_limits(self.host_limits.clone())
         .with_ipsec(self.ipsec.clone())
         .with_access_groups(self.access_groups.to_vec())
     }

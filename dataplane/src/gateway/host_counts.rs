@@ -1,0 +1,119 @@
+//! How many entries each inside host has, as far as the policy limits that.
+//!
+//! Nothing is counted as long as nothing is limited. When limits are new, the entries that are
+//! there are counted a slice of the table at a time: an entry counts if its place lies before the
+//! end of what was looked at, so every entry is counted once, whatever comes and goes meanwhile.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::nat::{HostLimits, Nat};
+use crate::table::Table;
+
+/// Places of the table looked at in one poll.
+const SLICE: u32 = 64;
+
+/// The counts of one worker.
+#[derive(Debug, Default)]
+pub(super) struct HostCounts {
+    limits: Option<Arc<HostLimits>>,
+    /// Entries of hosts that have a limit: at most as many hosts as the table has entries.
+    hosts: HashMap<Ipv4Addr, u32>,
+    /// Entries at places before this one are counted.
+    counted: u32,
+}
+
+impl HostCounts {
+    /// Begins anew where the limits are others than before.
+    pub(super) fn follow(&mut self, nat: &Nat) {
+        let same = match (&self.limits, &nat.host_limits) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            *self = HostCounts {
+                limits: nat.host_limits.clone(),
+                ..HostCounts::default()
+            };
+        }
+    }
+
+    /// Counts some of the entries that were there before the limits; whether there were any left.
+    pub(super) fn catch_up(&mut self, table: &Table) -> bool {
+        let capacity = table.capacity() as u32;
+        let Some(limits) = self.limits.clone().filter(|_| self.counted < capacity) else {
+            return false;
+        };
+        let end = self.counted.saturating_add(SLICE).min(capacity);
+        for at in self.counted..end {
+            if let Some(session) = table.at(at) {
+                let host = session.inside_local().address;
+                limits.add(host);
+                self.add(&limits, host);
+            }
+        }
+        self.counted = end;
+        true
+    }
+
+    /// Whether a host may have one more entry.
+    pub(super) fn allow(&self, host: Ipv4Addr) -> bool {
+        self.limits
+            .as_ref()
+            .is_none_or(|limits| self.is_below(limits, host) && limits.lists_have_room(host))
+    }
+
+    /// Whether a host may have one more entry, which then counts for its lists: see
+    /// [`HostCounts::made`] and [`HostCounts::not_made`].
+    pub(super) fn reserve(&self, host: Ipv4Addr) -> bool {
+        self.limits
+            .as_ref()
+            .is_none_or(|limits| self.is_below(limits, host) && limits.reserve(host))
+    }
+
+    /// The entry that was reserved stands at this place.
+    pub(super) fn made(&mut self, at: u32, host: Ipv4Addr) {
+        let Some(limits) = self.limits.clone() else {
+            return;
+        };
+        if at < self.counted {
+            self.add(&limits, host);
+        } else {
+            limits.release(host); // it is yet to be counted with those around it
+        }
+    }
+
+    /// There is no entry after all.
+    pub(super) fn not_made(&self, host: Ipv4Addr) {
+        if let Some(limits) = &self.limits {
+            limits.release(host);
+        }
+    }
+
+    /// The entry at this place is gone.
+    pub(super) fn removed(&mut self, at: u32, host: Ipv4Addr) {
+        let Some(limits) = self.limits.as_ref().filter(|_| at < self.counted) else {
+            return;
+        };
+        limits.release(host);
+        if let Some(entries) = self.hosts.get_mut(&host) {
+            *entries -= 1;
+            if *entries == 0 {
+                self.hosts.remove(&host);
+            }
+        }
+    }
+
+    fn is_below(&self, limits: &HostLimits, host: Ipv4Addr) -> bool {
+        let entries = || self.hosts.get(&host).copied().unwrap_or(0);
+        limits.of(host).is_none_or(|most| entries() < most)
+    }
+
+    fn add(&mut self, limits: &HostLimits, host: Ipv4Addr) {
+        if limits.of(host).is_some() {
+            *self.hosts.entry(host).or_insert(0) += 1;
+        }
+    }
+}
