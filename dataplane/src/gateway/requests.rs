@@ -9,7 +9,7 @@ use super::access::{may_come, may_go};
 use super::create::{has_address, rule_of, subject};
 use super::explain::packet_of;
 use super::forward::next_hop;
-use super::ipsec_policy::still_allows;
+use super::ipsec_policy::{rule_for, still_allows};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
@@ -141,7 +141,7 @@ impl<P: Packet> Gateway<P> {
                 let places = self.esp.half_places() + self.esp.flow_places();
                 let end = at.saturating_add(SLICE).min(places);
                 while *at < end && reply.has_room() {
-                    let view = self.ipsec_view(now, *at);
+                    let view = self.ipsec_view(now, snapshot, *at);
                     if let Some(view) = view.filter(|view| filter.matches(view)) {
                         // There is room: this worker alone fills the queue, and it was asked before.
                         let _ = reply.give(view);
@@ -179,14 +179,17 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// The engine's entry at a place: halves first, then IKE entries.
-    fn ipsec_view(&self, now: Millis, place: u32) -> Option<SessionView> {
+    fn ipsec_view(&self, now: Millis, snapshot: &Snapshot, place: u32) -> Option<SessionView> {
         let me = self.options.me;
         let halves = self.esp.half_places();
-        if place < halves {
-            return self.esp.half_at(now, place).map(|half| half_view(half, me));
-        }
-        let flow = self.esp.flow_at(now, place - halves);
-        flow.map(|flow| flow_view(flow, me))
+        let view = match place.checked_sub(halves) {
+            None => half_view(self.esp.half_at(now, place)?, me),
+            Some(place) => flow_view(self.esp.flow_at(now, place)?, me),
+        };
+        Some(SessionView {
+            rule: ipsec_rule(snapshot, &view),
+            ..view
+        })
     }
 
     fn clear_flows(&mut self, now: Millis, filter: &SessionFilter, places: Range<u32>) -> u64 {
@@ -325,6 +328,18 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
         spi_out: filter.spi_out,
         spi_in: filter.spi_in,
     })
+}
+
+/// The dynamic mapping that a client of ESP or IKE falls under now; 0 where it has a static.
+fn ipsec_rule(snapshot: &Snapshot, view: &SessionView) -> u16 {
+    let (from, to) = (view.inside_local, view.outside_global);
+    let key = Key {
+        src: from.address.to_bits(),
+        dst: to.map_or(0, |to| to.address.to_bits()),
+        sport: from.port,
+        dport: to.map_or(0, |to| to.port),
+    };
+    rule_for(snapshot, view.protocol, key).map_or(0, |rule| rule.id)
 }
 
 fn half_view(half: HalfView, worker: WorkerId) -> SessionView {

@@ -68,6 +68,7 @@ fn the_second_client_waits_for_the_reply_of_the_first() {
         }
         let halves = lab.sessions(SessionFilter::default());
         assert_eq!(halves.len(), 4);
+        assert!(halves.iter().all(|half| half.rule == 1), "{halves:?}");
         let tunnels = halves.iter().filter_map(|view| view.half);
         let mut pairs: Vec<_> = tunnels
             .map(|half| (half.client.to_string(), half.spi_out, half.spi_in))
@@ -358,6 +359,7 @@ fn ike_is_an_entry_like_any_other() {
             panic!("{rows:?}");
         };
         assert_eq!((row.protocol, row.inside_local.port), (17, 500));
+        assert_eq!(row.rule, 1, "the mapping whose refcount it is in");
         assert_eq!(lab.occupancy.active(), 1);
         let other = SessionFilter {
             protocol: Some(17),
