@@ -10,7 +10,7 @@ use crate::packet::Packet;
 use crate::session::{Direction, Key, port_space, reverse};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
-use crate::wire::{Ipv4, Rewrite};
+use crate::wire::{Ipv4, PROTO_AH, Rewrite};
 
 impl<P: Packet> Gateway<P> {
     /// Statics, then address entries; what is for us goes to the kernel, what is for nobody here
@@ -46,7 +46,9 @@ impl<P: Packet> Gateway<P> {
         } else if pass.snapshot.local(address).is_some() {
             self.punt(pass, Counter::PuntedLocal, item);
         } else if global.is_some() {
-            self.refused(DropReason::NoTranslation, item.meta);
+            let reason = unwanted(ip);
+            self.told_refused(pass.now, ip, item.meta, reason, None);
+            self.refused(reason, item.meta);
         } else {
             self.route(pass, item, ip);
         }
@@ -68,6 +70,14 @@ impl<P: Packet> Gateway<P> {
             Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
             None => self.no_route(pass, item, ip),
         }
+    }
+}
+
+/// Why a packet to a global address that nothing fits is dropped.
+pub(super) fn unwanted(ip: &Ipv4) -> DropReason {
+    match ip.protocol {
+        PROTO_AH => DropReason::AhNotTranslatable,
+        _ => DropReason::NoTranslation,
     }
 }
 

@@ -151,6 +151,20 @@ fn ah_is_noticed_with_who_sent_it() {
 }
 
 #[test]
+fn ah_from_outside_is_named_as_such_too() {
+    let mut lab = lab(Policy::default().rule_overload(permit_all(), &["203.0.113.64"]));
+    lab.expect(
+        OUTSIDE,
+        raw("203.0.113.5", "203.0.113.64", 51).data(&[0; 40]),
+        "drop ah_not_translatable",
+    );
+    assert!(matches!(
+        notices(&lab)[..],
+        [Notice::AuthenticationHeader { .. }]
+    ));
+}
+
+#[test]
 fn a_list_that_denies_hides() {
     let deny = Entry::standard(10, Action::Deny, Wildcard::ANY);
     let mut lab = lab(Policy::overload());
