@@ -147,6 +147,27 @@ async fn a_listener_that_leaves_turns_its_debugging_off() {
 }
 
 #[tokio::test]
+async fn undebug_ends_the_old_listeners_and_not_one_that_comes_just_after() {
+    let lab = lab();
+    let journal = &lab.appliance.workers()[0].stats.journal;
+    let (old, new) = (Got::default(), Got::default());
+    let first = debug(&lab, "debug ip nat", &old);
+    until(|| journal.wants(Topic::Packets)).await;
+    // All in one go on this thread: the old listener has not looked yet when the new one begins.
+    let mut out = String::new();
+    let off = execute(&lab.appliance, "undebug all", Format::Text, &mut out);
+    assert_eq!(off.await.expect("a string"), ExitStatus::DONE);
+    let second = debug(&lab, "debug ip nat", &new);
+    let ended = tokio::time::timeout(Duration::from_secs(5), first).await;
+    let ended = ended.expect("the old listener ends").expect("no panic");
+    assert_eq!(ended.expect("a listener"), ExitStatus::DONE);
+    until(|| journal.wants(Topic::Packets)).await;
+    Writer::new().tell(journal, NOW, packet([10, 1, 0, 2]));
+    until(|| new.text().lines().count() == 1).await;
+    second.abort();
+}
+
+#[tokio::test]
 async fn a_list_that_is_not_there_is_refused_where_it_stands() {
     let mut out = String::new();
     let lab = lab();

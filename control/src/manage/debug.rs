@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ enum Told {
 /// All who listen.
 pub(super) struct Listeners {
     wanted: Mutex<Vec<(u64, Wanted)>>,
+    /// The number of the next listener: no two ever have the same, or `undebug all` and a new
+    /// listener just after it would leave the old one listening.
+    next: AtomicU64,
     lines: broadcast::Sender<Arc<Told>>,
 }
 
@@ -57,6 +61,7 @@ impl Default for Listeners {
     fn default() -> Listeners {
         Listeners {
             wanted: Mutex::default(),
+            next: AtomicU64::new(0),
             lines: broadcast::Sender::new(WAITING),
         }
     }
@@ -106,7 +111,7 @@ fn listen<'a>(appliance: &'a Appliance, new: &Wanted) -> Listener<'a> {
             let _ = worker.stats.journal.take_lost();
         }
     }
-    let number = wanted.iter().map(|(n, _)| n + 1).max().unwrap_or(0);
+    let number = listeners.next.fetch_add(1, Ordering::Relaxed);
     wanted.push((number, new.clone()));
     tell_workers(appliance, &wanted);
     Listener {
