@@ -60,13 +60,16 @@ impl<P: Packet> Gateway<P> {
         self.stats.count(Counter::Hits);
         self.touch(pass.now, pass.snapshot, ip, direction, at);
         let change = self.table.session(at).rewrite(direction);
-        self.told_translated(pass.now, direction, ip, item.meta, &change, true);
         if direction == Direction::Out && flags & flag::HAIRPIN != 0 {
+            self.told_translated(pass.now, direction, ip, item.meta, &change, true);
             self.hairpin(pass, item, ip, change);
             return;
         }
         match self.session_hop(pass.snapshot, at, direction, change.to().dst) {
-            Way::To(hop) => self.forward(pass, item, ip, hop, Some(change)),
+            Way::To(hop) => {
+                self.told_translated(pass.now, direction, ip, item.meta, &change, true);
+                self.forward(pass, item, ip, hop, Some(change));
+            }
             Way::Inside => self.route(pass, item, ip),
             Way::Nowhere => self.no_route(pass, item, ip),
         }
