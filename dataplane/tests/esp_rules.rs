@@ -616,12 +616,13 @@ fn explaining_changes_nothing_and_agrees_with_what_happens() {
     nat.exchange(A, 0xA, AUTH, 1, true);
     nat.exchange(B, 0xB, AUTH, 1, true);
     let explain = |nat: &Nat, spi, seq| {
-        let mut all = Vec::new();
-        nat.engine
-            .explain(Millis(nat.now), PEER, spi, seq, &nat.config, |e| {
-                all.push(e)
-            });
-        all
+        let at = |place| {
+            let now = Millis(nat.now);
+            nat.engine
+                .explain(now, place, PEER, (spi, seq), &nat.config)
+        };
+        let places = 0..nat.engine.explain_places();
+        places.filter_map(at).collect::<Vec<_>>()
     };
     let before = (nat.engine.occupancy(), *nat.engine.stats());
     let all = explain(&nat, 0x2000, 1);

@@ -219,52 +219,62 @@ impl<T> Engine<T> {
         })
     }
 
-    /// What would happen to an ESP packet of `peer` with this SPI and sequence number: from each
-    /// client that sends it, and to each global address through which clients talk to the peer.
-    /// Changes nothing. `policy` as in [`Engine::inbound_esp`].
+    /// Places that [`Engine::explain`] looks at: outbound halves, then peers with their addresses.
+    #[must_use]
+    pub fn explain_places(&self) -> u32 {
+        (self.outs.capacity() + self.groups.capacity()) as u32
+    }
+
+    /// What would happen to an ESP packet of `peer` with this SPI and sequence number, as far as one
+    /// place tells: from a client that sends it, or to a global address through which clients talk
+    /// to the peer. Changes nothing. `policy` as in [`Engine::inbound_esp`].
+    #[must_use]
     pub fn explain(
         &self,
         now: Millis,
+        place: u32,
         peer: Ipv4Addr,
-        spi: u32,
-        sequence: u32,
+        (spi, sequence): (u32, u32),
         policy: &impl Policy,
-        mut each: impl FnMut(Explanation),
-    ) {
-        for (id, out) in self.outs.iter() {
-            let (client, to, out_spi) = self.outs.key(id);
-            if to == peer && out_spi == spi {
-                let queued = out.state == HalfState::Queued;
-                each(Explanation {
-                    is_inbound: false,
-                    client: Some(client),
-                    global: Some(out.global),
-                    fate: if queued {
-                        Fate::Held
-                    } else {
-                        Fate::Established
-                    },
-                    basis: if queued {
-                        Basis::OtherWaits
-                    } else {
-                        Basis::None
-                    },
-                    method: out.method,
-                    candidates: Candidates::default(),
-                });
-            }
+    ) -> Option<Explanation> {
+        let Some(group) = place.checked_sub(self.outs.capacity() as u32) else {
+            return self.explain_out(place, peer, spi);
+        };
+        if !self.groups.is_live(group) {
+            return None;
         }
-        let mut any = false;
-        for (group, _) in self.groups.iter() {
-            let (of, global) = self.groups.key(group);
-            if of == peer {
-                any = true;
-                each(self.explain_in(now, group, global, (spi, sequence), policy));
-            }
+        let (of, global) = self.groups.key(group);
+        (of == peer).then(|| self.explain_in(now, group, global, (spi, sequence), policy))
+    }
+
+    /// What would happen to a packet from `peer` to a global address that no client of it uses.
+    #[must_use]
+    pub fn explain_stranger(global: Option<Ipv4Addr>, policy: &impl Policy) -> Explanation {
+        match global.and_then(|global| policy.static_esp(global)) {
+            Some(host) => plain(Some(host), global, Fate::Passes, Basis::Static),
+            None => plain(None, global, Fate::NotOurs, Basis::None),
         }
-        if !any {
-            each(plain(None, None, Fate::NotOurs, Basis::None));
+    }
+
+    fn explain_out(&self, place: Id, peer: Ipv4Addr, spi: u32) -> Option<Explanation> {
+        if !self.outs.is_live(place) {
+            return None;
         }
+        let (client, to, out_spi) = self.outs.key(place);
+        let out = &self.outs[place];
+        let (fate, basis) = match out.state {
+            HalfState::Queued => (Fate::Held, Basis::OtherWaits),
+            HalfState::Open | HalfState::Paired => (Fate::Established, Basis::None),
+        };
+        (to == peer && out_spi == spi).then(|| Explanation {
+            is_inbound: false,
+            client: Some(client),
+            global: Some(out.global),
+            fate,
+            basis,
+            method: out.method,
+            candidates: Candidates::default(),
+        })
     }
 
     fn explain_in(

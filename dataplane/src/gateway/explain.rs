@@ -14,10 +14,13 @@ use super::inside::{
 use super::ipsec::is_ipsec;
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
 use super::outside::{rewrite_from_outside, static_to_global};
-use super::requests::view;
-use super::{Gateway, unfit};
+use super::requests::{SLICE, view};
+use super::{Gateway, Item, unfit};
 use crate::acl::Action;
-use crate::command::{Because, Ending, EspExplanation, FlowExplanation, FlowQuery};
+use crate::command::{
+    Because, Ending, EspExplanation, Explained, FlowExplanation, FlowQuery, Reply,
+};
+use crate::esp::Engine;
 use crate::fib::Neighbour;
 use crate::nat::{Global, Rule, Target};
 use crate::packet::Packet;
@@ -28,16 +31,19 @@ use crate::time::Millis;
 use crate::wire::{Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, icmp_type, tcp_flags};
 
 impl<P: Packet> Gateway<P> {
-    /// What would become of an ESP packet of `peer` with this SPI, as far as this worker decides.
+    /// What would become of an ESP packet of `peer` with this SPI, a slice of places from `*cursor` on;
+    /// whether there is more. Only the peer's worker has an answer.
     pub(super) fn explain_esp(
         &self,
         now: Millis,
         snapshot: &Snapshot,
         (peer, spi): (Ipv4Addr, u32),
-        mut each: impl FnMut(EspExplanation),
-    ) {
-        if self.pick(peer.to_bits()) != self.options.me {
-            return;
+        progress: (&mut u32, &mut u64),
+        reply: &Reply<Explained>,
+    ) -> bool {
+        let (cursor, inbound) = progress;
+        if self.pick(peer.to_bits()) != self.options.me || reply.is_abandoned() {
+            return false;
         }
         let key = Key {
             src: peer.to_bits(),
@@ -52,12 +58,33 @@ impl<P: Packet> Gateway<P> {
             occupancy: &self.occupancy,
         };
         let worker = self.options.me;
-        self.esp.explain(now, peer, spi, 1, &asked, |explanation| {
-            each(EspExplanation {
+        let give = |explanation| {
+            // There is room: this worker alone fills the queue, and it was asked before.
+            let _ = reply.give(Explained::Esp(EspExplanation {
                 worker,
                 explanation,
-            });
-        });
+            }));
+        };
+        let places = self.esp.explain_places();
+        let end = cursor.saturating_add(SLICE).min(places);
+        while *cursor < end && reply.has_room() {
+            let explained = self.esp.explain(now, *cursor, peer, (spi, 1), &asked);
+            *inbound += u64::from(explained.as_ref().is_some_and(|e| e.is_inbound));
+            explained.into_iter().for_each(give);
+            *cursor += 1;
+        }
+        if *cursor < places || !reply.has_room() {
+            return true;
+        }
+        if *inbound == 0 {
+            // Nobody talks to this peer. A static for ESP would get its packets all the same.
+            let fixed = snapshot.nat.ipsec.static_esp.first();
+            give(Engine::<Item<P>>::explain_stranger(
+                fixed.map(|fixed| fixed.global),
+                &asked,
+            ));
+        }
+        false
     }
 
     /// What would become of the first packet of a flow, or of its next one where it has an entry;

@@ -23,7 +23,7 @@ use crate::time::{Millis, Tick};
 use crate::wire::{Ipv4, PROTO_ESP, PROTO_UDP};
 
 /// Places of the table looked at in one poll.
-const SLICE: u32 = 64;
+pub(super) const SLICE: u32 = 64;
 
 /// A request in progress: how far it is, and what it is.
 #[derive(Debug)]
@@ -73,7 +73,13 @@ impl<P: Packet> Gateway<P> {
             return;
         };
         if let Task::Explain(query, reply) = &work.task {
-            return self.explain(now, snapshot, query, reply);
+            let progress = (&mut work.esp_cursor, &mut work.count);
+            if self.explain(now, snapshot, query, progress, reply) {
+                self.work = Some(work);
+            } else {
+                reply.finish();
+            }
+            return;
         }
         let end = work
             .cursor
@@ -114,22 +120,26 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    /// A dry run, all in one poll: it looks at few entries.
-    fn explain(&self, now: Millis, snapshot: &Snapshot, query: &Query, reply: &Reply<Explained>) {
+    /// A slice of a dry run; whether there is more. That of a flow looks at few entries.
+    fn explain(
+        &self,
+        now: Millis,
+        snapshot: &Snapshot,
+        query: &Query,
+        progress: (&mut u32, &mut u64),
+        reply: &Reply<Explained>,
+    ) -> bool {
         match query {
             Query::Esp { peer, spi } => {
-                self.explain_esp(now, snapshot, (*peer, *spi), |explained| {
-                    // Who asks makes room for as many as there are global addresses.
-                    let _ = reply.give(Explained::Esp(explained));
-                });
+                self.explain_esp(now, snapshot, (*peer, *spi), progress, reply)
             }
             Query::Flow(query) => {
                 if let Some(explained) = self.explain_flow(now, snapshot, query) {
                     let _ = reply.give(Explained::Flow(explained));
                 }
+                false
             }
         }
-        reply.finish();
     }
 
     /// A slice of the request in the ESP engine's tables; whether there is more.

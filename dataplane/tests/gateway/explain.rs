@@ -9,8 +9,10 @@ use spillway_dataplane::command::{
     Because, Ending, Explained, FlowExplanation, FlowQuery, Query, Reply, Request, SessionFilter,
 };
 use spillway_dataplane::esp::Fate;
+use spillway_dataplane::nat::StaticEsp;
 use spillway_dataplane::nat::{HostLimits, Lending, ListLimit};
 use spillway_dataplane::stats::DropReason;
+use spillway_dataplane::time::Tick;
 
 use crate::support::{INSIDE, Lab, Packet4, Policy, each, permit, permit_all, ping, raw, tcp, udp};
 
@@ -262,8 +264,35 @@ fn one_worker_answers_for_a_peer() {
             all.iter().map(fate).collect::<Vec<_>>()
         };
         assert_eq!(fates(lab, 0x1000), [Fate::NotOurs]);
+        lab.policy.ipsec.static_esp.push(StaticEsp {
+            inside: [10, 1, 0, 9].into(),
+            global: [198, 51, 100, 1].into(),
+            created: Tick(0),
+        });
+        lab.publish();
+        assert_eq!(fates(lab, 0x1000), [Fate::Passes], "to the static's host");
+        lab.policy.ipsec.static_esp.clear();
+        lab.publish();
         lab.pass(INSIDE, esp(0x1000));
         assert_eq!(fates(lab, 0x1000), [Fate::Established, Fate::Passes]);
         assert_eq!(fates(lab, 0xa000), [Fate::Passes]);
     });
+}
+
+#[test]
+fn a_poll_looks_at_a_slice_of_the_tunnels_and_no_more() {
+    let mut lab = Lab::new(Policy::overload(), 1, 1 << 14);
+    let reply = Reply::new(4);
+    let peer = [203, 0, 113, 5].into();
+    lab.workers[0].begin(Request::Explain(
+        Query::Esp { peer, spi: 0x1000 },
+        Arc::clone(&reply),
+    ));
+    let mut polls = 0;
+    while lab.workers[0].is_serving() {
+        lab.workers[0].serve(lab.now, &lab.snapshot);
+        polls += 1;
+    }
+    assert!(polls > 100, "{polls} polls for all places of the tables");
+    assert!(reply.take().is_some() && reply.is_finished());
 }
