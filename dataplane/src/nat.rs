@@ -13,10 +13,12 @@ use crate::snapshot::PortId;
 use crate::time::Tick;
 
 mod limits;
+mod outside;
 mod pool;
 mod ports;
 
 pub use limits::{HostLimits, ListLimit};
+pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
 pub use pool::{Leases, Lending, OneToOnePool};
 pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
 
@@ -190,6 +192,8 @@ pub struct Nat {
     pub host_limits: Option<Arc<HostLimits>>,
     /// What is said of ESP and IKE alone.
     pub ipsec: Ipsec,
+    /// `ip nat outside source`.
+    pub outside: Outside,
     /// `ip access-group`, by port: in and out.
     access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
     static_by_inside: StaticMap,
@@ -259,6 +263,7 @@ impl Nat {
             max_entries,
             host_limits: None,
             ipsec: Ipsec::default(),
+            outside: Outside::default(),
             access_groups: Vec::new(),
             static_by_inside,
             static_by_global,
@@ -279,6 +284,12 @@ impl Nat {
     #[must_use]
     pub fn with_ipsec(self, ipsec: Ipsec) -> Nat {
         Nat { ipsec, ..self }
+    }
+
+    /// The same policy with translations of outside hosts.
+    #[must_use]
+    pub fn with_outside(self, outside: Outside) -> Nat {
+        Nat { outside, ..self }
     }
 
     /// What a global address is to NAT.

@@ -16,7 +16,7 @@ use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
 use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
 use spillway_control::publish::Publisher;
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, Side};
 use spillway_dpdk::{Eal, Pool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -398,12 +398,16 @@ fn aliases(config: &Config, policy: &Policy, interface: &model::Interface) -> Ve
             .iter()
             .any(|i| i.fixed().is_some_and(|a| a.addr() == *address))
     };
-    let mut addresses: Vec<ipnet::Ipv4Net> = policy
-        .nat
-        .globals
-        .keys()
-        .filter(|address| subnet.contains(*address) && !own(address))
-        .map(|address| ipnet::Ipv4Net::from(*address))
+    let globals = policy.nat.globals.keys().copied();
+    // Those by which inside hosts know outside ones lie in the inside network with `add-route`.
+    let locals = policy.nat.outside.locals();
+    let locals = locals.filter(|(_, local)| local.add_route());
+    let locals = locals.map(|(address, _)| address);
+    let locals = locals.filter(|_| interface.side == Side::Inside);
+    let mut addresses: Vec<ipnet::Ipv4Net> = globals
+        .chain(locals)
+        .filter(|address| subnet.contains(address) && !own(address))
+        .map(ipnet::Ipv4Net::from)
         .collect();
     addresses.sort();
     ipnet::Ipv4Net::aggregate(&addresses)

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::Gateway;
 use super::access::{may_come, may_go};
-use super::create::{has_address, rule_of, subject};
+use super::create::{exit_of, has_address, rule_of, subject};
 use super::explain::packet_of;
+use super::explain_outside::{Scan, scan_lent};
 use super::forward::next_hop;
 use super::ipsec_policy::{rule_for, still_allows};
+use super::outside_source::{still_known, still_lends};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
@@ -134,7 +136,12 @@ impl<P: Packet> Gateway<P> {
                 self.explain_esp(now, snapshot, (*peer, *spi), progress, reply)
             }
             Query::Flow(query) => {
-                if let Some(explained) = self.explain_flow(now, snapshot, query) {
+                let host = query.source.0.to_bits();
+                let lent = match scan_lent(snapshot, host, progress.0) {
+                    Scan::More => return !reply.is_abandoned(),
+                    Scan::Done(lent) => lent,
+                };
+                if let Some(explained) = self.explain_flow(now, snapshot, query, lent) {
                     let _ = reply.give(Explained::Flow(explained));
                 }
                 false
@@ -267,6 +274,15 @@ impl<P: Packet> Gateway<P> {
 /// The number of the rule under which an entry may stay.
 fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Option<u16> {
     let nat = &snapshot.nat;
+    let (inside, host) = (session.outside_local(), session.outside_global());
+    let (inside, host) = (inside.address.to_bits(), host.address.to_bits());
+    if session.is_outside_entry() {
+        return still_lends(snapshot, inside, host).map(|rule| rule.id);
+    }
+    let has_host = !session.is_address_entry() && session.flags & flag::HAIRPIN == 0;
+    if has_host && !still_known(snapshot, inside, host) {
+        return None;
+    }
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
     let takes = |fixed: &Arc<Static>| {
@@ -274,7 +290,7 @@ fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Opti
         let Some((ip, key)) = first_packet(session) else {
             return fixed.only.is_none();
         };
-        let exit = next_hop(snapshot, key.dst).map(|hop| hop.to);
+        let exit = exit_of(snapshot, session).map(|hop| hop.to);
         fixed.applies(|| subject(&ip, key), exit)
     };
     let outranked = nat
@@ -302,7 +318,8 @@ fn is_permitted(snapshot: &Snapshot, session: &Session) -> bool {
     let comes = port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
     let to = session.rewrite(Direction::Out).to();
     let is_hairpin = session.flags & flag::HAIRPIN != 0;
-    let goes = || port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
+    let exit = || exit_of(snapshot, session).map(|hop| hop.to.port);
+    let goes = || exit().is_none_or(|port| may_go(snapshot, port, &ip, to, false));
     comes && (is_hairpin || goes())
 }
 
@@ -326,8 +343,14 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
     let sides = [
         filter.inside_local,
         filter.inside_global,
-        filter.outside_global,
+        filter.outside_global.or(filter.outside_local),
     ];
+    if filter
+        .outside_local
+        .is_some_and(|local| Some(local) != sides[2])
+    {
+        return None; // nobody's ESP is known by two addresses
+    }
     let has_ports = sides.iter().flatten().any(|side| side.1.is_some());
     let is_esp = filter.protocol.is_none_or(|p| p == PROTO_ESP);
     let [client, global, peer] = sides.map(|side| side.map(|(address, _)| address));
@@ -397,7 +420,7 @@ pub(super) fn view(
     worker: WorkerId,
 ) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
-    let has_outside = !session.is_address_entry();
+    let has_outside = !session.is_address_entry() || session.is_outside_entry();
     let timeout = session.timeout(&snapshot.nat.timers);
     SessionView {
         protocol: session.protocol,

@@ -21,5 +21,7 @@ mod statics;
 mod support;
 mod tcp;
 mod timers;
+mod twice;
+mod twice_pool;
 mod worker_loop;
 mod workers;
