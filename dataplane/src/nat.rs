@@ -12,11 +12,13 @@ use crate::route_map::{RouteMap, Selector};
 use crate::snapshot::PortId;
 use crate::time::Tick;
 
+mod destination;
 mod limits;
 mod outside;
 mod pool;
 mod ports;
 
+pub use destination::{DestinationRule, Destinations, Servers};
 pub use limits::{HostLimits, ListLimit};
 pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
 pub use pool::{Leases, Lending, OneToOnePool};
@@ -194,6 +196,8 @@ pub struct Nat {
     pub ipsec: Ipsec,
     /// `ip nat outside source`.
     pub outside: Outside,
+    /// `ip nat inside destination`.
+    pub destinations: Destinations,
     /// `ip access-group`, by port: in and out.
     access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
     static_by_inside: StaticMap,
@@ -264,6 +268,7 @@ impl Nat {
             host_limits: None,
             ipsec: Ipsec::default(),
             outside: Outside::default(),
+            destinations: Destinations::default(),
             access_groups: Vec::new(),
             static_by_inside,
             static_by_global,
@@ -290,6 +295,15 @@ impl Nat {
     #[must_use]
     pub fn with_outside(self, outside: Outside) -> Nat {
         Nat { outside, ..self }
+    }
+
+    /// The same policy with connections that inside hosts share.
+    #[must_use]
+    pub fn with_destinations(self, destinations: Destinations) -> Nat {
+        Nat {
+            destinations,
+            ..self
+        }
     }
 
     /// What a global address is to NAT.

@@ -53,6 +53,9 @@ pub mod flag {
     pub const PICKED_UP: u8 = 2;
     /// The entry goes from inside to inside through a global address.
     pub const HAIRPIN: u8 = 4;
+    /// The entry is of a shared connection (`ip nat inside destination`): the first packet came from
+    /// outside.
+    pub const DESTINATION: u8 = 128;
 }
 
 /// Bits of [`Session::tcp`].
@@ -243,7 +246,12 @@ impl Session {
             self.tcp |= tcp_bit::RST;
         } else if flags & SYN != 0 {
             let finished = matches!(before, Some(TcpState::Closed | TcpState::Reset));
-            if finished && direction == Direction::Out {
+            let beginner = if self.flags & flag::DESTINATION == 0 {
+                Direction::Out
+            } else {
+                Direction::In
+            };
+            if finished && direction == beginner {
                 self.tcp = 0; // the same ports again: a new connection
                 self.flags &= !flag::PICKED_UP;
             }

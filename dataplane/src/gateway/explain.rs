@@ -12,6 +12,7 @@ use super::forward::{Hop, next_hop};
 use super::inside::{
     Destination, may_begin, rewrite_from_inside, static_from_inside, untranslatable,
 };
+use super::inside_destination::rule_for;
 use super::ipsec::is_ipsec;
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
 use super::outside::{leads_inside, rewrite_from_outside, static_to_global};
@@ -124,7 +125,13 @@ impl<P: Packet> Gateway<P> {
                 });
             }
         };
-        if self.owner_of_flow(snapshot, direction, &ip, key) != self.options.me {
+        // What servers send is of a shared connection where the worker has its entry.
+        let is_shared = || {
+            let at = self.table.look_up(direction, ip.protocol, key);
+            at.is_some_and(|at| self.table.session(at).flags & flag::DESTINATION != 0)
+        };
+        let owner = self.owner_of_flow(snapshot, direction, &ip, key);
+        if owner != self.options.me && !is_shared() {
             return None;
         }
         let asks_us = direction == Direction::In && super::inside::is_request(&ip);
@@ -171,6 +178,13 @@ impl<P: Packet> Gateway<P> {
     ) -> WorkerId {
         if self.options.workers == 1 {
             return self.options.me;
+        }
+        if direction == Direction::In {
+            let meta = super::Meta::arrived(PortId(0));
+            let shared = self.owner_of_shared(snapshot, meta, (direction, ip.protocol, key));
+            if let Some(worker) = shared {
+                return worker;
+            }
         }
         let is_ipsec = is_ipsec(direction, ip.protocol, key)
             && !is_translated(snapshot, direction, ip.protocol, key);
@@ -409,6 +423,12 @@ impl<P: Packet> Gateway<P> {
                 return translated(snapshot, ip, about, change);
             }
         }
+        if let Some(rule) = rule_for(snapshot, ip, key, false) {
+            return match seen() {
+                Ok((source, _)) => self.explain_share(snapshot, ip, rule, (key, source), about),
+                Err(reason) => ended(about, reason),
+            };
+        }
         if snapshot.local(address).is_some() {
             about.because = Because::Ours;
             about.ending = Ending::Punted;
@@ -467,14 +487,14 @@ pub(super) fn packet_of(query: &FlowQuery) -> Ipv4 {
     }
 }
 
-fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
+pub(super) fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
     FlowExplanation {
         ending: Ending::Dropped(reason),
         ..about
     }
 }
 
-fn translated(
+pub(super) fn translated(
     snapshot: &Snapshot,
     ip: &Ipv4,
     mut about: FlowExplanation,

@@ -13,6 +13,7 @@ mod fragments;
 mod host_counts;
 mod icmp;
 mod inside;
+mod inside_destination;
 mod ipsec;
 mod ipsec_policy;
 mod ipsec_trace;
@@ -75,6 +76,8 @@ pub struct Meta {
     pub hairpin: bool,
     /// The address by which inside hosts know its outside host, where it had to be asked for.
     pub seen: Seen,
+    /// It is of no shared connection, as the worker of its outside host has found out.
+    pub unshared: bool,
 }
 
 impl Meta {
@@ -88,6 +91,7 @@ impl Meta {
             handoffs: 0,
             hairpin: false,
             seen: Seen::UNKNOWN,
+            unshared: false,
         }
     }
 }
@@ -401,6 +405,9 @@ impl<P: Packet> Gateway<P> {
 
     /// Decides about a packet that has no entry.
     fn decide_anew(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
+        let Some(ready) = self.leave_to_own_worker(pass, ready) else {
+            return;
+        };
         let Prepared { item, ip, lookup } = ready;
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);

@@ -1,4 +1,5 @@
-//! Packets from outside that found no entry. They never make one.
+//! Packets from outside that found no entry. They never make one for their flow, but for connections
+//! that inside hosts share.
 
 use std::net::Ipv4Addr;
 
@@ -48,6 +49,9 @@ impl<P: Packet> Gateway<P> {
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
             return self.enter(pass, item, ip, change);
         }
+        let Some(item) = self.share(pass, item, ip, key) else {
+            return;
+        };
         if item.meta.hairpin {
             self.refused(DropReason::NoTranslation, item.meta);
         } else if pass.snapshot.local(address).is_some() {

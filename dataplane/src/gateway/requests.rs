@@ -10,6 +10,7 @@ use super::create::{exit_of, has_address, rule_of, subject};
 use super::explain::packet_of;
 use super::explain_outside::{Scan, scan_lent};
 use super::forward::next_hop;
+use super::inside_destination;
 use super::ipsec_policy::{rule_for, still_allows};
 use super::outside_source::{still_known, still_lends};
 use crate::command::{
@@ -279,6 +280,9 @@ fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Opti
     if session.is_outside_entry() {
         return still_lends(snapshot, inside, host).map(|rule| rule.id);
     }
+    if session.flags & flag::DESTINATION != 0 {
+        return inside_destination::keeps(snapshot, session);
+    }
     let has_host = !session.is_address_entry() && session.flags & flag::HAIRPIN == 0;
     if has_host && !still_known(snapshot, inside, host) {
         return None;
@@ -387,6 +391,7 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
         idle_ms: half.idle_ms,
         timeout_ms: half.timeout_ms,
         tcp: None,
+        is_shared: false,
         half: Some(half),
         rule: 0,
         id: half.id,
@@ -406,6 +411,7 @@ fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
         idle_ms: flow.idle_ms,
         timeout_ms: flow.timeout_ms,
         tcp: None,
+        is_shared: false,
         half: None,
         rule: 0,
         id: flow.id,
@@ -432,6 +438,7 @@ pub(super) fn view(
         idle_ms: ms(now.tick().since(session.used)),
         timeout_ms: (timeout != u32::MAX).then(|| ms(timeout)),
         tcp: session.tcp_state(),
+        is_shared: session.flags & flag::DESTINATION != 0,
         half: None,
         rule: session.rule,
         id: session.id,
