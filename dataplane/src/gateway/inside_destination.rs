@@ -151,6 +151,9 @@ impl<P: Packet> Gateway<P> {
         let Some(rule) = rule_for(pass.snapshot, ip, key, true) else {
             return Some(item);
         };
+        if !begins(ip) && pass.snapshot.local(Ipv4Addr::from_bits(ip.dst)).is_some() {
+            return Some(item); // of a connection that the appliance itself has from there
+        }
         if !begins(ip) {
             self.refused(DropReason::NoConnection, item.meta);
             return None;

@@ -12,7 +12,7 @@ use super::explain_outside::{Scan, scan_lent};
 use super::forward::next_hop;
 use super::inside_destination;
 use super::ipsec_policy::{rule_for, still_allows};
-use super::outside_source::{still_known, still_lends};
+use super::outside_source::{last_used, still_known, still_lends};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
@@ -435,7 +435,7 @@ pub(super) fn view(
         outside_local: has_outside.then(|| session.outside_local()),
         outside_global: has_outside.then(|| session.outside_global()),
         age_ms: ms(now.tick().since(session.created)),
-        idle_ms: ms(now.tick().since(session.used)),
+        idle_ms: ms(now.tick().since(last_used(snapshot, session, now.tick()))),
         timeout_ms: (timeout != u32::MAX).then(|| ms(timeout)),
         tcp: session.tcp_state(),
         is_shared: session.flags & flag::DESTINATION != 0,

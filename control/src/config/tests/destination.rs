@@ -40,12 +40,12 @@ fn a_virtual_address_is_nobody_elses() {
         (
             "ip nat inside destination list 4 pool R",
             32,
-            "list 4 permits 192.0.2.15, which pool P (line 18) has",
+            "list 4 permits 192.0.2.15, which pool P (line 17) has",
         ),
         (
             "ip nat inside destination list 103 pool R",
             32,
-            "list 103 permits 192.0.2.7, which the static translation of 10.0.0.7 (line 19) has",
+            "list 103 permits 192.0.2.7, which the static translation of 10.0.0.7 (line 18) has",
         ),
         (
             "ip nat inside destination list 6 pool R",
