@@ -168,15 +168,15 @@ fn addressed_interface(draft: &Draft, findings: &mut Findings, name: &str, span:
         return;
     };
     match interface.address {
-        Some(Address::Fixed(_)) => {}
+        Some(Address::Fixed(_) | Address::Dhcp) => {}
         _ if draft.is_suspect(name) => {}
         None => findings.error(
             span,
             format!("interface {name} has no address to translate to"),
         ),
-        Some(Address::Dhcp | Address::Negotiated) => findings.warn(
+        Some(Address::Negotiated) => findings.warn(
             span,
-            format!("interface {name} has no address yet: nothing is translated to it"),
+            format!("interface {name} has no address: what would be translated to it is dropped"),
         ),
     }
 }

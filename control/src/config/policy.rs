@@ -185,17 +185,17 @@ impl Compiler<'_> {
     fn target(&mut self, rule: &SourceRule) -> Option<Target> {
         let (ranges, lending) = match &rule.target {
             RuleTarget::Interface(name) => {
-                let address = self.interface_address(name)?;
-                (vec![(address, address)], Lending::FirstFree)
+                // Without an address nothing can be translated: packets are refused, and never leave
+                // as they are.
+                let address = self.interface_address(name);
+                let ranges = address.map(|address| (address, address));
+                (ranges.into_iter().collect(), Lending::FirstFree)
             }
             RuleTarget::Pool(name) => {
                 let pool = self.config.pools.get(name)?;
                 (pool.ranges.clone(), lending(pool))
             }
         };
-        if ranges.is_empty() {
-            return None;
-        }
         if rule.overload {
             let bits = |(first, last): (Ipv4Addr, Ipv4Addr)| first.to_bits()..=last.to_bits();
             let addresses = ranges.into_iter().flat_map(bits).map(Ipv4Addr::from_bits);
