@@ -1,10 +1,18 @@
 //! Access lists: first match wins, nothing matched is denied.
 //!
-//! Consulted when an entry is made, never on a hit. This is the linear form; it is the oracle for
-//! any faster one.
+//! Consulted when an entry is made, never on a hit. What a line means is said here; long lists are
+//! searched by `compiled`, which must find the same line as looking at one after the other does.
+
+mod addresses;
+mod compiled;
+mod hash;
+#[cfg(test)]
+mod tests;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use compiled::Compiled;
 
 /// Permit or deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,14 +177,28 @@ impl Entry {
 pub struct AccessList {
     entries: Vec<Entry>,
     hits: Box<[AtomicU64]>,
+    /// What finds lines of a long list.
+    compiled: Option<Box<Compiled>>,
 }
 
 impl AccessList {
-    /// A list of `entries` in their order.
+    /// A list of `entries` in their order. A long list takes about 60 octets a line more, and
+    /// some tenths of a microsecond, to make lookups fast.
     #[must_use]
     pub fn new(entries: Vec<Entry>) -> AccessList {
-        let hits = entries.iter().map(|_| AtomicU64::new(0)).collect();
-        AccessList { entries, hits }
+        AccessList {
+            hits: entries.iter().map(|_| AtomicU64::new(0)).collect(),
+            compiled: Compiled::new(&entries).map(Box::new),
+            entries,
+        }
+    }
+
+    /// The place of the first line that matches.
+    fn find(&self, packet: &Subject) -> Option<usize> {
+        match &self.compiled {
+            None => self.entries.iter().position(|e| e.matches(packet)),
+            Some(compiled) => compiled.find(&self.entries, packet),
+        }
     }
 
     /// The lines, in order.
@@ -188,7 +210,7 @@ impl AccessList {
     /// The first line that matches counts a hit and decides; no line means deny.
     #[must_use]
     pub fn check(&self, packet: &Subject) -> Action {
-        match self.entries.iter().position(|e| e.matches(packet)) {
+        match self.find(packet) {
             Some(at) => {
                 // Several workers may count here; like the number of entries, it is counted where
                 // an entry is made, never on a hit.
@@ -212,17 +234,18 @@ impl AccessList {
     /// What [`AccessList::check`] would say, without counting.
     #[must_use]
     pub fn decide(&self, packet: &Subject) -> Action {
-        self.entries
-            .iter()
-            .find(|e| e.matches(packet))
-            .map_or(Action::Deny, |e| e.action)
+        self.find(packet)
+            .map_or(Action::Deny, |at| self.entries[at].action)
     }
 
     /// Whether the first line about `source`, whatever else it asks for, permits.
     #[must_use]
     pub fn permits_source(&self, source: u32) -> bool {
-        let line = self.entries.iter().find(|e| e.source.matches(source));
-        line.is_some_and(|e| e.action == Action::Permit)
+        let line = match &self.compiled {
+            None => self.entries.iter().position(|e| e.source.matches(source)),
+            Some(compiled) => compiled.first_about(source),
+        };
+        line.is_some_and(|at| self.entries[at].action == Action::Permit)
     }
 
     /// Matches of the line at `index` so far.
