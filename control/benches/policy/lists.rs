@@ -13,16 +13,24 @@ pub(crate) const NUMBER: u16 = 101;
 pub(crate) enum Shape {
     /// `permit ip host A any`.
     Hosts,
-    /// `permit ip NETWORK any`, prefixes of all lengths from 12, one in ten denied.
+    /// `permit ip NETWORK any`, lengths as in the Internet's table, one in ten denied.
     Networks,
     /// `permit tcp host A host B eq PORT`.
     Pairs,
-    /// As a firewall's: networks on both sides, protocols, ports and ranges, denies.
+    /// As a firewall's: hosts and networks on both sides, protocols, ports and ranges, denies.
     Mixed,
+    /// The same with prefixes of all lengths from 16 on both sides.
+    Scattered,
 }
 
 impl Shape {
-    pub(crate) const ALL: [Shape; 4] = [Shape::Hosts, Shape::Networks, Shape::Pairs, Shape::Mixed];
+    pub(crate) const ALL: [Shape; 5] = [
+        Shape::Hosts,
+        Shape::Networks,
+        Shape::Pairs,
+        Shape::Mixed,
+        Shape::Scattered,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -30,6 +38,7 @@ impl Shape {
             Shape::Networks => "networks",
             Shape::Pairs => "pairs",
             Shape::Mixed => "mixed",
+            Shape::Scattered => "scattered",
         }
     }
 
@@ -56,14 +65,18 @@ impl Shape {
             Shape::Hosts => format!("permit ip host {} any", host(random)),
             Shape::Networks => {
                 let action = action(random);
-                format!("{action} ip {} any", network(random, 12..33))
+                let length = random.of(&INTERNET);
+                let dont_care = u32::MAX >> length;
+                let address = random.number() as u32 & !dont_care;
+                format!("{action} ip {} {} any", text(address), text(dont_care))
             }
             Shape::Pairs => {
                 let (from, to) = (host(random), host(random));
                 let port = 1 + random.below(65_535);
                 format!("permit tcp host {from} host {to} eq {port}")
             }
-            Shape::Mixed => mixed(random),
+            Shape::Mixed => mixed(random, &[32, 32, 32, 32, 24, 24, 24, 24, 28, 22, 16]),
+            Shape::Scattered => mixed(random, &SCATTERED),
         }
     }
 }
@@ -75,10 +88,20 @@ fn action(random: &mut Random) -> &'static str {
     ])
 }
 
-/// A network or host as a line says it. Long prefixes are more frequent, as in real lists.
-fn network(random: &mut Random, lengths: std::ops::Range<usize>) -> String {
-    let span = lengths.len();
-    let length = (lengths.start + random.below(span).max(random.below(span))) as u32;
+/// Lengths of prefixes as frequent as in the Internet's table, roughly.
+const INTERNET: [u32; 25] = [
+    24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 24, 23, 23, 22, 22, 22, 21, 20, 19, 18,
+    16,
+];
+
+/// Every length from 16, longer ones more often.
+const SCATTERED: [u32; 30] = [
+    16, 17, 18, 19, 20, 21, 21, 22, 22, 23, 23, 24, 24, 24, 25, 25, 26, 26, 27, 27, 28, 28, 29, 29,
+    30, 30, 31, 31, 32, 32,
+];
+
+/// A network or host as a line says it.
+fn network(random: &mut Random, length: u32) -> String {
     let dont_care = u32::MAX.checked_shr(length).unwrap_or(0);
     let address = (0x0a00_0000 | random.number() as u32 & 0x00ff_ffff) & !dont_care;
     match dont_care {
@@ -87,14 +110,17 @@ fn network(random: &mut Random, lengths: std::ops::Range<usize>) -> String {
     }
 }
 
-fn mixed(random: &mut Random) -> String {
+fn mixed(random: &mut Random, lengths: &[u32]) -> String {
     let side = |random: &mut Random| match random.below(4) {
         0 => "any".to_owned(),
-        _ => network(random, 16..33),
+        _ => {
+            let length = random.of(lengths);
+            network(random, length)
+        }
     };
     let (mut from, to) = (side(random), side(random));
     if from == "any" && to == "any" {
-        from = network(random, 24..33); // a line that has everything would end the list
+        from = network(random, 32); // a line that has everything would end the list
     }
     let (low, port) = (random.below(30_000), random.below(60_000));
     let protocol = random.of(&["ip", "tcp", "tcp", "udp"]);

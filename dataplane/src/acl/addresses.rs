@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Wildcard, hash::Mixed};
+use super::hash::{Filter, Mixed, mix};
+use super::{Entry, Wildcard};
 
 /// The wildcards of the source or of the destination of all lines, each with the first line that
 /// has it.
@@ -10,7 +11,9 @@ use super::{Entry, Wildcard, hash::Mixed};
 pub(super) struct Addresses {
     /// The masks that most lines have, by their bit in [`Addresses::masks_of`].
     masks: Vec<Mask>,
-    /// The wildcards of all other masks.
+    /// What stands beside them.
+    filter: Filter,
+    /// The wildcards of all other masks, by their first line.
     others: Vec<(Wildcard, u32)>,
 }
 
@@ -64,13 +67,16 @@ impl Addresses {
         let other = |((address, dont_care), line)| (Wildcard { address, dont_care }, line);
         let mut others: Vec<(Wildcard, u32)> = others.into_iter().map(other).collect();
         others.sort_unstable_by_key(|(_, line)| *line);
-        Addresses { masks, others }
-    }
-
-    /// How many masks [`Addresses::masks_of`] has to look at.
-    pub(super) fn cost(&self) -> usize {
-        let looked_up = |mask: &&Mask| mask.dont_care != u32::MAX;
-        self.masks.iter().filter(looked_up).count()
+        let mut filter = Filter::new(masks.iter().map(|mask| mask.first.len()).sum());
+        for (at, mask) in masks.iter().enumerate() {
+            let addresses = mask.first.keys();
+            addresses.for_each(|address| filter.add(mix(at as u64, u64::from(*address))));
+        }
+        Addresses {
+            masks,
+            filter,
+            others,
+        }
     }
 
     /// The bit of a mask.
@@ -79,13 +85,15 @@ impl Addresses {
         at.map_or(Self::OTHERS, |at| 1 << at)
     }
 
-    /// The masks under which some line has `address`; [`Addresses::OTHERS`] always.
+    /// The masks under which some line may have `address`: those of which one has, and few others.
+    #[inline]
     pub(super) fn masks_of(&self, address: u32) -> Bits {
-        (0..)
-            .zip(&self.masks)
-            .fold(Self::OTHERS, |bits, (at, mask)| {
-                bits | Bits::from(mask.line(address).is_some()) << at
-            })
+        let mut bits = Self::OTHERS;
+        for (at, mask) in self.masks.iter().enumerate() {
+            let hash = mix(at as u64, u64::from(address & !mask.dont_care));
+            bits |= self.filter.has(hash) << at;
+        }
+        bits
     }
 
     /// The first line that has `address`.
@@ -123,9 +131,6 @@ impl Mask {
     }
 
     fn line(&self, address: u32) -> Option<u32> {
-        if self.dont_care == u32::MAX {
-            return Some(self.lowest);
-        }
         self.first.get(&(address & !self.dont_care)).copied()
     }
 }

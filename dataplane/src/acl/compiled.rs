@@ -1,34 +1,51 @@
 //! The lines of a long access list, found without looking at all of them.
 //!
 //! Lines that ask for the same bits of a packet (the same masks, the same protocol, ports given
-//! exactly or not) are a group: what they ask for is a key, and a map leads from the key to the
-//! first line that has it (tuple space search: Srinivasan, Suri, Varghese, "Packet Classification
-//! Using Tuple Space Search", SIGCOMM 1999). Groups are asked in the order of their first lines,
-//! until none can have an earlier line than the one found. Whatever else a line asks for (ranges
-//! of ports, flags, ICMP types) is looked at where its key is found.
+//! exactly or not) are a group: what they ask for is a key, and a hash table leads from the key to
+//! the first line that has it (tuple space search: Srinivasan, Suri, Varghese, "Packet
+//! Classification Using Tuple Space Search", SIGCOMM 1999). Groups are asked in the order of their
+//! first lines, until none can have an earlier line than the one found. Whatever else a line asks
+//! for (ranges of ports, flags, ICMP types) is looked at where its key is found.
 //!
-//! A lookup costs one step for each group that the packet's addresses may be in, and for each line
-//! of the same key that asks for more. Lines of groups of their own are compared one by one.
+//! A lookup costs a step for each group that the packet's addresses may be in, and for each line
+//! of the same key that asks for more. Lines of groups too small for this are compared one by one.
 
 use std::collections::HashMap;
 
 use super::addresses::{Addresses, Bits};
-use super::hash::Mixed;
-use super::{Entry, Ports, Subject};
+use super::hash::{Filter, Mixed};
+use super::slots::{Found, Key, Part, Slots};
+use super::{Action, Entry, Ports, Subject};
 
 /// What finds the first line that matches; it belongs to the lines that it was made of.
 #[derive(Debug)]
 pub(super) struct Compiled {
     sources: Addresses,
     destinations: Addresses,
-    /// By first line.
+    /// In the order of their first lines.
     groups: Box<[Group]>,
-    /// Whether it pays to ask first which groups a packet's addresses may be in.
-    asks_masks: bool,
-    /// Lines of groups too small for a map, in order.
+    /// The place of each among them.
+    place: HashMap<Shape, usize, Mixed>,
+    slots: Slots,
+    /// The keys of all groups, where there are several.
+    keys: Option<Filter>,
+    /// By 64 groups, those that have each source mask, destination mask and protocol.
+    having: Box<[[[u64; 64]; 3]]>,
+    /// The bit of each protocol.
+    protocols: Box<[u8; 256]>,
+    /// Lines of groups too small for a table, in order.
     loose: Box<[u32]>,
     /// By line, the next one with the same key: for those that ask for more than their key.
     next: Box<[Found]>,
+}
+
+/// A line that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Match {
+    pub(super) line: u32,
+    pub(super) action: Action,
+    /// Where its hits are counted, if that is beside its key.
+    pub(super) slot: Option<usize>,
 }
 
 /// The bits that a line asks for.
@@ -45,147 +62,255 @@ struct Shape {
 #[derive(Debug)]
 struct Group {
     shape: Shape,
-    /// The bits of its masks among those of all lines.
-    source: Bits,
-    destination: Bits,
     /// Its first line.
     lowest: u32,
-    lines: HashMap<Key, Found, Mixed>,
-}
-
-/// What lines of a group ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    addresses: u64,
-    ports: u32,
-}
-
-/// A line that has a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Found(u32);
-
-impl Found {
-    const NONE: Found = Found(u32::MAX);
-    /// Set if a packet with the key matches, whatever else it has.
-    const WHOLE: u32 = 1 << 31;
-
-    fn new(line: u32, whole: bool) -> Found {
-        Found(if whole { line | Self::WHOLE } else { line })
-    }
-
-    fn line(self) -> u32 {
-        self.0 & !Self::WHOLE
-    }
-
-    fn is_whole(self) -> bool {
-        self.0 & Self::WHOLE != 0
-    }
+    part: Part,
 }
 
 impl Compiled {
     /// Lists up to here are as fast line by line.
     const SHORT: usize = 16;
-    /// Groups of fewer lines get no map.
+    /// Groups of fewer lines get no table.
     const SMALL: u32 = 3;
+    /// So few groups are asked without a filter.
+    const FEW: usize = 2;
 
     /// The lines of a list; `None` where looking at one after the other is as good.
     pub(super) fn new(entries: &[Entry]) -> Option<Compiled> {
-        let countable = entries.len() < Found::WHOLE as usize;
+        // Beyond a quarter of a billion lines, tables would no longer be counted in 32 bits.
+        let countable = entries.len() < Found::LINES / 8;
         (entries.len() > Self::SHORT && countable).then(|| Compiled::of(entries))
     }
 
-    /// As [`Compiled::new`], of fewer than 2^31 lines.
+    /// As [`Compiled::new`], however short the list is.
     pub(super) fn of(entries: &[Entry]) -> Compiled {
         let sources = Addresses::new(entries, |e| e.source);
         let destinations = Addresses::new(entries, |e| e.destination);
-        let mut sizes: HashMap<Shape, u32, Mixed> = HashMap::default();
-        for entry in entries {
-            *sizes.entry(Shape::of(entry)).or_default() += 1;
+        let (shapes, loose) = shapes(entries);
+        let (mut slots, parts) = Slots::new(shapes.iter().map(|s| s.lines));
+        let filtered = shapes.len() > Self::FEW;
+        let mut keys = filtered.then(|| Filter::new(entries.len()));
+        let protocols = protocols(&shapes);
+        let mut having = vec![[[0; 64]; 3]; shapes.len().div_ceil(64)];
+        let mut place: HashMap<Shape, usize, Mixed> = HashMap::default();
+        for (at, size) in shapes.iter().enumerate() {
+            place.insert(size.shape, at);
+            let [source, destination] = size.shape.matters.map(|bits| !bits);
+            let protocol = size
+                .shape
+                .protocol
+                .map_or(ANY_PROTOCOL, |p| protocols[usize::from(p)]);
+            let bits = [
+                sources.bit(source).trailing_zeros(),
+                destinations.bit(destination).trailing_zeros(),
+                u32::from(protocol),
+            ];
+            for (field, bit) in bits.into_iter().enumerate() {
+                having[at / 64][field][bit as usize] |= 1 << (at % 64);
+            }
         }
-        let mut groups: HashMap<Shape, Group, Mixed> = HashMap::default();
-        let mut loose = Vec::new();
         let mut next = vec![Found::NONE; entries.len()];
         // From behind, so that the first line with a key is put there last.
         for (at, entry) in entries.iter().enumerate().rev() {
-            let (line, shape) = (at as u32, Shape::of(entry));
-            let size = sizes.get(&shape).copied().unwrap_or_default();
-            if size < Self::SMALL {
-                loose.push(line);
+            let shape = Shape::of(entry);
+            let Some(group) = place.get(&shape).copied() else {
                 continue;
+            };
+            let key = shape.key_of(entry);
+            let hash = key.hash(group);
+            if let Some(keys) = &mut keys {
+                keys.add(hash);
             }
-            let group = groups.entry(shape).or_insert_with(|| Group {
-                shape,
-                source: sources.bit(entry.source.dont_care),
-                destination: destinations.bit(entry.destination.dont_care),
-                lowest: line,
-                lines: HashMap::with_capacity_and_hasher(size as usize, Mixed::default()),
-            });
-            group.lowest = line;
-            let found = Found::new(line, is_whole(entry));
-            let behind = group.lines.insert(Key::of(entry, &shape), found);
-            next[at] = behind.unwrap_or(Found::NONE);
+            let found = Found::new(at as u32, entry, is_whole(entry));
+            next[at] = slots.put(parts[group], hash, key, found);
         }
-        let mut groups: Vec<Group> = groups.into_values().collect();
-        groups.sort_unstable_by_key(|group| group.lowest);
-        loose.reverse();
+        let group = |(size, part): (&Size, Part)| Group {
+            shape: size.shape,
+            lowest: size.lowest,
+            part,
+        };
         Compiled {
-            asks_masks: groups.len() > sources.cost() + destinations.cost(),
+            groups: shapes.iter().zip(parts).map(group).collect(),
+            place,
             sources,
             destinations,
-            groups: groups.into(),
+            slots,
+            keys,
+            having: having.into(),
+            protocols,
             loose: loose.into(),
             next: next.into(),
         }
     }
 
     /// The first line of `entries`, of which this was made, that matches.
-    pub(super) fn find(&self, entries: &[Entry], packet: &Subject) -> Option<usize> {
-        let (sources, destinations) = if self.asks_masks {
-            let destinations = self.destinations.masks_of(packet.destination);
-            (self.sources.masks_of(packet.source), destinations)
-        } else {
-            (Bits::MAX, Bits::MAX)
+    pub(super) fn find(&self, entries: &[Entry], packet: &Subject) -> Option<Match> {
+        let mut first = Match {
+            line: u32::MAX,
+            action: Action::Deny,
+            slot: None,
         };
-        let mut first = u32::MAX;
-        for group in &self.groups {
-            if group.lowest >= first {
-                break;
+        match &self.keys {
+            None => {
+                for (at, group) in self.groups.iter().enumerate() {
+                    if let Some(key) = group.shape.key(packet) {
+                        self.ask(entries, packet, group, (key, key.hash(at)), &mut first);
+                    }
+                }
             }
-            if group.source & sources == 0 || group.destination & destinations == 0 {
-                continue;
-            }
-            let found = group
-                .shape
-                .key(packet)
-                .and_then(|key| group.lines.get(&key));
-            if let Some(found) = found {
-                first = self.walk(entries, *found, packet, first);
+            Some(keys) => self.ask_filtered(entries, packet, keys, &mut first),
+        }
+        for line in self.loose.iter().take_while(|line| **line < first.line) {
+            let entry = entries.get(*line as usize);
+            if let Some(entry) = entry.filter(|e| e.matches(packet)) {
+                return Some(Match {
+                    line: *line,
+                    action: entry.action,
+                    slot: None,
+                });
             }
         }
-        let before = self.loose.iter().take_while(|line| **line < first);
-        let mut before = before.map(|line| *line as usize);
-        let loose = before.find(|line| entries.get(*line).is_some_and(|e| e.matches(packet)));
-        loose.or((first != u32::MAX).then_some(first as usize))
+        (first.line != u32::MAX).then_some(first)
     }
 
-    /// The first line from `found` on, among those of its key, that matches; `first` if none does
-    /// before that.
-    fn walk(&self, entries: &[Entry], found: Found, packet: &Subject, first: u32) -> u32 {
-        let mut found = found;
-        while found != Found::NONE && found.line() < first {
-            let at = found.line() as usize;
-            if found.is_whole() || entries.get(at).is_some_and(|e| e.matches(packet)) {
-                return found.line();
+    /// Asks the groups that the packet may be in.
+    fn ask_filtered(&self, entries: &[Entry], packet: &Subject, keys: &Filter, first: &mut Match) {
+        let protocol = self.protocols[usize::from(packet.protocol)];
+        let bits = [
+            self.sources.masks_of(packet.source),
+            self.destinations.masks_of(packet.destination),
+            1 << ANY_PROTOCOL | 1 << protocol,
+        ];
+        for (word, having) in self.having.iter().enumerate() {
+            let mut groups = (having.iter().zip(bits))
+                .fold(u64::MAX, |all, (field, bits)| all & any_of(field, bits));
+            while groups != 0 {
+                let at = word * 64 + groups.trailing_zeros() as usize;
+                groups &= groups - 1;
+                let group = &self.groups[at];
+                if group.lowest >= first.line {
+                    return;
+                }
+                let Some(key) = group.shape.key(packet) else {
+                    continue;
+                };
+                let hash = key.hash(at);
+                if keys.has(hash) != 0 {
+                    self.ask(entries, packet, group, (key, hash), first);
+                }
             }
-            found = self.next.get(at).copied().unwrap_or(Found::NONE);
         }
-        first
+    }
+
+    /// Notes the first line of a group that matches, if it is before the first one found.
+    #[inline]
+    fn ask(
+        &self,
+        entries: &[Entry],
+        packet: &Subject,
+        group: &Group,
+        (key, hash): (Key, u64),
+        first: &mut Match,
+    ) {
+        let (mut found, at) = self.slots.find(group.part, hash, key);
+        let mut slot = Some(at);
+        while found != Found::NONE && found.line() < first.line {
+            let line = found.line() as usize;
+            if found.is_whole() || entries.get(line).is_some_and(|e| e.matches(packet)) {
+                *first = Match {
+                    line: found.line(),
+                    action: found.action(),
+                    slot,
+                };
+                return;
+            }
+            found = self.next.get(line).copied().unwrap_or(Found::NONE);
+            slot = None;
+        }
     }
 
     /// The first line about `source`, whatever else it asks for.
     pub(super) fn first_about(&self, source: u32) -> Option<usize> {
         self.sources.first(source).map(|line| line as usize)
     }
+
+    /// Counts a hit beside a key.
+    #[inline]
+    pub(super) fn count(&self, slot: usize) {
+        self.slots.count(slot);
+    }
+
+    /// The hits that are counted beside the key of line `line`, which is `entry`.
+    pub(super) fn hits(&self, line: usize, entry: &Entry) -> u64 {
+        let shape = Shape::of(entry);
+        let Some((at, group)) = self.place.get(&shape).map(|at| (*at, &self.groups[*at])) else {
+            return 0;
+        };
+        let key = shape.key_of(entry);
+        let (found, slot) = self.slots.find(group.part, key.hash(at), key);
+        if found == Found::NONE || found.line() as usize != line {
+            return 0;
+        }
+        self.slots.hits(slot)
+    }
+}
+
+/// The bit of lines that ask for no protocol.
+const ANY_PROTOCOL: u8 = 0;
+
+/// A bit for each protocol that some shape asks for; all others, and those beyond the 62nd, share
+/// the last.
+fn protocols(shapes: &[Size]) -> Box<[u8; 256]> {
+    let mut bits = Box::new([63; 256]);
+    let mut free = ANY_PROTOCOL + 1..63;
+    for protocol in shapes.iter().filter_map(|size| size.shape.protocol) {
+        let bit = &mut bits[usize::from(protocol)];
+        if *bit == 63 {
+            *bit = free.next().unwrap_or(63);
+        }
+    }
+    bits
+}
+
+/// The groups that have any of `bits`.
+#[inline]
+fn any_of(having: &[u64; 64], bits: Bits) -> u64 {
+    let (mut bits, mut groups) = (bits, 0);
+    while bits != 0 {
+        groups |= having[bits.trailing_zeros() as usize];
+        bits &= bits - 1;
+    }
+    groups
+}
+
+/// A shape, its first line and how many lines have it.
+#[derive(Debug)]
+struct Size {
+    shape: Shape,
+    lowest: u32,
+    lines: u32,
+}
+
+/// The shapes that get tables, in the order of their first lines, and the lines of all others.
+fn shapes(entries: &[Entry]) -> (Vec<Size>, Vec<u32>) {
+    let mut sizes: HashMap<Shape, Size, Mixed> = HashMap::default();
+    for (line, entry) in (0..).zip(entries) {
+        let shape = Shape::of(entry);
+        let size = sizes.entry(shape).or_insert(Size {
+            shape,
+            lowest: line,
+            lines: 0,
+        });
+        size.lines += 1;
+    }
+    let is_small = |shape: &Shape| sizes.get(shape).is_none_or(|s| s.lines < Compiled::SMALL);
+    let lines = (0..).zip(entries);
+    let loose = lines.filter(|(_, entry)| is_small(&Shape::of(entry)));
+    let loose: Vec<u32> = loose.map(|(line, _)| line).collect();
+    let mut shapes: Vec<Size> = sizes.into_values().collect();
+    shapes.retain(|size| size.lines >= Compiled::SMALL);
+    shapes.sort_unstable_by_key(|size| size.lowest);
+    (shapes, loose)
 }
 
 impl Shape {
@@ -198,6 +323,7 @@ impl Shape {
     }
 
     /// What a packet has of these bits; `None` if no line of this shape can match it.
+    #[inline]
     fn key(&self, packet: &Subject) -> Option<Key> {
         if self.protocol.is_some_and(|p| p != packet.protocol) {
             return None;
@@ -206,38 +332,25 @@ impl Shape {
             [false, false] => [0, 0],
             [source, destination] => {
                 let (from, to) = packet.ports?;
-                [
-                    if source { from } else { 0 },
-                    if destination { to } else { 0 },
-                ]
+                let of = |asked: bool, port: u16| if asked { port } else { 0 };
+                [of(source, from), of(destination, to)]
             }
         };
-        Some(Key::new(
-            [
-                packet.source & self.matters[0],
-                packet.destination & self.matters[1],
-            ],
-            ports,
-        ))
-    }
-}
-
-impl Key {
-    fn new(addresses: [u32; 2], ports: [u16; 2]) -> Key {
-        Key {
-            addresses: u64::from(addresses[0]) << 32 | u64::from(addresses[1]),
-            ports: u32::from(ports[0]) << 16 | u32::from(ports[1]),
-        }
+        let addresses = [packet.source, packet.destination];
+        Some(Key::new(self.masked(addresses), ports))
     }
 
-    fn of(entry: &Entry, shape: &Shape) -> Key {
-        Key::new(
-            [
-                entry.source.address & shape.matters[0],
-                entry.destination.address & shape.matters[1],
-            ],
-            [entry.source_ports, entry.destination_ports].map(|p| exact(p).unwrap_or_default()),
-        )
+    /// What a line of this shape asks for.
+    fn key_of(&self, entry: &Entry) -> Key {
+        let addresses = [entry.source.address, entry.destination.address];
+        let ports = [entry.source_ports, entry.destination_ports];
+        let ports = ports.map(|p| exact(p).unwrap_or_default());
+        Key::new(self.masked(addresses), ports)
+    }
+
+    #[inline]
+    fn masked(&self, [source, destination]: [u32; 2]) -> [u32; 2] {
+        [source & self.matters[0], destination & self.matters[1]]
     }
 }
 
