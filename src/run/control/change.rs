@@ -82,11 +82,11 @@ impl Control<'_> {
     }
 
     async fn load(&mut self, files: &Files) -> Changed {
-        let wanted = files.clone();
-        let loaded = apart(move || check::load(&wanted)).await?;
-        let (config, warnings) = loaded.map_err(|refused| refused.texts())?;
-        let warnings = warnings.iter().map(ToString::to_string).collect();
         let name = files.config.display().to_string();
+        let files = files.clone();
+        let load = move || check::load(&files).map_err(|refused| refused.texts());
+        let (config, warnings) = aside(load).await??;
+        let warnings = warnings.iter().map(ToString::to_string).collect();
         self.put(Arc::new(config), &name, warnings).await
     }
 
@@ -98,7 +98,7 @@ impl Control<'_> {
         let file = self.options.config.clone();
         let text = self.policy.config.to_string();
         let name = file.display().to_string();
-        let written = apart(move || save::write(&file, &text)).await?;
+        let written = aside(move || save::write(&file, &text)).await?;
         written.map_err(|e| vec![format!("% {name} can't be written: {e}")])?;
         info!("{name} is written");
         Ok(self.nothing_changed())
@@ -110,13 +110,15 @@ impl Control<'_> {
         let texts = |diagnostics: Vec<Diagnostic>| -> Vec<String> {
             diagnostics.iter().map(|d| at_terminal(d, lines)).collect()
         };
-        let (running, added) = (Arc::clone(&self.policy), lines.to_owned());
-        let amended =
-            apart(move || config::amend(Config::clone(&running.config), "terminal", &added));
-        let (config, mut warnings) = amended.await?.map_err(texts)?;
+        let (before, typed) = (Arc::clone(&self.policy.config), lines.to_owned());
+        let amend = move || {
+            let amended = config::amend(Config::clone(&before), "terminal", &typed);
+            amended.map(|(config, warnings)| (config == *before, config, warnings))
+        };
+        let (same, config, mut warnings) = aside(amend).await?.map_err(texts)?;
         warnings.retain(|w| w.line as usize == lines.lines().count());
         let warnings = texts(warnings);
-        if config == *self.policy.config {
+        if same {
             return Ok(ReloadReport {
                 warnings,
                 ..self.nothing_changed()
@@ -159,10 +161,10 @@ impl Control<'_> {
     ) -> Changed {
         same_ports(&self.policy.config, &config)?;
         let now = self.workers.clock.millis().tick();
-        let (running, wanted) = (Arc::clone(&self.policy), Arc::clone(&config));
+        let (new, before) = (Arc::clone(&config), Arc::clone(&self.policy));
         let lent = self.leases.by_name(&config);
-        let compile = move || Policy::compile(wanted, &lent, now, Some(&running));
-        let policy = Arc::new(apart(compile).await?);
+        let compile = move || Policy::compile(new, &lent, now, Some(&before));
+        let policy = Arc::new(aside(compile).await?);
         let kernel = kernel_config(&config, &policy, &self.ports, &self.leases)
             .map_err(|e| vec![e.to_string()])?;
         let problems = self.kernel.apply(&kernel).await;
@@ -197,8 +199,8 @@ impl Control<'_> {
     }
 }
 
-/// Does what may take long on another thread: packets to the kernel pass through this one.
-async fn apart<T: Send + 'static>(
+/// Does what takes long on another thread: packets to and from the kernel pass through this one.
+async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Vec<String>> {
     let done = tokio::task::spawn_blocking(work).await;
