@@ -32,6 +32,11 @@ pub trait Packet: Send + Sized {
     fn ip_checksum_verified(&self) -> bool {
         false
     }
+
+    /// Asks the memory for what [`Packet::data`] reads before it knows where the frame is, if that
+    /// lies elsewhere than the value. A hint.
+    #[inline]
+    fn prefetch_descriptor(&self) {}
 }
 
 /// Where new packets come from: ICMP errors, fragments, frames of the kernel twin.

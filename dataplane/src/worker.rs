@@ -11,22 +11,12 @@ use crossbeam::queue::ArrayQueue;
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
 use crate::gateway::{Gateway, Item, Output, Pass};
+use crate::handover::{Given, Inbox, Outboxes, Passed, Peers};
 use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue, octets_of};
+use crate::prefetch::prefetch_read;
 use crate::snapshot::{PortId, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
 use crate::time::Millis;
-
-/// What one worker gives another.
-#[derive(Debug)]
-pub enum Passed<P> {
-    /// A packet that the other worker owns: it decides about it.
-    Process(Item<P>),
-    /// A finished packet for a port whose transmit queue the other worker has.
-    Transmit(PortId, P),
-}
-
-/// The bounded ring into a worker, written by all others.
-pub type PassedRing<P> = Arc<ArrayQueue<Passed<P>>>;
 
 /// A port's queues, on their way to or from the worker that polls them.
 pub struct Queues<R, T> {
@@ -129,8 +119,8 @@ pub struct Links<P, R, T> {
     pub punt: Arc<ArrayQueue<(PortId, P)>>,
     /// Next hops to resolve.
     pub resolve: ResolveQueue,
-    /// The ring into each worker, this one included, by [`WorkerId`].
-    pub rings: Vec<PassedRing<P>>,
+    /// Its ends of the rings between workers.
+    pub peers: Peers<P>,
     /// Which worker has the transmit queue that this worker uses for each port: itself, or the
     /// one that it passes packets to. By [`PortId`].
     pub transmitter: Vec<WorkerId>,
@@ -153,7 +143,7 @@ struct Parts<P: Packet, R, T, A, C> {
     requests: Arc<ArrayQueue<Request>>,
     ports: Arc<ArrayQueue<PortChange<R, T>>>,
     inject: Arc<ArrayQueue<(PortId, P)>>,
-    ring: PassedRing<P>,
+    inboxes: Vec<Inbox<P>>,
     stop: Arc<AtomicBool>,
     clock: C,
     pace: Pace,
@@ -184,7 +174,6 @@ where
     ) -> Worker<P, R, T, A, C> {
         let ports = links.transmitter.len();
         let stats = Arc::clone(gateway.stats());
-        let ring = Arc::clone(&links.rings[me.index()]);
         let parts = Parts {
             gateway,
             rx: Vec::with_capacity(ports),
@@ -197,7 +186,7 @@ where
                     })
                     .collect(),
                 transmitter: links.transmitter,
-                rings: links.rings,
+                outboxes: links.peers.outboxes,
                 punt: links.punt,
                 resolve: links.resolve,
                 pool,
@@ -206,7 +195,7 @@ where
             requests: links.requests,
             ports: links.ports,
             inject: links.inject,
-            ring,
+            inboxes: links.peers.inboxes,
             stop: links.stop,
             pace: Pace::new(clock.cycles_per_second()),
             clock,
@@ -286,8 +275,8 @@ where
     fn let_go(&mut self) {
         self.gateway.let_go();
         let mut left = 0;
-        while let Some(_passed) = self.ring.pop() {
-            left += 1;
+        for inbox in &mut self.inboxes {
+            left += inbox.take(usize::MAX, drop) as u64;
         }
         while let Some(_injected) = self.inject.pop() {
             left += 1;
@@ -323,6 +312,12 @@ where
     }
 
     fn process(&mut self, now: Millis, snapshot: &Snapshot, items: ArrayVec<Item<P>, BURST>) {
+        // Their headers are in the other core's cache.
+        items
+            .iter()
+            .for_each(|item| prefetch_read(item.packet.data()));
+        let handed = items.len() as u64;
+        self.egress.stats.add(Counter::HandoffIn, handed);
         let mut pass = Pass {
             now,
             snapshot,
@@ -331,25 +326,36 @@ where
         self.gateway.process(&mut pass, items);
     }
 
-    /// Packets that other workers gave us.
+    /// Packets that other workers gave us, a burst of each at most.
     fn take_over(&mut self, now: Millis, snapshot: &Snapshot) -> usize {
-        if self.ring.is_empty() {
-            return 0; // looking costs less than trying to take
-        }
         let mut items = ArrayVec::<Item<P>, BURST>::new();
         let mut taken = 0;
-        while taken < RING_BUDGET {
-            let Some(passed) = self.ring.pop() else { break };
-            taken += 1;
-            match passed {
-                Passed::Process(item) => items.push(item),
-                Passed::Transmit(port, packet) => self.egress.send_own(port, packet),
+        for at in 0..self.inboxes.len() {
+            let mut left = RING_BUDGET;
+            while left > 0 {
+                let (inbox, egress) = (&mut self.inboxes[at], &mut self.egress);
+                let count = inbox.take(
+                    left.min(items.remaining_capacity()),
+                    |passed| match passed {
+                        Passed::Process(item) => {
+                            item.packet.prefetch_descriptor();
+                            items.push(item);
+                        }
+                        Passed::Transmit(port, packet) => egress.send_own(port, packet),
+                    },
+                );
+                if count == 0 {
+                    break;
+                }
+                (left, taken) = (left - count, taken + count);
+                if items.is_full() {
+                    self.process(now, snapshot, std::mem::take(&mut items));
+                }
             }
         }
-        self.egress
-            .stats
-            .add(Counter::HandoffIn, items.len() as u64);
-        self.process(now, snapshot, items);
+        if !items.is_empty() {
+            self.process(now, snapshot, items);
+        }
         taken
     }
 
@@ -454,7 +460,7 @@ struct Egress<P: Packet, T, A> {
     me: WorkerId,
     queues: Vec<Lane<P, T>>,
     transmitter: Vec<WorkerId>,
-    rings: Vec<PassedRing<P>>,
+    outboxes: Outboxes<P>,
     punt: Arc<ArrayQueue<(PortId, P)>>,
     resolve: ResolveQueue,
     pool: A,
@@ -479,6 +485,24 @@ impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
             if !lane.burst.is_empty() {
                 lane.send(&self.stats, PortId(at as u8));
             }
+        }
+        let given = self.outboxes.publish();
+        self.account_given(given);
+    }
+
+    fn give(&mut self, to: WorkerId, passed: Passed<P>) {
+        let given = self.outboxes.put(to, passed);
+        self.account_given(given);
+    }
+
+    #[inline]
+    fn account_given(&self, given: Given) {
+        if given == Given::default() {
+            return;
+        }
+        self.stats.add(Counter::HandoffOut, given.handed);
+        if given.lost > 0 {
+            self.stats.dropped_many(DropReason::HandoffFull, given.lost);
         }
     }
 }
@@ -530,11 +554,8 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
             .unwrap_or(self.me);
         if via == self.me {
             self.send_own(port, packet);
-        } else if self.rings[via.index()]
-            .push(Passed::Transmit(port, packet))
-            .is_err()
-        {
-            self.stats.dropped(DropReason::HandoffFull);
+        } else {
+            self.give(via, Passed::Transmit(port, packet));
         }
     }
 
@@ -562,12 +583,7 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
     }
 
     fn hand_off(&mut self, to: WorkerId, item: Item<P>) {
-        match self.rings.get(to.index()) {
-            Some(ring) if ring.push(Passed::Process(item)).is_ok() => {
-                self.stats.count(Counter::HandoffOut)
-            }
-            _ => self.stats.dropped(DropReason::HandoffFull),
-        }
+        self.give(to, Passed::Process(item));
     }
 
     fn resolve(&mut self, hop: NextHop) {

@@ -19,6 +19,7 @@ pub(crate) mod limit;
 mod outside;
 mod quick;
 mod quick_esp;
+mod quick_team;
 mod requests;
 mod steer;
 mod told;
@@ -83,6 +84,11 @@ impl Meta {
             handoffs: 0,
             hairpin: false,
         }
+    }
+
+    /// Whether something has come of it already that its octets do not say.
+    fn is_followed(&self) -> bool {
+        self.hairpin || self.ports.is_some() || self.mark != 0
     }
 }
 

@@ -1,0 +1,82 @@
+//! What several workers add to the path of an ordinary packet: those of others leave a burst before
+//! it is decided, and come to their owner as a burst.
+
+use arrayvec::ArrayVec;
+
+use super::quick::{Glance, NOT_ORDINARY};
+use super::{Gateway, Item, Meta, Output, Pass};
+use crate::packet::{BURST, Burst, Packet};
+use crate::session::{Direction, NIL};
+use crate::snapshot::{Snapshot, WorkerId};
+use crate::wire::PROTO_ESP;
+
+impl<P: Packet> Gateway<P> {
+    /// Decides about packets from anywhere, other workers included. Those in a row of which the same
+    /// is known are decided as a burst.
+    pub fn process(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        items: ArrayVec<Item<P>, BURST>,
+    ) {
+        let mut items = items.into_iter().peekable();
+        let mut burst = Burst::new();
+        while let Some(Item { packet, meta }) = items.next() {
+            burst.push(packet);
+            while let Some(alike) = items.next_if(|item| item.meta == meta) {
+                burst.push(alike.packet);
+            }
+            self.process_alike(pass, meta, &mut burst);
+            burst.clear(); // it is empty
+        }
+    }
+
+    /// Hands ordinary packets without an entry here to the workers that they belong to, and leaves the
+    /// others in the burst, in their order.
+    #[inline(never)]
+    pub(super) fn give_away(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        direction: Direction,
+        meta: Meta,
+        burst: &mut Burst<P>,
+        glances: &mut [Glance; BURST],
+    ) {
+        if glances[..burst.len()].iter().all(|it| it.guess != NIL) {
+            return;
+        }
+        let mut kept = Burst::new();
+        for (at, packet) in std::mem::take(burst).into_iter().enumerate() {
+            let glance = glances[at];
+            match self.other_owner(pass.snapshot, direction, &glance) {
+                Some(owner) => self.hand_off(pass, owner, Item { packet, meta }),
+                None => {
+                    glances[kept.len()] = glance;
+                    kept.push(packet);
+                }
+            }
+        }
+        *burst = kept;
+    }
+
+    /// The worker that an ordinary packet without an entry here belongs to, if that is another one.
+    #[inline]
+    fn other_owner(
+        &self,
+        snapshot: &Snapshot,
+        direction: Direction,
+        glance: &Glance,
+    ) -> Option<WorkerId> {
+        let Glance { head, hash, guess } = *glance;
+        if guess != NIL || matches!(head.protocol, NOT_ORDINARY | PROTO_ESP) {
+            return None;
+        }
+        let key = head.key();
+        let owner = self.owner_of_entry(snapshot, direction, head.protocol, key);
+        let is_here = || {
+            self.table
+                .find(hash, direction, head.protocol, key)
+                .is_some()
+        };
+        (owner != self.options.me && !is_here()).then_some(owner)
+    }
+}
