@@ -6,6 +6,7 @@
 //! takes no more: the rest is lost, and told.
 
 use arrayvec::ArrayVec;
+use rtrb::chunks::ChunkError;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::gateway::Item;
@@ -19,6 +20,12 @@ pub enum Passed<P> {
     Process(Item<P>),
     /// A finished packet for a port whose transmit queue the other worker has.
     Transmit(PortId, P),
+}
+
+impl<P> Passed<P> {
+    fn is_to_process(&self) -> bool {
+        matches!(self, Passed::Process(_))
+    }
 }
 
 /// One worker's ends of the rings between it and all others.
@@ -39,7 +46,10 @@ pub fn mesh<P>(workers: u8, room: usize) -> Vec<Peers<P>> {
                 None
             } else {
                 let (ring, inbox) = RingBuffer::new(room);
-                peers[to].inboxes.push(Inbox { ring: inbox });
+                peers[to].inboxes.push(Inbox {
+                    ring: inbox,
+                    seen: 0,
+                });
                 Some(Outbox {
                     ring,
                     staged: ArrayVec::new(),
@@ -119,45 +129,74 @@ struct Outbox<P> {
 impl<P> Outbox<P> {
     fn publish(&mut self) -> Given {
         let wanted = self.staged.len();
-        let room = wanted.min(self.ring.slots());
-        let handed = self.staged[..room]
-            .iter()
-            .filter(|passed| matches!(passed, Passed::Process(_)))
-            .count();
-        let taken = match self.ring.write_chunk_uninit(room) {
-            Ok(chunk) => chunk.fill_from_iter(self.staged.drain(..room)),
-            Err(_) => 0, // there is less room than it said: that can't be
+        // Asking how much room there is would read what the other core writes: it is enough to hear
+        // where there is too little.
+        let chunk = match self.ring.write_chunk_uninit(wanted) {
+            Err(ChunkError::TooFewSlots(room)) => self.ring.write_chunk_uninit(room),
+            chunk => chunk,
         };
-        debug_assert_eq!(taken, room);
-        self.staged.clear();
+        let mut handed = 0;
+        let staged = self.staged.drain(..);
+        let staged = staged.inspect(|passed| handed += u64::from(passed.is_to_process()));
+        let taken = chunk.map_or(0, |chunk| {
+            let room = chunk.len();
+            chunk.fill_from_iter(staged.take(room))
+        });
+        self.staged.clear(); // those for which there was no room
         Given {
-            handed: handed as u64,
-            lost: (wanted - room) as u64,
+            handed,
+            lost: (wanted - taken) as u64,
         }
     }
 }
 
-/// What one other worker gives.
 #[derive(Debug)]
 pub(crate) struct Inbox<P> {
     ring: Consumer<Passed<P>>,
+    /// How much of it was seen and not taken yet.
+    seen: usize,
 }
 
 impl<P> Inbox<P> {
-    /// Takes up to `most`, in the order in which they were given; how many there were.
+    /// Sees how much there is, up to a burst: it is what the next [`Inbox::take`] takes.
     #[inline]
-    pub(crate) fn take(&mut self, most: usize, take: impl FnMut(Passed<P>)) -> usize {
-        let count = self.ring.slots().min(most);
-        if count == 0 {
-            return 0;
+    pub(crate) fn look(&mut self) {
+        self.seen = self.ring.slots().min(BURST);
+    }
+
+    /// Shows what was seen.
+    #[inline]
+    pub(crate) fn show(&mut self, show: impl Fn(&P)) {
+        if self.seen == 0 {
+            return;
         }
-        match self.ring.read_chunk(count) {
-            Ok(chunk) => {
-                chunk.into_iter().for_each(take);
-                count
+        if let Ok(chunk) = self.ring.read_chunk(self.seen) {
+            let (first, rest) = chunk.as_slices();
+            for passed in first.iter().chain(rest) {
+                match passed {
+                    Passed::Process(Item { packet, .. }) | Passed::Transmit(_, packet) => {
+                        show(packet);
+                    }
+                }
             }
-            Err(_) => 0, // there is less than it said: that can't be
         }
+    }
+
+    /// Takes what was seen, in the order in which it was given; how much it was.
+    #[inline]
+    pub(crate) fn take(&mut self, take: impl FnMut(Passed<P>)) -> usize {
+        let count = std::mem::take(&mut self.seen);
+        if count > 0
+            && let Ok(chunk) = self.ring.read_chunk(count)
+        {
+            chunk.into_iter().for_each(take);
+        }
+        count
+    }
+
+    /// Takes all that there is; how much it was.
+    pub(crate) fn empty(&mut self) -> usize {
+        std::iter::from_fn(|| self.ring.pop().ok()).count()
     }
 }
 
@@ -167,13 +206,18 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    fn numbers(peers: &mut Peers<u32>, most: usize) -> Vec<u32> {
+    fn numbers(peers: &mut Peers<u32>) -> Vec<u32> {
         let mut numbers = Vec::new();
         for inbox in &mut peers.inboxes {
-            inbox.take(most, |passed| match passed {
+            inbox.look();
+            let seen = std::cell::Cell::new(0);
+            inbox.show(|_| seen.set(seen.get() + 1));
+            let taken = inbox.take(|passed| match passed {
                 Passed::Transmit(_, number) => numbers.push(number),
                 Passed::Process(_) => panic!("nobody gave that"),
             });
+            assert_eq!(taken, seen.get());
+            assert_eq!(inbox.take(|_| panic!("not seen yet")), 0);
         }
         numbers
     }
@@ -191,16 +235,16 @@ mod tests {
             }
         }
         assert_eq!(
-            numbers(&mut peers[1], 9),
+            numbers(&mut peers[1]),
             [0; 0],
             "nothing is given before the end"
         );
         for peers in &mut peers {
             assert_eq!(peers.outboxes.publish(), Given::default());
         }
-        assert_eq!(numbers(&mut peers[0], 9), [10, 20]);
-        assert_eq!(numbers(&mut peers[1], 9), [1, 21]);
-        assert_eq!(numbers(&mut peers[2], 9), [2, 12]);
+        assert_eq!(numbers(&mut peers[0]), [10, 20]);
+        assert_eq!(numbers(&mut peers[1]), [1, 21]);
+        assert_eq!(numbers(&mut peers[2]), [2, 12]);
     }
 
     proptest! {
@@ -236,8 +280,8 @@ mod tests {
                         peers[0].outboxes.publish().lost
                     }
                     _ => {
-                        let wanted: Vec<u32> = ring.drain(..count.min(ring.len())).collect();
-                        prop_assert_eq!(numbers(&mut peers[1], count), wanted);
+                        let wanted: Vec<u32> = ring.drain(..ring.len().min(BURST)).collect();
+                        prop_assert_eq!(numbers(&mut peers[1]), wanted);
                         0
                     }
                 };

@@ -33,10 +33,10 @@ pub trait Packet: Send + Sized {
         false
     }
 
-    /// Asks the memory for what [`Packet::data`] reads before it knows where the frame is, if that
-    /// lies elsewhere than the value. A hint.
+    /// Asks the memory for what is needed first of a packet that another core had: where the frame
+    /// is, or its start if the value itself knows that. A hint.
     #[inline]
-    fn prefetch_descriptor(&self) {}
+    fn prefetch_first(&self) {}
 }
 
 /// Where new packets come from: ICMP errors, fragments, frames of the kernel twin.

@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
-use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
-use crate::gateway::{Gateway, Item, Output, Pass};
+use crate::gateway::{Gateway, Item, Meta, Output, Pass};
 use crate::handover::{Given, Inbox, Outboxes, Passed, Peers};
 use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue, octets_of};
-use crate::prefetch::prefetch_read;
+use crate::prefetch::prefetch_write;
 use crate::snapshot::{PortId, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
 use crate::time::Millis;
@@ -255,6 +254,11 @@ where
         let now = self.pace.millis(begin);
         let mut moved = 0;
         self.change_ports();
+        // While this worker's own packets are decided, the memory brings those that others gave it.
+        for inbox in &mut self.inboxes {
+            inbox.look();
+            inbox.show(P::prefetch_first);
+        }
         for at in 0..self.rx.len() {
             moved += self.receive(now, snapshot, at);
         }
@@ -276,7 +280,7 @@ where
         self.gateway.let_go();
         let mut left = 0;
         for inbox in &mut self.inboxes {
-            left += inbox.take(usize::MAX, drop) as u64;
+            left += inbox.empty() as u64;
         }
         while let Some(_injected) = self.inject.pop() {
             left += 1;
@@ -311,50 +315,33 @@ where
         received
     }
 
-    fn process(&mut self, now: Millis, snapshot: &Snapshot, items: ArrayVec<Item<P>, BURST>) {
-        // Their headers are in the other core's cache.
-        items
-            .iter()
-            .for_each(|item| prefetch_read(item.packet.data()));
-        let handed = items.len() as u64;
-        self.egress.stats.add(Counter::HandoffIn, handed);
-        let mut pass = Pass {
-            now,
-            snapshot,
-            out: &mut self.egress,
-        };
-        self.gateway.process(&mut pass, items);
-    }
-
-    /// Packets that other workers gave us, a burst of each at most.
+    /// Packets that other workers gave us, up to a burst of each.
     fn take_over(&mut self, now: Millis, snapshot: &Snapshot) -> usize {
-        let mut items = ArrayVec::<Item<P>, BURST>::new();
+        let Parts {
+            inboxes,
+            gateway,
+            egress,
+            ..
+        } = self;
+        let (mut burst, mut of) = (Burst::new(), None);
         let mut taken = 0;
-        for at in 0..self.inboxes.len() {
-            let mut left = RING_BUDGET;
-            while left > 0 {
-                let (inbox, egress) = (&mut self.inboxes[at], &mut self.egress);
-                let count = inbox.take(
-                    left.min(items.remaining_capacity()),
-                    |passed| match passed {
-                        Passed::Process(item) => {
-                            item.packet.prefetch_descriptor();
-                            items.push(item);
-                        }
-                        Passed::Transmit(port, packet) => egress.send_own(port, packet),
-                    },
-                );
-                if count == 0 {
-                    break;
+        for inbox in inboxes {
+            inbox.show(|packet| prefetch_write(packet.data()));
+            taken += inbox.take(|passed| match passed {
+                Passed::Process(Item { packet, meta }) => {
+                    if let Some(of) = of
+                        && (of != meta || burst.is_full())
+                    {
+                        egress.take_over(gateway, now, snapshot, of, &mut burst);
+                    }
+                    of = Some(meta);
+                    burst.push(packet);
                 }
-                (left, taken) = (left - count, taken + count);
-                if items.is_full() {
-                    self.process(now, snapshot, std::mem::take(&mut items));
-                }
-            }
+                Passed::Transmit(port, packet) => egress.send_own(port, packet),
+            });
         }
-        if !items.is_empty() {
-            self.process(now, snapshot, items);
+        if let Some(of) = of {
+            egress.take_over(gateway, now, snapshot, of, &mut burst);
         }
         taken
     }
@@ -542,6 +529,27 @@ impl<P: Packet, T: Send, A: PacketPool<Packet = P>> PacketPool for Egress<P, T, 
 
     fn alloc(&mut self) -> Option<P> {
         self.pool.alloc()
+    }
+}
+
+impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Egress<P, T, A> {
+    /// Lets the gateway decide about packets that other workers gave us, of which the same is known.
+    fn take_over(
+        &mut self,
+        gateway: &mut Gateway<P>,
+        now: Millis,
+        snapshot: &Snapshot,
+        meta: Meta,
+        burst: &mut Burst<P>,
+    ) {
+        self.stats.add(Counter::HandoffIn, burst.len() as u64);
+        let mut pass = Pass {
+            now,
+            snapshot,
+            out: self,
+        };
+        gateway.process_alike(&mut pass, meta, burst);
+        burst.clear(); // it is empty
     }
 }
 

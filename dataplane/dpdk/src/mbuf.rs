@@ -1,7 +1,7 @@
 //! A packet that is its buffer.
 
 use spillway_dataplane::packet::{Burst, Packet};
-use spillway_dataplane::prefetch::prefetch_read;
+use spillway_dataplane::prefetch::prefetch_write;
 use spillway_dpdk_sys as sys;
 use std::fmt;
 use std::ptr::NonNull;
@@ -120,9 +120,9 @@ impl Mbuf {
 
 impl Packet for Mbuf {
     #[inline]
-    fn prefetch_descriptor(&self) {
+    fn prefetch_first(&self) {
         // SAFETY: the mbuf is live and ours; nothing of it is read.
-        prefetch_read(unsafe { self.0.as_ref() });
+        prefetch_write(unsafe { self.0.as_ref() });
     }
 
     #[inline]

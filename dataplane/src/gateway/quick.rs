@@ -127,7 +127,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Decides about packets of which the same is known, and tells how many octets they had.
-    pub(super) fn process_alike(
+    pub fn process_alike(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         meta: Meta,
@@ -159,9 +159,20 @@ impl<P: Packet> Gateway<P> {
             Direction::Out => self.survey_burst::<OUT>(entrance.mac, burst, &mut glances),
             Direction::In => self.survey_burst::<IN>(entrance.mac, burst, &mut glances),
         };
-        if self.options.workers > 1 {
-            self.give_away(pass, entrance.direction, meta, burst, &mut glances.0);
-        }
+        let mut kept = Burst::new();
+        let burst = if self.has_strangers(burst, &glances.0) {
+            self.give_away(
+                pass,
+                entrance.direction,
+                meta,
+                burst,
+                &mut glances.0,
+                &mut kept,
+            );
+            &mut kept
+        } else {
+            burst
+        };
         let run = match entrance.direction {
             Direction::Out => self.translate_burst::<OUT>(snapshot, tick, burst, &glances),
             Direction::In => self.translate_burst::<IN>(snapshot, tick, burst, &glances),

@@ -30,8 +30,14 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    /// Hands ordinary packets without an entry here to the workers that they belong to, and leaves the
-    /// others in the burst, in their order.
+    /// Whether packets of a burst may be other workers': those that seem to have no entry here.
+    #[inline(always)]
+    pub(super) fn has_strangers(&self, burst: &Burst<P>, glances: &[Glance; BURST]) -> bool {
+        self.options.workers > 1 && glances.iter().take(burst.len()).any(|it| it.guess == NIL)
+    }
+
+    /// Hands ordinary packets without an entry here to the workers that they belong to, and moves the
+    /// others to `kept`, in their order.
     #[inline(never)]
     pub(super) fn give_away(
         &mut self,
@@ -40,12 +46,9 @@ impl<P: Packet> Gateway<P> {
         meta: Meta,
         burst: &mut Burst<P>,
         glances: &mut [Glance; BURST],
+        kept: &mut Burst<P>,
     ) {
-        if glances[..burst.len()].iter().all(|it| it.guess != NIL) {
-            return;
-        }
-        let mut kept = Burst::new();
-        for (at, packet) in std::mem::take(burst).into_iter().enumerate() {
+        for (at, packet) in burst.drain(..).enumerate() {
             let glance = glances[at];
             match self.other_owner(pass.snapshot, direction, &glance) {
                 Some(owner) => self.hand_off(pass, owner, Item { packet, meta }),
@@ -55,7 +58,6 @@ impl<P: Packet> Gateway<P> {
                 }
             }
         }
-        *burst = kept;
     }
 
     /// The worker that an ordinary packet without an entry here belongs to, if that is another one.
