@@ -9,22 +9,37 @@ use arrayvec::ArrayVec;
 use rtrb::chunks::ChunkError;
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::gateway::Item;
+use crate::gateway::{Item, Meta};
 use crate::packet::BURST;
 use crate::snapshot::{PortId, WorkerId};
 
 /// What one worker gives another.
 #[derive(Debug)]
 pub enum Passed<P> {
-    /// A packet that the other worker owns: it decides about it.
+    /// A packet that the other worker owns: it decides about it. By far most are such: only the port
+    /// that they arrived on is known of them, and how many workers have handed them on.
+    Plain(PortId, u8, P),
+    /// One of which more is known.
     Process(Item<P>),
     /// A finished packet for a port whose transmit queue the other worker has.
     Transmit(PortId, P),
 }
 
+impl<P> From<Item<P>> for Passed<P> {
+    #[inline]
+    fn from(item: Item<P>) -> Passed<P> {
+        let Item { packet, meta } = item;
+        if meta == Meta::handed(meta.port, meta.handoffs) {
+            Passed::Plain(meta.port, meta.handoffs, packet)
+        } else {
+            Passed::Process(Item { packet, meta })
+        }
+    }
+}
+
 impl<P> Passed<P> {
     fn is_to_process(&self) -> bool {
-        matches!(self, Passed::Process(_))
+        matches!(self, Passed::Plain(..) | Passed::Process(_))
     }
 }
 
@@ -174,9 +189,9 @@ impl<P> Inbox<P> {
             let (first, rest) = chunk.as_slices();
             for passed in first.iter().chain(rest) {
                 match passed {
-                    Passed::Process(Item { packet, .. }) | Passed::Transmit(_, packet) => {
-                        show(packet);
-                    }
+                    Passed::Plain(_, _, packet)
+                    | Passed::Process(Item { packet, .. })
+                    | Passed::Transmit(_, packet) => show(packet),
                 }
             }
         }
@@ -214,7 +229,7 @@ mod tests {
             inbox.show(|_| seen.set(seen.get() + 1));
             let taken = inbox.take(|passed| match passed {
                 Passed::Transmit(_, number) => numbers.push(number),
-                Passed::Process(_) => panic!("nobody gave that"),
+                _ => panic!("nobody gave that"),
             });
             assert_eq!(taken, seen.get());
             assert_eq!(inbox.take(|_| panic!("not seen yet")), 0);

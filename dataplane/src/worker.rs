@@ -323,26 +323,31 @@ where
             egress,
             ..
         } = self;
-        let (mut burst, mut of) = (Burst::new(), None);
+        let mut burst = Burst::new();
+        let (mut port, mut handoffs) = (PortId(0), 0);
         let mut taken = 0;
         for inbox in inboxes {
             inbox.show(|packet| prefetch_write(packet.data()));
             taken += inbox.take(|passed| match passed {
-                Passed::Process(Item { packet, meta }) => {
-                    if let Some(of) = of
-                        && (of != meta || burst.is_full())
-                    {
-                        egress.take_over(gateway, now, snapshot, of, &mut burst);
+                Passed::Plain(of_port, of_handoffs, packet) => {
+                    if (port, handoffs) != (of_port, of_handoffs) || burst.is_full() {
+                        let meta = Meta::handed(port, handoffs);
+                        egress.take_over(gateway, now, snapshot, meta, &mut burst);
+                        (port, handoffs) = (of_port, of_handoffs);
                     }
-                    of = Some(meta);
                     burst.push(packet);
+                }
+                Passed::Process(Item { packet, meta }) => {
+                    let before = Meta::handed(port, handoffs);
+                    egress.take_over(gateway, now, snapshot, before, &mut burst);
+                    burst.push(packet);
+                    egress.take_over(gateway, now, snapshot, meta, &mut burst);
                 }
                 Passed::Transmit(port, packet) => egress.send_own(port, packet),
             });
         }
-        if let Some(of) = of {
-            egress.take_over(gateway, now, snapshot, of, &mut burst);
-        }
+        let meta = Meta::handed(port, handoffs);
+        egress.take_over(gateway, now, snapshot, meta, &mut burst);
         taken
     }
 
@@ -477,6 +482,7 @@ impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
         self.account_given(given);
     }
 
+    #[inline]
     fn give(&mut self, to: WorkerId, passed: Passed<P>) {
         let given = self.outboxes.put(to, passed);
         self.account_given(given);
@@ -534,6 +540,7 @@ impl<P: Packet, T: Send, A: PacketPool<Packet = P>> PacketPool for Egress<P, T, 
 
 impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Egress<P, T, A> {
     /// Lets the gateway decide about packets that other workers gave us, of which the same is known.
+    #[inline(never)]
     fn take_over(
         &mut self,
         gateway: &mut Gateway<P>,
@@ -542,6 +549,9 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Egress<P, T, 
         meta: Meta,
         burst: &mut Burst<P>,
     ) {
+        if burst.is_empty() {
+            return;
+        }
         self.stats.add(Counter::HandoffIn, burst.len() as u64);
         let mut pass = Pass {
             now,
@@ -590,8 +600,9 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
         }
     }
 
+    #[inline]
     fn hand_off(&mut self, to: WorkerId, item: Item<P>) {
-        self.give(to, Passed::Process(item));
+        self.give(to, Passed::from(item));
     }
 
     fn resolve(&mut self, hop: NextHop) {

@@ -75,6 +75,7 @@ pub struct Meta {
 
 impl Meta {
     /// Of a packet that has just arrived on `port`.
+    #[inline]
     #[must_use]
     pub fn arrived(port: PortId) -> Meta {
         Meta {
@@ -83,6 +84,15 @@ impl Meta {
             mark: 0,
             handoffs: 0,
             hairpin: false,
+        }
+    }
+
+    /// Of a packet that arrived on `port` and that so many workers have handed on.
+    #[inline]
+    pub(crate) fn handed(port: PortId, handoffs: u8) -> Meta {
+        Meta {
+            handoffs,
+            ..Meta::arrived(port)
         }
     }
 

@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 
 use super::quick::{Glance, NOT_ORDINARY};
-use super::{Gateway, Item, Meta, Output, Pass};
+use super::{Gateway, Item, MAX_HANDOFFS, Meta, Output, Pass};
 use crate::packet::{BURST, Burst, Packet};
 use crate::session::{Direction, NIL};
 use crate::snapshot::{Snapshot, WorkerId};
@@ -48,15 +48,23 @@ impl<P: Packet> Gateway<P> {
         glances: &mut [Glance; BURST],
         kept: &mut Burst<P>,
     ) {
+        if meta.handoffs >= MAX_HANDOFFS {
+            return std::mem::swap(burst, kept); // each is refused, or decided here, in its turn
+        }
+        let given = Meta {
+            handoffs: meta.handoffs + 1,
+            ..meta
+        };
         for (at, packet) in burst.drain(..).enumerate() {
-            let glance = glances[at];
-            match self.other_owner(pass.snapshot, direction, &glance) {
-                Some(owner) => self.hand_off(pass, owner, Item { packet, meta }),
-                None => {
-                    glances[kept.len()] = glance;
-                    kept.push(packet);
-                }
+            if let Some(owner) = self.other_owner(pass.snapshot, direction, &glances[at]) {
+                let meta = given;
+                pass.out.hand_off(owner, Item { packet, meta });
+                continue;
             }
+            if at != kept.len() {
+                glances[kept.len()] = glances[at];
+            }
+            kept.push(packet);
         }
     }
 
@@ -68,17 +76,19 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         glance: &Glance,
     ) -> Option<WorkerId> {
-        let Glance { head, hash, guess } = *glance;
-        if guess != NIL || matches!(head.protocol, NOT_ORDINARY | PROTO_ESP) {
+        let head = &glance.head;
+        if glance.guess != NIL || matches!(head.protocol, NOT_ORDINARY | PROTO_ESP) {
             return None;
         }
         let key = head.key();
         let owner = self.owner_of_entry(snapshot, direction, head.protocol, key);
+        // The first guess may be wrong. A client's entries are all its worker's; whose a port is can
+        // change, once it has no entry.
         let is_here = || {
-            self.table
-                .find(hash, direction, head.protocol, key)
-                .is_some()
+            let found = self.table.find(glance.hash, direction, head.protocol, key);
+            found.is_some()
         };
-        (owner != self.options.me && !is_here()).then_some(owner)
+        let is_other = owner != self.options.me && (direction == Direction::Out || !is_here());
+        is_other.then_some(owner)
     }
 }
