@@ -9,6 +9,7 @@ pub mod esp;
 pub mod fib;
 pub mod fragment;
 pub mod gateway;
+pub mod handover;
 mod index;
 pub mod journal;
 pub mod nat;

@@ -85,7 +85,7 @@ impl<'a> Member<'a> {
     }
 
     fn workers(&self) -> usize {
-        self.place.rings.len()
+        usize::from(self.place.workers)
     }
 
     fn rig(&self, place: &Place) -> Result<Rig, String> {
@@ -192,9 +192,7 @@ impl<'a> Member<'a> {
     /// Rounds until no worker has anything left that another gave it.
     fn rest(&mut self, rig: &mut Rig) {
         self.gather(rig); // nobody gives anything any more
-        while !self.place.rings[self.me()].is_empty() {
-            rig.round();
-        }
+        rig.rounds_until_quiet();
         self.gather(rig);
     }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
@@ -12,13 +12,15 @@ use spillway_control::config::{self, Policy};
 use spillway_dataplane::command::{Histograms, Occupancy, Reply, Request};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Options};
+use spillway_dataplane::handover::{Peers, mesh};
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
 use spillway_dataplane::table::Table;
 use spillway_dataplane::time::Tick;
-use spillway_dataplane::worker::{Clock, Idle, Links, PassedRing, PortChange, Queues, Worker};
+use spillway_dataplane::worker::{Clock, Idle, Links, PortChange, Queues, Worker};
 
 use super::memory::{MemoryPacket, NoPool, Port, Sink, Source};
+use super::team::locked;
 use super::traffic::{INSIDE_MAC, OUTSIDE_MAC, ROUTER_MAC, Templates};
 
 /// The configuration of every run.
@@ -86,7 +88,9 @@ type Changes = Arc<ArrayQueue<PortChange<Source, Sink>>>;
 /// What a worker shares with the others of its team, and which of them it is.
 pub(super) struct Place {
     pub(super) me: WorkerId,
-    pub(super) rings: Vec<PassedRing<MemoryPacket>>,
+    pub(super) workers: u8,
+    /// Taken by the worker that is put here.
+    peers: Mutex<Option<Peers<MemoryPacket>>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) occupancy: Arc<Occupancy>,
 }
@@ -94,17 +98,17 @@ pub(super) struct Place {
 impl Place {
     /// The places of so many workers with one configuration. The error is one sentence.
     pub(super) fn of_team(workers: u8) -> Result<Vec<Place>, String> {
-        let ring = |_| Arc::new(ArrayQueue::new(PASSED));
-        let rings: Vec<PassedRing<MemoryPacket>> = (0..workers).map(ring).collect();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()?));
         let occupancy = Arc::new(Occupancy::default());
-        let place = |me| Place {
+        let room = PASSED / usize::from(workers).saturating_sub(1).max(1);
+        let place = |(me, peers)| Place {
             me: WorkerId(me),
-            rings: rings.clone(),
+            workers,
+            peers: Mutex::new(Some(peers)),
             snapshot: Arc::clone(&snapshot),
             occupancy: Arc::clone(&occupancy),
         };
-        Ok((0..workers).map(place).collect())
+        Ok((0..).zip(mesh(workers, room)).map(place).collect())
     }
 }
 
@@ -138,7 +142,7 @@ impl Rig {
         let stats = Arc::new(WorkerStats::new(2));
         let options = Options {
             me: place.me,
-            workers: place.rings.len() as u8,
+            workers: place.workers,
             sessions,
             seed: 0x5eed_5eed_5eed_5eed,
         };
@@ -155,7 +159,9 @@ impl Rig {
             inject: Arc::new(ArrayQueue::new(4)),
             punt: Arc::new(ArrayQueue::new(4)),
             resolve: Arc::new(ArrayQueue::new(4)),
-            rings: place.rings.clone(),
+            peers: locked(&place.peers)
+                .take()
+                .ok_or("a worker is at this place already")?,
             transmitter: vec![place.me; 2],
             stop: Arc::default(),
         };
@@ -248,6 +254,11 @@ impl Rig {
     #[inline]
     pub(super) fn round(&mut self) {
         self.worker.round();
+    }
+
+    /// Rounds of the worker's loop until there is nothing to do.
+    pub(super) fn rounds_until_quiet(&mut self) {
+        while self.worker.round() {}
     }
 
     /// Packets sent so far.

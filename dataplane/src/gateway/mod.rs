@@ -19,6 +19,7 @@ pub(crate) mod limit;
 mod outside;
 mod quick;
 mod quick_esp;
+mod quick_team;
 mod requests;
 mod steer;
 mod told;
@@ -74,6 +75,7 @@ pub struct Meta {
 
 impl Meta {
     /// Of a packet that has just arrived on `port`.
+    #[inline]
     #[must_use]
     pub fn arrived(port: PortId) -> Meta {
         Meta {
@@ -83,6 +85,20 @@ impl Meta {
             handoffs: 0,
             hairpin: false,
         }
+    }
+
+    /// Of a packet that arrived on `port` and that so many workers have handed on.
+    #[inline]
+    pub(crate) fn handed(port: PortId, handoffs: u8) -> Meta {
+        Meta {
+            handoffs,
+            ..Meta::arrived(port)
+        }
+    }
+
+    /// Whether something has come of it already that its octets do not say.
+    fn is_followed(&self) -> bool {
+        self.hairpin || self.ports.is_some() || self.mark != 0
     }
 }
 

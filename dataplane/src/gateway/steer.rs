@@ -41,20 +41,28 @@ impl<P: Packet> Gateway<P> {
     ) -> WorkerId {
         match lookup {
             Lookup::None | Lookup::Quoted(_) => self.options.me,
-            Lookup::Flow {
-                direction: Direction::Out,
-                key,
-                ..
-            } => self.owner_of_client(key.src),
-            Lookup::Request(key)
-            | Lookup::Flow {
-                direction: Direction::In,
-                key,
-                ..
-            } => self.owner_of_global(snapshot, key.dst, ip.protocol, key.dport),
+            Lookup::Flow { direction, key, .. } => {
+                self.owner_of_entry(snapshot, direction, ip.protocol, key)
+            }
+            Lookup::Request(key) => self.owner_of_entry(snapshot, Direction::In, ip.protocol, key),
             Lookup::Ipsec(direction, key) => {
                 self.owner_of_ipsec(snapshot, direction, ip.protocol, key)
             }
+        }
+    }
+
+    /// The worker that has a flow's entry, or makes it.
+    #[inline]
+    pub(super) fn owner_of_entry(
+        &self,
+        snapshot: &Snapshot,
+        direction: Direction,
+        protocol: u8,
+        key: Key,
+    ) -> WorkerId {
+        match direction {
+            Direction::Out => self.owner_of_client(key.src),
+            Direction::In => self.owner_of_global(snapshot, key.dst, protocol, key.dport),
         }
     }
 

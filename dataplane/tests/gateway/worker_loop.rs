@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use spillway_dataplane::command::{Histograms, Occupancy, Reply, Request, SessionFilter};
 use spillway_dataplane::gateway::{Gateway, Options};
+use spillway_dataplane::handover::mesh;
 use spillway_dataplane::packet::{Burst, Packet, PacketPool, RxQueue, TxQueue};
 use spillway_dataplane::snapshot::{PortId, Snapshot, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
@@ -117,7 +118,7 @@ impl Bench {
     fn new(count: u8) -> Bench {
         let lab = Lab::new(Policy::overload(), 1, 100);
         let snapshot = Arc::new(ArcSwap::from_pointee(lab.snapshot.clone()));
-        let rings: Vec<_> = (0..count).map(|_| Arc::new(ArrayQueue::new(64))).collect();
+        let peers = mesh(count, 64);
         let punt = Arc::new(ArrayQueue::new(4));
         let cycles = Arc::new(AtomicU64::new(1000));
         let stop = Arc::new(AtomicBool::new(false));
@@ -134,7 +135,7 @@ impl Bench {
             cycles,
             stop,
         };
-        for me in 0..count {
+        for (me, peers) in (0..count).zip(peers) {
             let stats = Arc::new(WorkerStats::new(4));
             let options = Options {
                 me: WorkerId(me),
@@ -153,7 +154,7 @@ impl Bench {
                 inject: Arc::clone(&inject),
                 punt: Arc::clone(&bench.punt),
                 resolve: Arc::new(ArrayQueue::new(4)),
-                rings: rings.clone(),
+                peers,
                 transmitter: vec![WorkerId(0); 4],
                 stop: Arc::clone(&bench.stop),
             };
