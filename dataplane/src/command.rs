@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
@@ -127,13 +127,20 @@ impl SessionFilter {
     }
 }
 
-/// The bounded way back from a worker: filled as far as there is room, the rest in later polls.
+/// The bounded way back from a worker.
 #[derive(Debug)]
 pub struct Reply<T> {
     items: ArrayQueue<T>,
+    /// Slices of work done so far: whoever waits sees that the worker is at it.
+    slices: AtomicU32,
+    /// Where the next request goes on; [`NOWHERE`] after the last place.
+    resume: AtomicU64,
     done: AtomicBool,
     abandoned: AtomicBool,
 }
+
+/// [`Reply::resume`]: nothing is left.
+const NOWHERE: u64 = u64::MAX;
 
 impl<T> Reply<T> {
     /// A way back with room for `capacity` items.
@@ -141,6 +148,8 @@ impl<T> Reply<T> {
     pub fn new(capacity: usize) -> Arc<Reply<T>> {
         Arc::new(Reply {
             items: ArrayQueue::new(capacity.max(1)),
+            slices: AtomicU32::new(0),
+            resume: AtomicU64::new(NOWHERE),
             done: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         })
@@ -160,9 +169,21 @@ impl<T> Reply<T> {
         self.items.push(item)
     }
 
-    /// Worker: nothing more will come.
+    /// Worker: a slice is done, more will come.
+    pub fn go_on(&self) {
+        let slices = self.slices.load(Ordering::Relaxed);
+        self.slices.store(slices.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Worker: nothing more will come, and nothing is left.
     pub fn finish(&self) {
         self.done.store(true, Ordering::Release);
+    }
+
+    /// Worker: nothing more will come for want of room; another request goes on at `place`.
+    pub fn finish_at(&self, place: u64) {
+        self.resume.store(place, Ordering::Relaxed);
+        self.finish();
     }
 
     /// Worker: whether nobody waits for this any more.
@@ -171,17 +192,41 @@ impl<T> Reply<T> {
         self.abandoned.load(Ordering::Relaxed)
     }
 
+    /// Control: whether an item is there.
+    #[must_use]
+    pub fn has_item(&self) -> bool {
+        !self.items.is_empty()
+    }
+
     /// Control: the next item, if one is there.
     #[must_use]
     pub fn take(&self) -> Option<T> {
         self.items.pop()
     }
 
+    /// Control: goes up as long as the worker is at it.
+    #[must_use]
+    pub fn slices(&self) -> u32 {
+        self.slices.load(Ordering::Relaxed)
+    }
+
+    /// Control: whether the worker has finished; items may still be there.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Control, once the worker has finished: where another request finds what had no room.
+    #[must_use]
+    pub fn resume(&self) -> Option<u64> {
+        Some(self.resume.load(Ordering::Relaxed)).filter(|place| *place != NOWHERE)
+    }
+
     /// Control: whether all has been given and taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         // In this order: `done` seen set means that every item was pushed before.
-        self.done.load(Ordering::Acquire) && self.items.is_empty()
+        self.is_done() && self.items.is_empty()
     }
 
     /// Control: stop the worker's work on this.
@@ -339,8 +384,9 @@ pub enum Ending {
 /// A request to one worker.
 #[derive(Debug)]
 pub enum Request {
-    /// Copy out the entries that match.
-    Sessions(SessionFilter, Arc<Reply<SessionView>>),
+    /// Copy out the entries that match, from a place on: 0, or what [`Reply::resume`] says of the
+    /// request before. Ends when there is no more room, so that no reader keeps a worker busy.
+    Sessions(SessionFilter, u64, Arc<Reply<SessionView>>),
     /// Remove the entries that match; the reply is how many there were.
     Clear(SessionFilter, Arc<Reply<u64>>),
     /// Remove the entries that the present snapshot would not make; the reply is how many.

@@ -52,16 +52,21 @@ impl<P: Packet> Gateway<P> {
 
     /// Begins a request. Histograms are the worker's own; such a request changes nothing here.
     pub fn begin(&mut self, request: Request) {
+        let mut from = 0;
         let task = match request {
-            Request::Sessions(filter, reply) => Task::Sessions(filter, reply),
+            Request::Sessions(filter, place, reply) => {
+                from = place;
+                Task::Sessions(filter, reply)
+            }
             Request::Clear(filter, reply) => Task::Clear(filter, reply),
             Request::Reconcile(reply) => Task::Reconcile(reply),
             Request::Explain(query, reply) => Task::Explain(query, reply),
             Request::Histograms(..) => return,
         };
+        let entries = self.table.capacity() as u64;
         self.work = Some(Work {
-            cursor: 0,
-            esp_cursor: 0,
+            cursor: from.min(entries) as u32,
+            esp_cursor: from.saturating_sub(entries).min(u64::from(u32::MAX)) as u32,
             count: 0,
             task,
         });
@@ -75,6 +80,7 @@ impl<P: Packet> Gateway<P> {
         if let Task::Explain(query, reply) = &work.task {
             let progress = (&mut work.esp_cursor, &mut work.count);
             if self.explain(now, snapshot, query, progress, reply) {
+                reply.go_on();
                 self.work = Some(work);
             } else {
                 reply.finish();
@@ -105,12 +111,14 @@ impl<P: Packet> Gateway<P> {
         }
         let more = (work.cursor as usize) < self.table.capacity()
             || self.serve_esp(now, snapshot, &mut work);
-        if more {
-            self.work = Some(work);
-            return;
-        }
-        match work.task {
+        match &work.task {
+            Task::Sessions(_, reply) if more && !reply.has_room() => {
+                reply.finish_at(u64::from(work.cursor) + u64::from(work.esp_cursor));
+                return;
+            }
+            Task::Sessions(_, reply) if more => reply.go_on(),
             Task::Sessions(_, reply) => reply.finish(),
+            Task::Clear(_, reply) | Task::Reconcile(reply) if more => reply.go_on(),
             Task::Clear(_, reply) | Task::Reconcile(reply) => {
                 // The requester made room for this one answer.
                 let _ = reply.give(work.count);
@@ -118,6 +126,7 @@ impl<P: Packet> Gateway<P> {
             }
             Task::Explain(..) => {}
         }
+        self.work = Some(work).filter(|_| more);
     }
 
     /// A slice of a dry run; whether there is more. That of a flow looks at few entries.

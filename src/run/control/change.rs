@@ -83,7 +83,9 @@ impl Control<'_> {
     }
 
     async fn load(&mut self, files: &Files) -> Changed {
-        let (config, warnings) = check::load(files).map_err(|refused| refused.texts())?;
+        let wanted = files.clone();
+        let loaded = apart(move || check::load(&wanted)).await?;
+        let (config, warnings) = loaded.map_err(|refused| refused.texts())?;
         let warnings = warnings.iter().map(ToString::to_string).collect();
         let name = files.config.display().to_string();
         self.put(Arc::new(config), &name, warnings).await
@@ -97,9 +99,7 @@ impl Control<'_> {
         let file = self.options.config.clone();
         let text = self.policy.config.to_string();
         let name = file.display().to_string();
-        // A disk may be slow, and packets to the kernel pass through this thread.
-        let written = tokio::task::spawn_blocking(move || save::write(&file, &text)).await;
-        let written = written.map_err(|e| vec![e.to_string()])?;
+        let written = apart(move || save::write(&file, &text)).await?;
         written.map_err(|e| vec![format!("% {name} can't be written: {e}")])?;
         info!("{name} is written");
         Ok(self.nothing_changed())
@@ -111,8 +111,10 @@ impl Control<'_> {
         let texts = |diagnostics: Vec<Diagnostic>| -> Vec<String> {
             diagnostics.iter().map(|d| at_terminal(d, lines)).collect()
         };
-        let config = Config::clone(&self.policy.config);
-        let (config, mut warnings) = config::amend(config, "terminal", lines).map_err(texts)?;
+        let (running, added) = (Arc::clone(&self.policy), lines.to_owned());
+        let amended =
+            apart(move || config::amend(Config::clone(&running.config), "terminal", &added));
+        let (config, mut warnings) = amended.await?.map_err(texts)?;
         warnings.retain(|w| w.line as usize == lines.lines().count());
         let warnings = texts(warnings);
         if config == *self.policy.config {
@@ -153,12 +155,9 @@ impl Control<'_> {
     async fn put(&mut self, config: Arc<Config>, name: &str, mut warnings: Vec<String>) -> Changed {
         same_ports(&self.policy.config, &config)?;
         let now = self.workers.clock.millis().tick();
-        let policy = Arc::new(Policy::compile(
-            Arc::clone(&config),
-            &HashMap::new(),
-            now,
-            Some(&self.policy),
-        ));
+        let (running, wanted) = (Arc::clone(&self.policy), Arc::clone(&config));
+        let compile = move || Policy::compile(wanted, &HashMap::new(), now, Some(&running));
+        let policy = Arc::new(apart(compile).await?);
         let kernel =
             kernel_config(&config, &policy, &self.ports).map_err(|e| vec![e.to_string()])?;
         let problems = self.kernel.apply(&kernel).await;
@@ -190,6 +189,14 @@ impl Control<'_> {
             kept: self.workers.occupancy.active(),
         })
     }
+}
+
+/// Does what may take long on another thread: packets to the kernel pass through this one.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Vec<String>> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| vec![error.to_string()])
 }
 
 /// The line as far as the log may have it.

@@ -374,7 +374,7 @@ impl Lab {
         let mut views = Vec::new();
         for at in 0..self.workers.len() {
             let reply = Reply::new(1 << 17);
-            self.serve(at, Request::Sessions(filter, Arc::clone(&reply)));
+            self.serve(at, Request::Sessions(filter, 0, Arc::clone(&reply)));
             views.extend(std::iter::from_fn(|| reply.take()));
             assert!(reply.is_finished());
         }
