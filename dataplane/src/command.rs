@@ -45,19 +45,24 @@ pub enum TcpState {
 pub struct SessionView {
     /// IP protocol; 0 for an address entry (NAT without overload).
     pub protocol: u8,
+    /// Of an endpoint-independent mapping: how many entries are under it.
+    pub children: Option<u32>,
     /// Inside local: the inside host as it knows itself.
     pub inside_local: Endpoint,
     /// Inside global: the inside host as the outside knows it.
     pub inside_global: Endpoint,
-    /// Outside local: the outside host as the inside knows it; `None` for an address entry.
+    /// Outside local: the outside host as the inside knows it; `None` for an address entry and
+    /// for a mapping.
     pub outside_local: Option<Endpoint>,
-    /// Outside global: the outside host as it knows itself; `None` for an address entry.
+    /// Outside global: the outside host as it knows itself; `None` for an address entry and for a
+    /// mapping.
     pub outside_global: Option<Endpoint>,
     /// Milliseconds since it was made.
     pub age_ms: u64,
-    /// Milliseconds since its last packet.
+    /// Milliseconds since its last packet; of a mapping, since it last got an entry from inside.
     pub idle_ms: u64,
-    /// Its present timer in milliseconds; `None` means never.
+    /// Its present timer in milliseconds; `None` means never, or, of a mapping, when the last of its
+    /// entries goes.
     pub timeout_ms: Option<u64>,
     /// State of its TCP connection.
     pub tcp: Option<TcpState>,
@@ -86,9 +91,21 @@ pub struct SessionFilter {
     pub spi_out: Option<u32>,
     /// Only tunnels whose packets coming in have this SPI.
     pub spi_in: Option<u32>,
+    /// Of a request to clear: also entries under a mapping that the filter names.
+    pub forced: bool,
 }
 
 impl SessionFilter {
+    /// Whether it names an inside endpoint, and nothing outside: that may be a mapping.
+    #[must_use]
+    pub fn names_endpoint(&self) -> bool {
+        let port = |side: Option<(Ipv4Addr, Option<u16>)>| side.and_then(|(_, port)| port);
+        port(self.inside_local)
+            .or(port(self.inside_global))
+            .is_some()
+            && self.outside_global.is_none()
+    }
+
     /// Whether the entry is meant.
     #[must_use]
     pub fn matches(&self, session: &SessionView) -> bool {
@@ -337,6 +354,8 @@ pub enum Because {
         /// Whether it keeps its port.
         keeps_port: Option<bool>,
     },
+    /// Unasked, it goes to a mapping (the number is that of its rule), whose filtering decides.
+    Mapping(u16),
     /// It goes to the appliance itself.
     Ours,
     /// It does not leave by an outside interface.

@@ -1,6 +1,6 @@
 //! NAT policy as workers read it: dynamic rules, pools, statics, global addresses, timers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,10 +13,12 @@ use crate::snapshot::PortId;
 use crate::time::Tick;
 
 mod limits;
+mod mapping;
 mod pool;
 mod ports;
 
 pub use limits::{HostLimits, ListLimit};
+pub use mapping::Filtering;
 pub use pool::{Leases, Lending, OneToOnePool};
 pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
 
@@ -30,6 +32,9 @@ pub struct Rule {
     pub selector: Selector,
     /// To what.
     pub target: Target,
+    /// `endpoint-independent`: an inside endpoint has one port of an address for all its flows,
+    /// and the filtering says whose packets get in there unasked. Means nothing without overload.
+    pub mapping: Option<Filtering>,
 }
 
 /// What a dynamic rule translates to.
@@ -192,6 +197,8 @@ pub struct Nat {
     pub ipsec: Ipsec,
     /// `ip access-group`, by port: in and out.
     access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
+    /// Addresses of rules with `endpoint-independent`.
+    mapped: HashSet<u32>,
     static_by_inside: StaticMap,
     static_by_global: StaticMap,
     /// `globals` again, for those who ask for every new entry.
@@ -248,6 +255,7 @@ impl Nat {
             })
             .collect();
         Nat {
+            mapped: mapping::addresses(&rules),
             rules,
             statics,
             by_address: globals
@@ -304,6 +312,14 @@ impl Nat {
     #[must_use]
     pub fn access_group(&self, port: PortId, way: Way) -> Option<&AccessList> {
         self.access_groups.get(port.index())?[way as usize].as_deref()
+    }
+
+    /// Whether an address belongs to a rule with `endpoint-independent`, so that no two entries of
+    /// different inside endpoints have the same port of it.
+    #[inline]
+    #[must_use]
+    pub fn is_mapped(&self, global: Ipv4Addr) -> bool {
+        !self.mapped.is_empty() && self.mapped.contains(&global.to_bits())
     }
 
     /// Whether some rule lends whole addresses.

@@ -53,6 +53,14 @@ pub mod flag {
     pub const PICKED_UP: u8 = 2;
     /// The entry goes from inside to inside through a global address.
     pub const HAIRPIN: u8 = 4;
+    /// The entry's outside address and port are those of a mapping, which holds the port's mark.
+    pub const MAPPED: u8 = 8;
+    /// No flow's entry, but the mapping of an inside endpoint.
+    pub const MAPPING: u8 = 16;
+    /// The entry counts among those for whose sake the mapping lets its outside host in.
+    pub const PERMITS: u8 = 32;
+    /// The first packet came from outside, to a mapping.
+    pub const FROM_OUTSIDE: u8 = 64;
 }
 
 /// Bits of [`Session::tcp`].
@@ -202,6 +210,12 @@ impl Session {
         self.protocol == 0
     }
 
+    /// Whether this is no flow's entry, but the mapping of an inside endpoint.
+    #[must_use]
+    pub fn is_mapping(&self) -> bool {
+        self.flags & flag::MAPPING != 0
+    }
+
     /// Where its ports come from.
     #[must_use]
     pub fn port_space(&self) -> Option<PortSpace> {
@@ -249,7 +263,7 @@ impl Session {
     /// Where its TCP connection stands; `None` for other protocols.
     #[must_use]
     pub fn tcp_state(&self) -> Option<TcpState> {
-        if self.protocol != PROTO_TCP {
+        if self.protocol != PROTO_TCP || self.is_mapping() {
             return None;
         }
         let both = |bits: [u8; 2]| self.tcp & (bits[0] | bits[1]) == bits[0] | bits[1];
@@ -275,6 +289,9 @@ impl Session {
     /// Ticks without a packet after which the entry goes; `u32::MAX` means never.
     #[must_use]
     pub fn timeout(&self, timers: &Timers) -> u32 {
+        if self.is_mapping() {
+            return u32::MAX; // it goes with the last of its entries
+        }
         let by_port = self
             .port_timer
             .checked_sub(1)

@@ -27,7 +27,7 @@ pub struct Policy {
     pub nat: Arc<Nat>,
     /// All access lists, with their hit counts.
     pub access_lists: BTreeMap<ListName, Arc<AccessList>>,
-    /// The number of each dynamic rule.
+    /// The number of each dynamic rule, by its [`SourceRule::identity`].
     ids: HashMap<SourceRule, u16>,
 }
 
@@ -73,7 +73,7 @@ impl Policy {
         }
     }
 
-    /// A dynamic rule by its number.
+    /// A dynamic rule by its number, with the usual filtering.
     #[must_use]
     pub fn rule(&self, id: u16) -> Option<&SourceRule> {
         self.ids
@@ -161,7 +161,7 @@ impl Compiler<'_> {
         let config = self.config;
         let mut rules = Vec::new();
         for rule in config.active_sources() {
-            let (Some(id), Some(target)) = (ids.get(rule), self.target(rule)) else {
+            let (Some(id), Some(target)) = (ids.get(&rule.identity()), self.target(rule)) else {
                 continue; // no address to translate to, which was warned of
             };
             // What does not exist selects nothing.
@@ -177,6 +177,7 @@ impl Compiler<'_> {
                 id: *id,
                 selector,
                 target,
+                mapping: rule.mapping,
             });
         }
         rules
@@ -445,8 +446,9 @@ fn number(config: &Config, previous: Option<&Policy>) -> HashMap<SourceRule, u16
     let mut free = (1..=u16::MAX).filter(|id| !used.contains(id));
     let mut ids = HashMap::new();
     for rule in &config.sources {
-        if let Some(id) = before.get(rule).copied().or_else(|| free.next()) {
-            ids.insert(rule.clone(), id);
+        let rule = rule.identity();
+        if let Some(id) = before.get(&rule).copied().or_else(|| free.next()) {
+            ids.insert(rule, id);
         }
     }
     ids

@@ -51,6 +51,7 @@ pub fn endpoint(text: &str) -> Endpoint {
 pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionView {
     SessionView {
         protocol,
+        children: None,
         inside_local: endpoint(il),
         inside_global: endpoint(ig),
         outside_local: Some(endpoint(ol)),
@@ -193,7 +194,9 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 }
             }
             Request::Clear(filter, reply) => {
-                let n = (0..count).filter(|n| filter.matches(&source(*n))).count();
+                // A mapping goes with its entries only.
+                let meant = |s: &SessionView| s.children.is_none() && filter.matches(s);
+                let n = (0..count).filter(|n| meant(&source(*n))).count();
                 reply.give(n as u64).unwrap();
                 reply.finish();
             }
@@ -380,6 +383,7 @@ pub fn pool_rule() -> Rule {
         id: 1,
         selector: Selector::List(Arc::default()),
         target: Target::OneToOne(Arc::new(pool)),
+        mapping: None,
     }
 }
 

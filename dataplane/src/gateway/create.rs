@@ -7,6 +7,7 @@ use super::Gateway;
 use super::access::may_go;
 use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
+use super::mapping::filtering_of;
 use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
@@ -50,11 +51,11 @@ enum NoPort {
 }
 
 /// An outside address and port for a new entry.
-struct Place {
-    address: u32,
-    port: u16,
+pub(super) struct Place {
+    pub(super) address: u32,
+    pub(super) port: u16,
     /// What `GlobalAddress::take` said.
-    mark: bool,
+    pub(super) mark: bool,
 }
 
 impl<P: Packet> Gateway<P> {
@@ -117,7 +118,13 @@ impl<P: Packet> Gateway<P> {
         let Some(space) = port_space(ip.protocol) else {
             return Err(DropReason::ProtocolNotTranslatable);
         };
-        let place = self.place(&snapshot.nat, space, ip.protocol, key, addresses)?;
+        let (place, mapped) = match filtering_of(rule, ip.protocol, key) {
+            Some(_) => self.place_mapped(now, snapshot, ip.protocol, key, (rule, addresses))?,
+            None => (
+                self.place(&snapshot.nat, space, ip.protocol, key, addresses)?,
+                0,
+            ),
+        };
         let to = Key {
             src: place.address,
             sport: place.port,
@@ -134,6 +141,7 @@ impl<P: Packet> Gateway<P> {
         let mut session = Session {
             port_timer: port_timer(&snapshot.nat.timers, ip.protocol, key),
             flags: if place.mark { flag::PORT_MARK } else { 0 }
+                | mapped
                 | if hop.is_none() { flag::HAIRPIN } else { 0 },
             hop: [hop.map_or(HOP_UNKNOWN, Hop::as_session_has_it), HOP_UNKNOWN],
             generation: snapshot.generation,
@@ -153,6 +161,10 @@ impl<P: Packet> Gateway<P> {
         {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::AccessListOut);
+        }
+        if mapped != 0 && self.is_taken(&session) {
+            self.give_back(&snapshot.nat, &session);
+            return Err(DropReason::PortsExhausted);
         }
         let timers = &snapshot.nat.timers;
         let Some(at) = self.table.insert(session, now.tick(), timers) else {
@@ -229,7 +241,7 @@ impl<P: Packet> Gateway<P> {
         Err(DropReason::PortsExhausted)
     }
 
-    fn place_at(
+    pub(super) fn place_at(
         &mut self,
         nat: &Nat,
         space: PortSpace,
@@ -328,19 +340,28 @@ impl<P: Packet> Gateway<P> {
                 .table
                 .look_up(Direction::In, protocol, answer(global, protocol, key, port))
                 .is_none()
+            && self.is_left_by_mappings(nat, protocol, key, global, port)
     }
 
     /// Removes an entry and gives back what it held.
     pub(super) fn remove_entry(&mut self, snapshot: &Snapshot, at: u32) {
+        self.remove_at(&snapshot.nat, at);
+    }
+
+    /// [`Gateway::remove_entry`], which needs no more than the policy.
+    pub(super) fn remove_at(&mut self, nat: &Nat, at: u32) {
         let session = self.table.remove(at);
         self.host_counts.removed(at, session.inside_local().address);
         self.address_entries -= u32::from(session.is_address_entry());
-        self.give_back(&snapshot.nat, &session);
+        self.give_back(nat, &session);
         self.occupancy.removed();
         self.stats.sessions.sub(1);
     }
 
-    fn give_back(&self, nat: &Nat, session: &Session) {
+    pub(super) fn give_back(&mut self, nat: &Nat, session: &Session) {
+        if session.flags & flag::MAPPED != 0 {
+            return self.leave_mapping(nat, session);
+        }
         let me = self.options.me;
         let global = session.inside_global();
         match nat.global(global.address) {
@@ -364,7 +385,13 @@ pub(super) fn is_lendable(nat: &Nat, address: Ipv4Addr) -> bool {
     !nat.has_static_address(address)
 }
 
-fn blank(now: Millis, rule: &Rule, protocol: u8, outbound: Key, inbound: Key) -> Session {
+pub(super) fn blank(
+    now: Millis,
+    rule: &Rule,
+    protocol: u8,
+    outbound: Key,
+    inbound: Key,
+) -> Session {
     Session {
         keys: [outbound, inbound],
         protocol,
@@ -402,7 +429,7 @@ fn answer(global: &GlobalAddress, protocol: u8, key: Key, port: u16) -> Key {
 
 /// The ports among which a substitute is chosen: a well-known port is never replaced by an
 /// unprivileged one and the other way round, and the lowest keep among themselves as in IOS.
-fn port_range(space: PortSpace, port: u16) -> (u16, u16) {
+pub(super) fn port_range(space: PortSpace, port: u16) -> (u16, u16) {
     match (space, port) {
         (PortSpace::Icmp, _) => (0, u16::MAX),
         (_, 0..=511) => (1, 511),

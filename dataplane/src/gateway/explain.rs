@@ -13,6 +13,7 @@ use super::inside::{
 };
 use super::ipsec::is_ipsec;
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
+use super::mapping::filtering_of;
 use super::outside::{rewrite_from_outside, static_to_global};
 use super::requests::{SLICE, view};
 use super::{Gateway, Item, unfit};
@@ -327,6 +328,9 @@ impl<P: Packet> Gateway<P> {
             about.ending = Ending::Dropped(DropReason::NoTranslation);
             return about;
         }
+        if filtering_of(rule, ip.protocol, key).is_some() {
+            return self.explain_mapped(snapshot, ip, key, (rule, addresses), about);
+        }
         let first = pairing(key.src, addresses.len());
         let Some(global) = addresses.get(first) else {
             about.ending = Ending::Dropped(DropReason::PortsExhausted);
@@ -378,6 +382,9 @@ impl<P: Packet> Gateway<P> {
                 );
             }
         }
+        if let Some(mapping) = self.mapping_asked(ip, key) {
+            return self.explain_unsolicited(snapshot, ip, key, mapping, about);
+        }
         if snapshot.local(address).is_some() {
             about.because = Because::Ours;
             about.ending = Ending::Punted;
@@ -426,14 +433,14 @@ pub(super) fn packet_of(query: &FlowQuery) -> Ipv4 {
     }
 }
 
-fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
+pub(super) fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
     FlowExplanation {
         ending: Ending::Dropped(reason),
         ..about
     }
 }
 
-fn translated(
+pub(super) fn translated(
     snapshot: &Snapshot,
     ip: &Ipv4,
     mut about: FlowExplanation,

@@ -117,7 +117,8 @@ impl<P: Packet> Gateway<P> {
             dport,
         };
         let port = port_space(quoted.protocol).filter(|_| quoted.l4 != QuotedL4::LaterFragment);
-        if let Some(at) = self.table.look_up(direction, quoted.protocol, key) {
+        let entry = self.table.look_up(direction, quoted.protocol, key);
+        if let Some(at) = entry.filter(|at| !self.table.session(*at).is_mapping()) {
             let session = self.table.session(at);
             // What the quoted packet looked like on the other side.
             let inner = session.keys[direction.reverse() as usize];

@@ -7,6 +7,7 @@ mod access;
 mod create;
 mod exits;
 mod explain;
+mod explain_mapping;
 mod forward;
 mod fragments;
 mod host_counts;
@@ -16,6 +17,7 @@ mod ipsec;
 mod ipsec_policy;
 mod ipsec_trace;
 pub(crate) mod limit;
+mod mapping;
 mod outside;
 mod quick;
 mod quick_esp;
@@ -23,6 +25,7 @@ mod quick_team;
 mod requests;
 mod steer;
 mod told;
+mod unsolicited;
 mod waiting;
 
 use std::net::Ipv4Addr;
@@ -45,6 +48,7 @@ use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
+use mapping::Mappings;
 use quick::Glances;
 use requests::Work;
 use waiting::Waiting;
@@ -168,6 +172,8 @@ pub struct Gateway<P> {
     glances: Option<Box<Glances>>,
     /// Entries of hosts with an address of their own.
     address_entries: u32,
+    /// What is known of endpoint-independent mappings beside their entries.
+    mappings: Mappings,
     /// Entries of each host, where these are limited.
     host_counts: HostCounts,
     /// The last search for a free port that found none.
@@ -233,6 +239,7 @@ impl<P: Packet> Gateway<P> {
             exits: Exits::new(),
             glances: Some(Glances::new()),
             address_entries: 0,
+            mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
             in_vain: None,
             fragments: Fragments::new(limits),

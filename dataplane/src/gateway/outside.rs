@@ -1,4 +1,4 @@
-//! Packets from outside that found no entry. They never make one.
+//! Packets from outside that found no entry. They make none but through a mapping.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +13,7 @@ use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, PROTO_AH, Rewrite};
 
 impl<P: Packet> Gateway<P> {
-    /// Statics, then address entries; what is for us goes to the kernel, what is for nobody here
+    /// Statics, then address entries, then mappings; what is for us goes to the kernel, what is for nobody here
     /// is routed as it is.
     pub(super) fn outside(
         &mut self,
@@ -40,6 +40,9 @@ impl<P: Packet> Gateway<P> {
             let change = rewrite_addresses(ip, ip.src, inside);
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
             return self.enter(pass, item, ip, change);
+        }
+        if let Some(mapping) = self.mapping_asked(ip, key) {
+            return self.unsolicited(pass, item, ip, key, mapping);
         }
         if item.meta.hairpin {
             self.refused(DropReason::NoTranslation, item.meta);

@@ -14,7 +14,7 @@ use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
 use crate::esp::{EspFilter, FlowView, HalfView};
-use crate::nat::Static;
+use crate::nat::{Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, flag, port_space, port_timer};
 use crate::snapshot::{Snapshot, WorkerId};
@@ -245,7 +245,13 @@ impl<P: Packet> Gateway<P> {
         let Some(session) = self.table.at(at) else {
             return false;
         };
-        let meant = filter.matches(&view(session, now, snapshot, self.options.me));
+        if session.is_mapping() {
+            return false; // it goes with the last of its entries
+        }
+        // What names a mapping means that alone, not what is under it.
+        let is_child = session.flags & flag::MAPPED != 0;
+        let is_kept = is_child && filter.names_endpoint() && !filter.forced;
+        let meant = !is_kept && filter.matches(&view(session, now, snapshot, self.options.me));
         if meant {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Cleared);
@@ -260,21 +266,29 @@ impl<P: Packet> Gateway<P> {
             return false;
         };
         let nat = &snapshot.nat;
-        let Some(rule) = rule_that_keeps(snapshot, self.options.me, session) else {
+        if session.is_mapping() {
+            return false; // it goes with the last of its entries
+        }
+        let keeps = rule_that_keeps(snapshot, self.options.me, session);
+        let Some(rule) = keeps.filter(|rule| self.keeps_mapping(nat, at, rule)) else {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Withdrawn);
             return true;
         };
-        let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
         let session = self.table.session_mut(at);
-        (session.rule, session.port_timer) = (rule, timer);
+        let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
+        (session.rule, session.port_timer) = (rule.id, timer);
         self.table.rearm(at, now.tick(), &nat.timers);
         false
     }
 }
 
-/// The number of the rule under which an entry may stay.
-fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Option<u16> {
+/// The rule under which an entry may stay.
+pub(super) fn rule_that_keeps<'a>(
+    snapshot: &'a Snapshot,
+    me: WorkerId,
+    session: &Session,
+) -> Option<&'a Rule> {
     let nat = &snapshot.nat;
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
@@ -298,11 +312,13 @@ fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Opti
     rule_of(snapshot, session)
         .filter(|_| is_permitted(snapshot, session))
         .filter(|rule| has_address(nat, me, rule, session))
-        .map(|rule| rule.id)
 }
 
 /// Whether access groups would let the first packet of an entry pass, as far as the entry shows it.
 fn is_permitted(snapshot: &Snapshot, session: &Session) -> bool {
+    if session.flags & flag::FROM_OUTSIDE != 0 {
+        return may_come_in(snapshot, session);
+    }
     let Some(came) = first_packet(session) else {
         return true;
     };
@@ -322,12 +338,27 @@ fn first_packet(session: &Session) -> Option<(Ipv4, Key)> {
         return None;
     }
     let key = session.keys[Direction::Out as usize];
-    let query = FlowQuery {
-        protocol: session.protocol,
+    Some((packet_like(session.protocol, key), key))
+}
+
+/// A small packet with these ends.
+fn packet_like(protocol: u8, key: Key) -> Ipv4 {
+    packet_of(&FlowQuery {
+        protocol,
         source: (Ipv4Addr::from_bits(key.src), key.sport),
         destination: (Ipv4Addr::from_bits(key.dst), key.dport),
-    };
-    Some((packet_of(&query), key))
+    })
+}
+
+/// [`is_permitted`] for an entry that a packet from outside made.
+fn may_come_in(snapshot: &Snapshot, session: &Session) -> bool {
+    let key = session.keys[Direction::In as usize];
+    let ip = packet_like(session.protocol, key);
+    let port_to = |address| next_hop(snapshot, address).map(|hop| hop.to.port);
+    let comes = || port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
+    let to = session.rewrite(Direction::In).to();
+    let goes = || port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
+    (session.flags & flag::HAIRPIN != 0 || comes()) && goes()
 }
 
 /// The engine's filter for the same entries; `None` where no ESP is meant.
@@ -365,6 +396,7 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
     let at = |address| Endpoint { address, port: 0 };
     SessionView {
         protocol: PROTO_ESP,
+        children: None,
         inside_local: at(half.client),
         inside_global: at(half.global),
         outside_local: Some(at(half.peer)),
@@ -384,6 +416,7 @@ fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
     let at = |(address, port)| Endpoint { address, port };
     SessionView {
         protocol: PROTO_UDP,
+        children: None,
         inside_local: at(flow.client),
         inside_global: at(flow.global),
         outside_local: Some(at(flow.peer)),
@@ -406,10 +439,11 @@ pub(super) fn view(
     worker: WorkerId,
 ) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
-    let has_outside = !session.is_address_entry();
+    let has_outside = !session.is_address_entry() && !session.is_mapping();
     let timeout = session.timeout(&snapshot.nat.timers);
     SessionView {
         protocol: session.protocol,
+        children: session.children(),
         inside_local: session.inside_local(),
         inside_global: session.inside_global(),
         outside_local: has_outside.then(|| session.outside_local()),

@@ -9,8 +9,7 @@ use spillway_dataplane::command::{
     Because, Ending, Explained, FlowExplanation, FlowQuery, Query, Reply, Request, SessionFilter,
 };
 use spillway_dataplane::esp::Fate;
-use spillway_dataplane::nat::StaticEsp;
-use spillway_dataplane::nat::{HostLimits, Lending, ListLimit};
+use spillway_dataplane::nat::{Filtering, HostLimits, Lending, ListLimit, StaticEsp};
 use spillway_dataplane::stats::DropReason;
 use spillway_dataplane::time::Tick;
 
@@ -64,6 +63,23 @@ fn policies() -> Vec<fn() -> Policy> {
                 lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 4)],
             };
             Policy::overload().host_limits(limits)
+        },
+        || Policy::overload().mapping(Filtering::EndpointIndependent),
+        || {
+            let policy = Policy::default().rule_overload(permit_all(), &["203.0.113.10"]);
+            policy.mapping(Filtering::AddressDependent).max_entries(7)
+        },
+        || {
+            let limits = HostLimits {
+                all_hosts: Some(3),
+                hosts: [([10, 1, 0, 3].into(), 4)].into(),
+                lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 7)],
+            };
+            let policy = Policy::default()
+                .rule_overload(permit("10.1.0.0", "0.0.0.3"), &["198.51.100.1"])
+                .mapping(Filtering::EndpointIndependent);
+            let policy = policy.rule_overload(permit_all(), &["198.51.100.1"]);
+            policy.host_limits(limits)
         },
     ]
 }

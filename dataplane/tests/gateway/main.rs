@@ -11,6 +11,7 @@ mod host_limits;
 mod icmp_errors;
 mod journal;
 mod local;
+mod mapping;
 mod model;
 mod napt;
 mod neighbours;

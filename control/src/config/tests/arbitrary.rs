@@ -16,6 +16,8 @@ const WORDS: &[&str] = &[
     "pool",
     "interface",
     "overload",
+    "endpoint-independent",
+    "filtering",
     "no",
     "tcp",
     "udp",
@@ -159,6 +161,9 @@ fn block() -> impl Strategy<Value = String> {
             format!("no ip nat inside source static tcp {a} {p} {b} {q}\nip nat inside source static tcp {a} {p} {b} {q} extendable")
         }),
         (1u16..200).prop_map(|n| format!("ip nat inside source list {n} interface E0 overload")),
+        (1u16..200, prop::sample::select(&["endpoint-independent", "address-dependent", "address-and-port-dependent"])).prop_map(|(n, f)| {
+            format!("ip nat inside source list {n} interface E0 overload endpoint-independent filtering {f}")
+        }),
         (0u8..4, address()).prop_map(|(n, a)| format!("ip route 172.16.{n}.0 255.255.255.0 {a}")),
         (0u8..9, "[ -~]{0,20}[a-z]", 68u16..9217).prop_map(|(n, t, m)| {
             format!("interface F{n}\n description {t}\n mtu {m}\n ip nat inside\n shutdown\n ip access-group {n}0 in\n no ip access-group 00 in")

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat, OneToOnePool, PortTimer, Rule,
-    Static, StaticPort, Target, Timer, Timers,
+    Filtering, Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat, OneToOnePool,
+    PortTimer, Rule, Static, StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
@@ -79,7 +79,15 @@ impl Policy {
             id,
             selector,
             target,
+            mapping: None,
         });
+        self
+    }
+
+    /// The last rule is `endpoint-independent`, with this filtering.
+    pub(crate) fn mapping(mut self, filtering: Filtering) -> Policy {
+        let last = self.rules.last_mut().expect("a rule");
+        last.mapping = Some(filtering);
         self
     }
 
@@ -96,6 +104,7 @@ impl Policy {
             id: self.rules.len() as u16 + 1,
             selector: Selector::RouteMap(Arc::new(map)),
             target: Target::Overload(addresses.into()),
+            mapping: None,
         });
         self
     }
@@ -132,6 +141,7 @@ impl Policy {
             id,
             selector: Selector::List(list),
             target: Target::OneToOne(pool),
+            mapping: None,
         });
         self
     }
