@@ -19,6 +19,7 @@ mod pools;
 mod requests;
 mod routing;
 mod statics;
+mod statics_by_map;
 mod support;
 mod tcp;
 mod timers;

@@ -175,6 +175,20 @@ impl Policy {
         self
     }
 
+    /// The last static has this `route-map`.
+    pub(crate) fn only(mut self, map: RouteMap) -> Policy {
+        let last = self.statics.pop().expect("a static");
+        self.statics.push(Arc::new(Static {
+            only: Some(Arc::new(map)),
+            port: last.port,
+            inside: last.inside,
+            global: last.global,
+            created: last.created,
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
     /// One timer; `None` means never.
     pub(crate) fn timer(mut self, timer: Timer, seconds: Option<u32>) -> Policy {
         self.timers.seconds[timer as usize] = seconds;
