@@ -10,6 +10,7 @@ mod hairpin;
 mod host_limits;
 mod icmp_errors;
 mod journal;
+mod leases;
 mod local;
 mod mapping;
 mod model;

@@ -109,6 +109,14 @@ impl Policy {
         self
     }
 
+    /// A rule without overload by route map.
+    pub(crate) fn rule_map_pool(mut self, map: RouteMap, first: &str, size: u32) -> Policy {
+        self = self.rule_pool(permit_all(), first, size);
+        let last = self.rules.last_mut().expect("a rule");
+        last.selector = Selector::RouteMap(Arc::new(map));
+        self
+    }
+
     /// The address with its ports; one and the same however often it is asked for.
     pub(crate) fn global(&mut self, text: &str) -> Arc<GlobalAddress> {
         let made = || Global::Overload(Arc::new(GlobalAddress::new(address(text))));
