@@ -45,7 +45,8 @@ pub enum TcpState {
 pub struct SessionView {
     /// IP protocol; 0 for an address entry (NAT without overload).
     pub protocol: u8,
-    /// Of an endpoint-independent mapping: how many entries are under it.
+    /// Of an endpoint-independent mapping, and of an address lent by a route map: how many entries
+    /// are under it.
     pub children: Option<u32>,
     /// Inside local: the inside host as it knows itself.
     pub inside_local: Endpoint,

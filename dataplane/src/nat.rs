@@ -16,11 +16,13 @@ mod limits;
 mod mapping;
 mod pool;
 mod ports;
+mod statics;
 
 pub use limits::{HostLimits, ListLimit};
 pub use mapping::Filtering;
 pub use pool::{Leases, Lending, OneToOnePool};
 pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
+use statics::InsideStatics;
 
 /// `ip nat inside source list A ...`: which packets it translates, and to what.
 #[derive(Debug, Clone)]
@@ -199,7 +201,7 @@ pub struct Nat {
     access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
     /// Addresses of rules with `endpoint-independent`.
     mapped: HashSet<u32>,
-    static_by_inside: StaticMap,
+    static_by_inside: InsideStatics,
     static_by_global: StaticMap,
     /// `globals` again, for those who ask for every new entry.
     by_address: HashMap<u32, Global, BuildHasherDefault<AddressHasher>>,
@@ -236,15 +238,7 @@ impl Nat {
         timers: Timers,
         max_entries: u32,
     ) -> Nat {
-        let static_by_inside = statics
-            .iter()
-            .map(|s| {
-                (
-                    (s.inside, s.port.map(|p| (p.protocol, p.inside))),
-                    Arc::clone(s),
-                )
-            })
-            .collect();
+        let static_by_inside = InsideStatics::new(&statics);
         let static_by_global = statics
             .iter()
             .map(|s| {
@@ -330,15 +324,17 @@ impl Nat {
             .any(|rule| matches!(rule.target, Target::OneToOne(_)))
     }
 
-    /// The static for packets from an inside host: by port if one fits, else by address.
-    #[must_use]
+    /// The static for packets from an inside host that `applies`: by port if one does, else by
+    /// address; of several, one with a route map, in order of configuration, before one without.
     pub fn static_from_inside(
         &self,
         inside: Ipv4Addr,
         protocol: u8,
         port: Option<u16>,
+        applies: impl FnMut(&Static) -> bool,
     ) -> Option<&Arc<Static>> {
-        find_static(&self.static_by_inside, inside, protocol, port)
+        let port = port.map(|port| (protocol, port));
+        self.static_by_inside.find(inside, port, applies)
     }
 
     /// The static for packets to a global address: by port if one fits, else by address.

@@ -61,6 +61,9 @@ pub mod flag {
     pub const PERMITS: u8 = 32;
     /// The first packet came from outside, to a mapping.
     pub const FROM_OUTSIDE: u8 = 64;
+    /// The entry's outside address is lent to its host by a rule that makes entries of flows; of a
+    /// mapping: it is that lease.
+    pub const LEASED: u8 = 128;
 }
 
 /// Bits of [`Session::tcp`].
@@ -207,7 +210,7 @@ impl Session {
     /// Whether this is an address entry (NAT without overload).
     #[must_use]
     pub fn is_address_entry(&self) -> bool {
-        self.protocol == 0
+        self.protocol == 0 && !self.is_mapping()
     }
 
     /// Whether this is no flow's entry, but the mapping of an inside endpoint.

@@ -107,6 +107,7 @@ named! {
         CreatedUdp = "created_udp", "UDP entries made";
         CreatedIcmp = "created_icmp", "ICMP entries made";
         CreatedSimple = "created_simple", "address entries made (NAT without overload)";
+        CreatedOther = "created_other", "entries of other protocols made (route map without overload)";
         CreatedMapping = "created_mapping", "endpoint-independent mappings made";
         CreatedInbound = "created_inbound", "TCP and UDP entries made by packets from outside, through a mapping";
         Expired = "expired", "entries removed by their timer";

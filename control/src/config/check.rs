@@ -291,7 +291,7 @@ fn pool_of_rule(draft: &Draft, findings: &mut Findings, name: &str, overload: bo
 }
 
 /// Statics: every global address or port has one inside host, and the other way round unless
-/// `extendable`.
+/// `extendable` or told apart by a `route-map`.
 fn statics(draft: &Draft, findings: &mut Findings) {
     let mut globals: HashMap<_, Span> = HashMap::new();
     let mut locals: HashMap<_, Span> = HashMap::new();
@@ -345,12 +345,13 @@ fn statics(draft: &Draft, findings: &mut Findings) {
             findings.error(places.to, message);
         }
         let before = claim(&mut locals, (rule.local, local_port), places.from);
-        if let (Some(before), false) = (before, rule.extendable) {
+        let is_told_apart = rule.extendable || rule.route_map.is_some();
+        if let (Some(before), false) = (before, is_told_apart) {
             let (what, line) = (port(local_port), at_line(before));
             findings.error(
                 places.from,
                 format!(
-                    "{}{what} is translated already{line}; several need `extendable`",
+                    "{}{what} is translated already{line}; several need `extendable`, or a `route-map` each",
                     rule.local
                 ),
             );

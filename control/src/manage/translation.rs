@@ -49,7 +49,8 @@ pub(super) struct Translation {
     pub(super) rule: Option<u16>,
     pub(super) id: u32,
     pub(super) worker: Option<u8>,
-    /// Of an endpoint-independent mapping: the entries under it.
+    /// Of an endpoint-independent mapping, and of an address lent by a route map: the entries under
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) children: Option<u32>,
     /// Of ESP alone.

@@ -86,10 +86,10 @@ impl<P: Packet> Gateway<P> {
             return Err((DropReason::MaxEntries, rule.id));
         }
         let change = match &rule.target {
-            Target::Overload(addresses) => {
-                self.create_extended(now, snapshot, wanted, rule, addresses)
+            Target::OneToOne(pool) if !rule.lends_to_flows() => {
+                self.create_address(now, snapshot, wanted, rule, pool)
             }
-            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool),
+            _ => self.create_extended(now, snapshot, wanted, rule),
         };
         let change = change.map_err(|reason| {
             self.host_counts.not_made(host);
@@ -106,24 +106,25 @@ impl<P: Packet> Gateway<P> {
         snapshot: &Snapshot,
         wanted: Wanted,
         rule: &Rule,
-        addresses: &Arc<[Arc<GlobalAddress>]>,
     ) -> Result<Rewrite, DropReason> {
         let Wanted { ip, key, hop } = wanted;
-        if let Some(reason) = untranslatable(ip) {
+        if let Some(reason) = refused_by(rule, ip) {
             return Err(reason);
         }
         if !may_begin(ip) {
             return Err(DropReason::NoTranslation);
         }
-        let Some(space) = port_space(ip.protocol) else {
-            return Err(DropReason::ProtocolNotTranslatable);
-        };
-        let (place, mapped) = match filtering_of(rule, ip.protocol, key) {
-            Some(_) => self.place_mapped(now, snapshot, ip.protocol, key, (rule, addresses))?,
-            None => (
-                self.place(&snapshot.nat, space, ip.protocol, key, addresses)?,
-                0,
-            ),
+        let (place, mapped) = match &rule.target {
+            Target::OneToOne(pool) => self.place_leased(now, snapshot, key, (rule, pool))?,
+            Target::Overload(addresses) if filtering_of(rule, ip.protocol, key).is_some() => {
+                self.place_mapped(now, snapshot, ip.protocol, key, (rule, addresses))?
+            }
+            Target::Overload(addresses) => {
+                let space = port_space(ip.protocol);
+                let space = space.ok_or(DropReason::ProtocolNotTranslatable)?;
+                let place = self.place(&snapshot.nat, space, ip.protocol, key, addresses)?;
+                (place, 0)
+            }
         };
         let to = Key {
             src: place.address,
@@ -175,7 +176,8 @@ impl<P: Packet> Gateway<P> {
         self.stats.count(match ip.protocol {
             PROTO_TCP => Counter::CreatedTcp,
             PROTO_UDP => Counter::CreatedUdp,
-            _ => Counter::CreatedIcmp,
+            PROTO_ICMP => Counter::CreatedIcmp,
+            _ => Counter::CreatedOther,
         });
         Ok(rewrite)
     }
@@ -370,7 +372,9 @@ impl<P: Packet> Gateway<P> {
                     address.release(me, space, global.port, session.flags & flag::PORT_MARK != 0);
                 }
             }
-            Some(Global::OneToOne(pool, index)) if session.is_address_entry() => {
+            Some(Global::OneToOne(pool, index))
+                if session.is_address_entry() || session.is_mapping() =>
+            {
                 pool.release(me, *index);
             }
             // The address has left the configuration or changed its use, and what it kept count
@@ -410,6 +414,13 @@ pub(super) fn blank(
         rule: rule.id,
         wheel_slot: 0,
     }
+}
+
+/// Why a rule can't have an entry for a packet, if it can't. Where no ports change, there need be
+/// none.
+pub(super) fn refused_by(rule: &Rule, ip: &Ipv4) -> Option<DropReason> {
+    let is_portless = |reason: &DropReason| *reason == DropReason::ProtocolNotTranslatable;
+    untranslatable(ip).filter(|reason| !(rule.lends_to_flows() && is_portless(reason)))
 }
 
 /// What the answer to a packet looks like if the packet leaves from `port` of `global`.
@@ -474,7 +485,8 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
     let nat = &snapshot.nat;
     if session.is_address_entry() {
         let source = session.inside_local().address.to_bits();
-        return nat.rules.iter().find(|r| r.selector.permits_source(source));
+        let mut rules = nat.rules.iter().filter(|r| !r.lends_to_flows());
+        return rules.find(|r| r.selector.permits_source(source));
     }
     let (from, to) = (session.inside_local(), session.outside_local());
     let has_ports = matches!(session.protocol, PROTO_TCP | PROTO_UDP);
@@ -499,12 +511,19 @@ pub(super) fn has_address(nat: &Nat, me: WorkerId, rule: &Rule, session: &Sessio
     let address: Ipv4Addr = session.inside_global().address;
     match &rule.target {
         Target::Overload(addresses) => {
-            !session.is_address_entry() && addresses.iter().any(|global| global.address == address)
+            !session.is_address_entry()
+                && session.flags & flag::LEASED == 0
+                && addresses.iter().any(|global| global.address == address)
         }
         Target::OneToOne(pool) => {
             // Lent to us: one that left the configuration and came back is nobody's.
             let lends = |index| pool.owner(index) == Some(me) && would_lend(pool, session, address);
-            session.is_address_entry()
+            let is_such = if rule.lends_to_flows() {
+                session.flags & flag::LEASED != 0
+            } else {
+                session.is_address_entry()
+            };
+            is_such
                 && matches!(nat.global(address), Some(Global::OneToOne(of, index)) if Arc::ptr_eq(of, pool) && lends(*index))
         }
     }

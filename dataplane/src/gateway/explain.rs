@@ -308,6 +308,9 @@ impl<P: Packet> Gateway<P> {
             return ended(about, DropReason::MaxEntries);
         }
         let addresses = match &rule.target {
+            Target::OneToOne(pool) if rule.lends_to_flows() => {
+                return self.explain_leased(snapshot, ip, key, (rule, pool), about);
+            }
             Target::OneToOne(pool) => {
                 let source = Ipv4Addr::from_bits(ip.src);
                 let usable = |address| is_lendable(nat, address);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
 use super::{Gateway, Item, Output, Pass};
-use crate::nat::Rule;
+use crate::nat::{Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
@@ -156,7 +156,13 @@ impl<P: Packet> Gateway<P> {
             }
             Direction::Out => {
                 let inside = Ipv4Addr::from_bits(quoted.dst);
-                match nat.static_from_inside(inside, quoted.protocol, port.map(|_| dport)) {
+                // The quoted packet came in: its answer would leave by the static that it came by.
+                let exit = next_hop(snapshot, quoted.src).map(|hop| hop.to);
+                let asked = super::requests::packet_like(quoted.protocol, key);
+                let applies =
+                    |fixed: &Static| fixed.applies(|| super::create::subject(&asked, key), exit);
+                let (protocol, port) = (quoted.protocol, port.map(|_| dport));
+                match nat.static_from_inside(inside, protocol, port, applies) {
                     Some(fixed) => Key {
                         dst: fixed.global.to_bits(),
                         dport: fixed.port.map_or(dport, |port| port.global),

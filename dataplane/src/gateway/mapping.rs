@@ -28,7 +28,7 @@ const PARITY_TRIES: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Mappings {
     /// How many there are.
-    count: u32,
+    pub(super) count: u32,
     /// Entries with [`flag::PERMITS`] of each mapping, by its place, and outside address: at most
     /// as many as the table has entries.
     permits: HashMap<(u32, u32), u32>,
@@ -86,7 +86,7 @@ impl Session {
 
 /// The keys of a mapping. An endpoint may have one with each rule: by route map, it may leave by
 /// several providers.
-fn keys(client: (u32, u16), global: (u32, u16), rule: u16) -> [Key; 2] {
+pub(super) fn keys(client: (u32, u16), global: (u32, u16), rule: u16) -> [Key; 2] {
     let outbound = Key {
         src: client.0,
         dst: NOBODY,
@@ -119,6 +119,16 @@ impl<P: Packet> Gateway<P> {
         }
         self.table
             .look_up(Direction::In, protocol, inbound(global, port))
+    }
+
+    /// The mapping, or lease, that an entry is under.
+    pub(super) fn mapping_over(&self, session: &Session) -> Option<u32> {
+        let global = session.inside_global();
+        let (protocol, port) = match session.flags & flag::LEASED {
+            0 => (session.protocol, global.port),
+            _ => (0, 0),
+        };
+        self.mapping_at(protocol, global.address.to_bits(), port)
     }
 
     /// The mapping of an inside endpoint under a rule.
@@ -187,11 +197,16 @@ impl<P: Packet> Gateway<P> {
         Ok((place, flags))
     }
 
-    /// Counts one more entry under a mapping, with this peer; the flags that it has.
-    pub(super) fn join_mapping(&mut self, at: u32, peer: u32) -> u8 {
+    /// Counts one more entry under a mapping or lease.
+    pub(super) fn add_child(&mut self, at: u32) {
         let mapping = self.table.session_mut(at);
         mapping.set_children(mapping.children().unwrap_or(0) + 1);
-        if mapping.filtering() != Filtering::AddressDependent {
+    }
+
+    /// Counts one more entry under a mapping, with this peer; the flags that it has.
+    pub(super) fn join_mapping(&mut self, at: u32, peer: u32) -> u8 {
+        self.add_child(at);
+        if self.table.session(at).filtering() != Filtering::AddressDependent {
             return flag::MAPPED;
         }
         self.mappings.permit(at, peer);
@@ -200,9 +215,7 @@ impl<P: Packet> Gateway<P> {
 
     /// Takes back what an entry has of its mapping, and removes the mapping behind the last one.
     pub(super) fn leave_mapping(&mut self, nat: &Nat, session: &Session) {
-        let global = session.inside_global();
-        let Some(at) = self.mapping_at(session.protocol, global.address.to_bits(), global.port)
-        else {
+        let Some(at) = self.mapping_over(session) else {
             return; // a mapping stays as long as it has entries
         };
         if session.flags & flag::PERMITS != 0 {
@@ -348,12 +361,17 @@ impl<P: Packet> Gateway<P> {
         let session = *self.table.session(at);
         let outbound = session.keys[Direction::Out as usize];
         let filtering = filtering_of(rule, session.protocol, outbound);
+        let is_leased = session.flags & flag::LEASED != 0;
+        if is_leased || rule.lends_to_flows() {
+            let lease = self.mapping_over(&session).filter(|_| is_leased);
+            return rule.lends_to_flows()
+                && lease.is_some_and(|lease| self.renumber(nat, lease, rule));
+        }
         let is_mapped = session.flags & flag::MAPPED != 0;
         let Some(filtering) = filtering.filter(|_| is_mapped) else {
             return is_mapped == filtering.is_some();
         };
-        let global = session.inside_global();
-        let mapping = self.mapping_at(session.protocol, global.address.to_bits(), global.port);
+        let mapping = self.mapping_over(&session);
         let Some(mapping) = mapping.filter(|mapping| self.renumber(nat, *mapping, rule)) else {
             return false;
         };
@@ -372,7 +390,9 @@ impl<P: Packet> Gateway<P> {
         if mapping.rule == rule.id {
             return true;
         }
-        let is_its = |rule: &Rule| rule.id == mapping.rule && rule.mapping.is_some();
+        let is_its = |rule: &Rule| {
+            rule.id == mapping.rule && (rule.mapping.is_some() || rule.lends_to_flows())
+        };
         let outbound = mapping.keys[Direction::Out as usize];
         if nat.rules.iter().any(is_its)
             || self.mapping_of(mapping.protocol, outbound, rule).is_some()

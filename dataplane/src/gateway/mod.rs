@@ -16,6 +16,7 @@ mod inside;
 mod ipsec;
 mod ipsec_policy;
 mod ipsec_trace;
+mod lease;
 pub(crate) mod limit;
 mod mapping;
 mod outside;

@@ -292,7 +292,7 @@ pub(super) fn rule_that_keeps<'a>(
     let nat = &snapshot.nat;
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
-    let takes = |fixed: &Arc<Static>| {
+    let takes = |fixed: &Static| {
         // One with a route map leaves to others what the map denies.
         let Some((ip, key)) = first_packet(session) else {
             return fixed.only.is_none();
@@ -301,8 +301,8 @@ pub(super) fn rule_that_keeps<'a>(
         fixed.applies(|| subject(&ip, key), exit)
     };
     let outranked = nat
-        .static_from_inside(local.address, session.protocol, port(local.port))
-        .is_some_and(takes)
+        .static_from_inside(local.address, session.protocol, port(local.port), takes)
+        .is_some()
         || nat
             .static_to_global(global.address, session.protocol, port(global.port))
             .is_some();
@@ -342,7 +342,7 @@ fn first_packet(session: &Session) -> Option<(Ipv4, Key)> {
 }
 
 /// A small packet with these ends.
-fn packet_like(protocol: u8, key: Key) -> Ipv4 {
+pub(super) fn packet_like(protocol: u8, key: Key) -> Ipv4 {
     packet_of(&FlowQuery {
         protocol,
         source: (Ipv4Addr::from_bits(key.src), key.sport),

@@ -101,6 +101,9 @@ impl<P: Packet> Gateway<P> {
         if !self.has_room_for(nat, 1) || !self.host_counts.allow(host) {
             return Err(DropReason::MaxEntries);
         }
+        if !self.has_room_for_strangers() {
+            return Err(DropReason::SessionTableFull);
+        }
         let port_timer = port_timer(&nat.timers, ip.protocol, outbound);
         let mut session = Session {
             port_timer,
@@ -112,6 +115,13 @@ impl<P: Packet> Gateway<P> {
             session.follow_tcp(Direction::In, flags);
         }
         Ok(Admitted { session, hop })
+    }
+
+    /// Whether the table has so much room that strangers may use it: its last quarter is for hosts
+    /// inside, whatever comes from outside.
+    fn has_room_for_strangers(&self) -> bool {
+        let capacity = self.table.capacity();
+        self.table.len() < capacity - capacity / 4
     }
 
     fn admit(

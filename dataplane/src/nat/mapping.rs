@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Rule, Target};
+use crate::route_map::Selector;
 
 /// Whose packets get in unasked through the mapping of an inside endpoint (RFC 4787 section 5,
 /// RFC 5382 section 4.3).
@@ -34,6 +35,16 @@ impl Filtering {
             Filtering::AddressDependent => "address-dependent",
             Filtering::AddressAndPortDependent => "address-and-port-dependent",
         }
+    }
+}
+
+impl Rule {
+    /// Whether it lends an address to each host, as a pool without overload does, and yet makes an
+    /// entry for each flow: its route map looks at more than the host, so another flow of the same
+    /// host may be another rule's.
+    #[must_use]
+    pub fn lends_to_flows(&self) -> bool {
+        matches!(self.target, Target::OneToOne(_)) && matches!(self.selector, Selector::RouteMap(_))
     }
 }
 

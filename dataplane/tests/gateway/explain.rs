@@ -10,6 +10,7 @@ use spillway_dataplane::command::{
 };
 use spillway_dataplane::esp::Fate;
 use spillway_dataplane::nat::{Filtering, HostLimits, Lending, ListLimit, StaticEsp};
+use spillway_dataplane::route_map::{Clause, RouteMap};
 use spillway_dataplane::stats::DropReason;
 use spillway_dataplane::time::Tick;
 
@@ -65,6 +66,20 @@ fn policies() -> Vec<fn() -> Policy> {
             Policy::overload().host_limits(limits)
         },
         || Policy::overload().mapping(Filtering::EndpointIndependent),
+        || {
+            let map = |list| RouteMap {
+                clauses: vec![Clause {
+                    action: Action::Permit,
+                    lists: Some(vec![list]),
+                    interfaces: None,
+                    next_hops: None,
+                }],
+            };
+            let hosts = || map(permit("10.1.0.0", "0.0.0.7"));
+            let policy = Policy::default().rule_map_pool(hosts(), "203.0.113.64", 1);
+            let policy = policy.rule_overload(permit_all(), &["198.51.100.1"]);
+            policy.max_entries(9)
+        },
         || {
             let policy = Policy::default().rule_overload(permit_all(), &["203.0.113.10"]);
             policy.mapping(Filtering::AddressDependent).max_entries(7)

@@ -566,6 +566,23 @@ fn a_full_table_refuses_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn strangers_leave_a_quarter_of_the_table_to_hosts_inside() {
+    each_with(100, open, |lab| {
+        lab.pass(INSIDE, udp("10.1.0.2:4000", PEERS[0]));
+        for n in 0..100 {
+            lab.run(
+                OUTSIDE,
+                udp(&format!("203.0.113.7:{}", 1000 + n), "198.51.100.1:4000"),
+            );
+        }
+        assert_eq!(lab.entries(), 75);
+        assert_eq!(lab.dropped(DropReason::SessionTableFull), 27);
+        lab.pass(INSIDE, udp("10.1.0.2:4000", PEERS[1]));
+        assert_eq!(lab.entries(), 76);
+    });
+}
+
+#[test]
 fn the_mapping_is_shown_with_its_entries() {
     each(open, |lab| {
         lab.pass(INSIDE, tcp("10.1.0.2:4000", "203.0.113.5:80", "S"));

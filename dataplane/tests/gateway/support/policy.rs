@@ -109,6 +109,14 @@ impl Policy {
         self
     }
 
+    /// A rule without overload by route map.
+    pub(crate) fn rule_map_pool(mut self, map: RouteMap, first: &str, size: u32) -> Policy {
+        self = self.rule_pool(permit_all(), first, size);
+        let last = self.rules.last_mut().expect("a rule");
+        last.selector = Selector::RouteMap(Arc::new(map));
+        self
+    }
+
     /// The address with its ports; one and the same however often it is asked for.
     pub(crate) fn global(&mut self, text: &str) -> Arc<GlobalAddress> {
         let made = || Global::Overload(Arc::new(GlobalAddress::new(address(text))));
@@ -170,6 +178,20 @@ impl Policy {
             global,
             only: None,
             created: Tick(0),
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
+    /// The last static has this `route-map`.
+    pub(crate) fn only(mut self, map: RouteMap) -> Policy {
+        let last = self.statics.pop().expect("a static");
+        self.statics.push(Arc::new(Static {
+            only: Some(Arc::new(map)),
+            port: last.port,
+            inside: last.inside,
+            global: last.global,
+            created: last.created,
             last_used: AtomicU32::new(0),
         }));
         self
