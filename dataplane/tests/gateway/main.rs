@@ -18,6 +18,7 @@ mod pools;
 mod requests;
 mod routing;
 mod statics;
+mod steering;
 mod support;
 mod tcp;
 mod timers;
