@@ -16,6 +16,7 @@ pub mod nat;
 pub mod packet;
 pub mod prefetch;
 pub mod route_map;
+pub mod rss;
 pub mod session;
 pub mod snapshot;
 pub mod stats;

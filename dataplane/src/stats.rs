@@ -122,6 +122,8 @@ named! {
         Injected = "injected", "frames of the kernel twin sent";
         HandoffOut = "handoff_out", "packets given to another worker";
         HandoffIn = "handoff_in", "packets taken over from another worker";
+        AnswersSteered = "answers_steered", "entries made whose answers the port brings to their worker";
+        AnswersNotSteered = "answers_not_steered", "entries made whose answers come to another worker: no port that steers them was free";
         FragmentsTranslated = "fragments_translated", "fragments forwarded";
         FragmentsHeld = "fragments_held", "fragments that waited for their first one";
         Fragmented = "fragmented", "packets cut into fragments for the next link";

@@ -13,6 +13,7 @@ use spillway_dataplane::command::{Histograms, Occupancy, Reply, Request};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Options};
 use spillway_dataplane::handover::{Peers, mesh};
+use spillway_dataplane::rss::Steering;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
 use spillway_dataplane::table::Table;
@@ -93,11 +94,13 @@ pub(super) struct Place {
     peers: Mutex<Option<Peers<MemoryPacket>>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) occupancy: Arc<Occupancy>,
+    steering: Arc<Steering>,
 }
 
 impl Place {
     /// The places of so many workers with one configuration. The error is one sentence.
-    pub(super) fn of_team(workers: u8) -> Result<Vec<Place>, String> {
+    pub(super) fn of_team(workers: u8, steering: Steering) -> Result<Vec<Place>, String> {
+        let steering = Arc::new(steering);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()?));
         let occupancy = Arc::new(Occupancy::default());
         let room = PASSED / usize::from(workers).saturating_sub(1).max(1);
@@ -107,6 +110,7 @@ impl Place {
             peers: Mutex::new(Some(peers)),
             snapshot: Arc::clone(&snapshot),
             occupancy: Arc::clone(&occupancy),
+            steering: Arc::clone(&steering),
         };
         Ok((0..).zip(mesh(workers, room)).map(place).collect())
     }
@@ -133,7 +137,7 @@ pub(super) struct Rig {
 impl Rig {
     /// A worker alone with room for `sessions` entries. The error is one sentence.
     pub(super) fn new(sessions: u32, clock: BenchClock) -> Result<Rig, String> {
-        let mut places = Place::of_team(1)?;
+        let mut places = Place::of_team(1, Steering::default())?;
         Rig::at(&places.remove(0), sessions, clock)
     }
 
@@ -147,6 +151,7 @@ impl Rig {
             seed: 0x5eed_5eed_5eed_5eed,
         };
         let gateway = Gateway::new(options, Arc::clone(&stats), Arc::clone(&place.occupancy));
+        let gateway = gateway.with_steering(&place.steering);
         let (octets, capacity) = (gateway.table().octets(), gateway.table().capacity());
         let changes: Changes = Arc::new(ArrayQueue::new(16));
         let requests = Arc::new(ArrayQueue::new(4));
@@ -284,6 +289,13 @@ impl Rig {
             handed_out: self.stats.counter(Counter::HandoffOut),
             lost: self.stats.drops(DropReason::HandoffFull),
         }
+    }
+
+    /// Entries made whose answers the card brings here, and whose answers it does not.
+    pub(super) fn steered(&self) -> (u64, u64) {
+        let counter = |counter| self.stats.counter(counter);
+        let not = counter(Counter::AnswersNotSteered);
+        (counter(Counter::AnswersSteered), not)
     }
 
     /// Entries in the table, and of ESP.

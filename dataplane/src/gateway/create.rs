@@ -11,8 +11,9 @@ use super::mapping::filtering_of;
 use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
+use crate::rss::Aim;
 use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, port_timer, reverse};
-use crate::snapshot::{Snapshot, WorkerId};
+use crate::snapshot::{PortId, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tcp_flags};
@@ -20,6 +21,8 @@ use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tc
 /// Ports tried at random once every port of an address has an entry: each may still be free for
 /// this destination.
 const SHARED_PORT_TRIES: u32 = 512;
+/// How many of these at least look for one that brings answers to this worker.
+const AIMED_SHARED_TRIES: u32 = 64;
 /// Blocks looked at again where a free port turns out to be a static's.
 const RESERVED_RETRIES: u32 = 64;
 
@@ -122,7 +125,9 @@ impl<P: Packet> Gateway<P> {
             Target::Overload(addresses) => {
                 let space = port_space(ip.protocol);
                 let space = space.ok_or(DropReason::ProtocolNotTranslatable)?;
-                let place = self.place(&snapshot.nat, space, ip.protocol, key, addresses)?;
+                let exit = hop.map(|hop| hop.to.port);
+                let nat = &snapshot.nat;
+                let place = self.place(nat, space, ip.protocol, key, exit, addresses)?;
                 (place, 0)
             }
         };
@@ -229,18 +234,23 @@ impl<P: Packet> Gateway<P> {
         space: PortSpace,
         protocol: u8,
         key: Key,
+        exit: Option<PortId>,
         addresses: &[Arc<GlobalAddress>],
     ) -> Result<Place, DropReason> {
         // A client keeps its address as long as that has ports (RFC 4787 REQ-2, "paired"): every
         // worker begins its search at the same one for the same client.
         let first = pairing(key.src, addresses.len());
         let (before, from) = addresses.split_at(first);
-        for global in from.iter().chain(before) {
-            if let Some(place) = self.place_at(nat, space, protocol, key, global) {
-                return Ok(place);
-            }
-        }
-        Err(DropReason::PortsExhausted)
+        // Not in the way of those that change this worker meanwhile; it is put back below.
+        let steering = self.steering.take();
+        let place = from.iter().chain(before).find_map(|global| {
+            let aim = self.aim(steering.as_deref(), exit, protocol, key, global);
+            let place = self.place_at(nat, space, protocol, key, global, aim)?;
+            self.count_aim(aim, place.port);
+            Some(place)
+        });
+        self.steering = steering;
+        place.ok_or(DropReason::PortsExhausted)
     }
 
     pub(super) fn place_at(
@@ -250,6 +260,7 @@ impl<P: Packet> Gateway<P> {
         protocol: u8,
         key: Key,
         global: &GlobalAddress,
+        aim: Option<Aim<'_>>,
     ) -> Option<Place> {
         let me = self.options.me;
         let below_share = global.is_below_share(me, self.options.workers);
@@ -259,12 +270,19 @@ impl<P: Packet> Gateway<P> {
             port,
             mark: global.take(space, port),
         };
+        let aim = aim.filter(Aim::is_by_port);
+        let hits = |port: u16| aim.is_none_or(|aim| aim.hits(port));
         let may_have = below_share || global.owner(key.sport) == Some(me);
-        if may_have && global.claim(me, key.sport) {
-            if fits(self, key.sport) {
-                return Some(taken(key.sport));
+        let keep = |gateway: &Self| {
+            let fitting = may_have && global.claim(me, key.sport);
+            if fitting && !fits(gateway, key.sport) {
+                global.abandon(me, key.sport);
+                return false;
             }
-            global.abandon(me, key.sport);
+            fitting
+        };
+        if hits(key.sport) && keep(self) {
+            return Some(taken(key.sport));
         }
         let (low, high) = port_range(space, key.sport);
         let width = u32::from(high - low) + 1;
@@ -289,18 +307,45 @@ impl<P: Packet> Gateway<P> {
             low,
             freed: global.freed(),
         };
-        if !below_share || self.in_vain != Some(search) {
+        let may_be_free = !below_share || self.in_vain != Some(search);
+        if aim.is_some() {
+            // Rather than the client's own port one that brings answers here, and rather that than any.
+            let start = any(self);
+            let port = may_be_free
+                .then(|| global.free_port_that(me, below_share, space, (low, high), start, hits))
+                .flatten();
+            if let Some(port) = port {
+                if fits(self, port) {
+                    return Some(taken(port));
+                }
+                global.abandon(me, port);
+            }
+            if !hits(key.sport) && keep(self) {
+                return Some(taken(key.sport));
+            }
+        }
+        if may_be_free {
             match unused(self, below_share) {
                 Ok(port) => return Some(taken(port)),
                 Err(NoPort::Free) if below_share => self.in_vain = Some(search),
                 Err(_) => {}
             }
         }
-        for _ in 0..SHARED_PORT_TRIES {
+        let mut second = None;
+        for tried in 0..SHARED_PORT_TRIES {
             let port = any(self);
             if global.owner(port) == Some(me) && fits(self, port) {
-                return Some(taken(port));
+                if hits(port) {
+                    return Some(taken(port));
+                }
+                second.get_or_insert(port);
             }
+            if second.is_some() && tried >= AIMED_SHARED_TRIES {
+                break;
+            }
+        }
+        if let Some(port) = second {
+            return Some(taken(port));
         }
         // Rather what is another worker's share than nothing.
         if below_share {
@@ -424,7 +469,7 @@ pub(super) fn refused_by(rule: &Rule, ip: &Ipv4) -> Option<DropReason> {
 }
 
 /// What the answer to a packet looks like if the packet leaves from `port` of `global`.
-fn answer(global: &GlobalAddress, protocol: u8, key: Key, port: u16) -> Key {
+pub(super) fn answer(global: &GlobalAddress, protocol: u8, key: Key, port: u16) -> Key {
     let sport = if protocol == PROTO_ICMP {
         port
     } else {

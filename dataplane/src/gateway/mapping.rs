@@ -313,7 +313,8 @@ impl<P: Packet> Gateway<P> {
         let (before, from) = addresses.split_at(first);
         for global in from.iter().chain(before) {
             let like = self.place_with_parity(nat, space, protocol, wanted, global);
-            let place = like.or_else(|| self.place_at(nat, space, protocol, wanted, global));
+            // Its peers' answers come by all queues: no port aims at one.
+            let place = like.or_else(|| self.place_at(nat, space, protocol, wanted, global, None));
             if place.is_some() {
                 return place;
             }

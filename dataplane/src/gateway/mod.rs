@@ -4,6 +4,7 @@
 //! first one is decided, so that the misses of a burst overlap. The others are taken in their turn.
 
 mod access;
+mod aim;
 mod create;
 mod exits;
 mod explain;
@@ -39,6 +40,7 @@ use crate::fragment::{Fragments, Limits};
 use crate::journal::Writer;
 use crate::nat::Way;
 use crate::packet::{Burst, Packet, PacketPool};
+use crate::rss::Steering;
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
@@ -179,6 +181,8 @@ pub struct Gateway<P> {
     host_counts: HostCounts,
     /// The last search for a free port that found none.
     in_vain: Option<create::Search>,
+    /// How ports spread packets over workers, where that is known.
+    steering: Option<Box<Steering>>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
@@ -243,6 +247,7 @@ impl<P: Packet> Gateway<P> {
             mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
             in_vain: None,
+            steering: None,
             fragments: Fragments::new(limits),
             esp: ipsec_trace::engine(&options, &stats),
             esp_entries: 0,
@@ -259,6 +264,13 @@ impl<P: Packet> Gateway<P> {
             work: None,
             writer: Writer::new(),
         }
+    }
+
+    /// The same gateway, which knows how ports spread packets over workers: what all of them know.
+    #[must_use]
+    pub fn with_steering(self, steering: &Steering) -> Gateway<P> {
+        let steering = (self.options.workers > 1).then(|| Box::new(steering.clone()));
+        Gateway { steering, ..self }
     }
 
     /// This worker's counters.

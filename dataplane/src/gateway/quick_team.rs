@@ -36,8 +36,8 @@ impl<P: Packet> Gateway<P> {
         self.options.workers > 1 && glances.iter().take(burst.len()).any(|it| it.guess == NIL)
     }
 
-    /// Hands ordinary packets without an entry here to the workers that they belong to, and moves the
-    /// others to `kept`, in their order.
+    /// Hands ordinary packets without an entry here to the workers that they belong to, up to the first
+    /// packet that is not ordinary, and moves the others to `kept`, in their order.
     #[inline(never)]
     pub(super) fn give_away(
         &mut self,
@@ -55,8 +55,13 @@ impl<P: Packet> Gateway<P> {
             handoffs: meta.handoffs + 1,
             ..meta
         };
+        let mut in_turn = false;
         for (at, packet) in burst.drain(..).enumerate() {
-            if let Some(owner) = self.other_owner(pass.snapshot, direction, &glances[at]) {
+            // One that is not ordinary may be of the same flow as those behind it: none overtakes it.
+            in_turn |= glances[at].head.protocol == NOT_ORDINARY;
+            if !in_turn
+                && let Some(owner) = self.other_owner(pass.snapshot, direction, &glances[at])
+            {
                 let meta = given;
                 pass.out.hand_off(owner, Item { packet, meta });
                 continue;

@@ -71,8 +71,11 @@ impl<P: Packet> Gateway<P> {
         self.pick(ip.src ^ ip.dst.rotate_left(16) ^ u32::from(ip.id))
     }
 
+    /// Where ports inside spread by the client's address alone, the worker to which they bring it.
+    #[inline]
     fn owner_of_client(&self, inside: u32) -> WorkerId {
-        self.pick(inside)
+        let brought = self.steering.as_ref().and_then(|to| to.client(inside));
+        brought.unwrap_or_else(|| self.pick(inside))
     }
 
     fn owner_of_global(

@@ -21,6 +21,7 @@ mod requests;
 mod routing;
 mod statics;
 mod statics_by_map;
+mod steering;
 mod support;
 mod tcp;
 mod timers;

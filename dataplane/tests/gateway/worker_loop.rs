@@ -433,3 +433,57 @@ fn what_is_held_when_the_worker_stops_is_counted() {
     bench.workers[0].run(); // ends at once
     assert_eq!(bench.dropped(DropReason::Stopped), 3);
 }
+
+#[test]
+fn what_another_worker_gave_is_counted_when_the_worker_stops() {
+    let mut bench = Bench::new(2);
+    let inside = Wire::default();
+    bench.attach(0, INSIDE, Some(&inside), None);
+    for host in 2..34 {
+        inside.arrives(&bench.client(host));
+    }
+    bench.workers[0].round(); // the other one sleeps
+    let given = bench.stats[0].counter(Counter::HandoffOut);
+    assert!(given > 0);
+    bench.stop.store(true, Ordering::Relaxed);
+    bench.workers[1].run(); // ends at once
+    assert_eq!(bench.stats[1].drops(DropReason::Stopped), given);
+}
+
+#[test]
+fn a_flow_keeps_its_order_from_worker_to_worker() {
+    let mut bench = Bench::new(2);
+    let (inside, outside) = (Wire::default(), Wire::default());
+    bench.attach(0, INSIDE, Some(&inside), Some(&inside));
+    bench.attach(0, OUTSIDE, Some(&outside), Some(&outside));
+    // Packets of sizes that grow, of clients of both workers; now and then one that is not ordinary.
+    let mut sizes = 0..;
+    for _ in 0..7 {
+        for _ in 0..20 {
+            let size = 1 + sizes.next().unwrap_or(0);
+            for host in 2..8 {
+                let packet = udp(&format!("10.1.0.{host}:5000"), OUT).size(size);
+                let packet = if (size + host) % 5 == 0 {
+                    packet.options(&[1, 1, 1, 1])
+                } else {
+                    packet
+                };
+                inside.arrives(&bench.lab.frame(INSIDE, &packet.ip()));
+            }
+        }
+        bench.settle();
+    }
+    assert!(bench.stats[1].counter(Counter::HandoffIn) >= 140);
+    let mut last = std::collections::HashMap::new();
+    let sent = std::mem::take(&mut *outside.sent.lock().expect("not poisoned"));
+    assert_eq!(sent.len(), 7 * 20 * 6);
+    for frame in &sent {
+        let ip = &frame.data()[14..];
+        let header = usize::from(ip[0] & 15) * 4;
+        let port = [ip[header], ip[header + 1]];
+        let octets = usize::from(u16::from_be_bytes([ip[2], ip[3]])) - header;
+        let before = last.insert(port, octets).unwrap_or(0);
+        assert!(octets > before, "port {port:?}: {octets} after {before}");
+    }
+    assert_eq!(last.len(), 6);
+}
