@@ -134,6 +134,37 @@ udp 1.2.3.4:1          192.168.122.200:65535 8.8.8.8:53      8.8.8.8:53
 }
 
 #[tokio::test]
+async fn a_mapping_has_a_row_and_goes_with_its_entries() {
+    let mapping = SessionView {
+        children: Some(2),
+        outside_local: None,
+        outside_global: None,
+        timeout_ms: None,
+        ..session(17, "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "3.3.3.3:3")
+    };
+    let lab = Setup {
+        workers: vec![serve(vec![mapping])],
+        ..Setup::default()
+    }
+    .start();
+    let shown = text(&lab, "show ip nat translations").await;
+    assert_eq!(
+        shown.lines().last(),
+        Some("udp 1.1.1.1:1          2.2.2.2:2          ---                ---")
+    );
+    let verbose = text(&lab, "show ip nat translations verbose").await;
+    assert!(verbose.contains("\nextended, use_count: 2,"), "{verbose}");
+    let all = json(&lab, "show ip nat translations").await;
+    assert_eq!(all["translations"][0]["children"], 2);
+    let line = "clear ip nat translation udp inside 1.1.1.1 1 2.2.2.2 2";
+    let (_, status) = run(&lab, line, Format::Text).await;
+    let told = "% Translation has entries below it: clear these, or say `forced`";
+    assert_eq!(status, ExitStatus::failed(told));
+    let (_, status) = run(&lab, &format!("{line} forced"), Format::Text).await;
+    assert_eq!(status, ExitStatus::failed("% Translation not found"));
+}
+
+#[tokio::test]
 async fn verbose_adds_three_lines_to_each_row() {
     let mut closed = session(6, "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "3.3.3.3:3");
     (closed.tcp, closed.timeout_ms) = (Some(TcpState::Closed), None);

@@ -53,9 +53,18 @@ pub mod flag {
     pub const PICKED_UP: u8 = 2;
     /// The entry goes from inside to inside through a global address.
     pub const HAIRPIN: u8 = 4;
-    /// The entry is of a shared connection (`ip nat inside destination`): the first packet came from
-    /// outside.
-    pub const DESTINATION: u8 = 128;
+    /// The entry's outside address and port are those of a mapping, which holds the port's mark.
+    pub const MAPPED: u8 = 8;
+    /// No flow's entry, but the mapping of an inside endpoint.
+    pub const MAPPING: u8 = 16;
+    /// The entry counts among those for whose sake the mapping lets its outside host in.
+    pub const PERMITS: u8 = 32;
+    /// The first packet came from outside, to a mapping; without [`MAPPED`] to an address whose
+    /// connections inside hosts share.
+    pub const FROM_OUTSIDE: u8 = 64;
+    /// The entry's outside address is lent to its host by a rule that makes entries of flows; of a
+    /// mapping: it is that lease.
+    pub const LEASED: u8 = 128;
 }
 
 /// Bits of [`Session::tcp`].
@@ -210,7 +219,13 @@ impl Session {
     /// Whether this is an address entry (NAT without overload).
     #[must_use]
     pub fn is_address_entry(&self) -> bool {
-        self.protocol == 0
+        self.protocol == 0 && !self.is_mapping()
+    }
+
+    /// Whether this is no flow's entry, but the mapping of an inside endpoint.
+    #[must_use]
+    pub fn is_mapping(&self) -> bool {
+        self.flags & flag::MAPPING != 0
     }
 
     /// Whether this is the address entry of an outside host (`ip nat outside source` with a pool);
@@ -218,6 +233,12 @@ impl Session {
     #[must_use]
     pub fn is_outside_entry(&self) -> bool {
         self.is_address_entry() && self.keys[Direction::Out as usize].src == 0
+    }
+
+    /// Whether this is the entry of a shared connection (`ip nat inside destination`).
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.flags & (flag::FROM_OUTSIDE | flag::MAPPED) == flag::FROM_OUTSIDE
     }
 
     /// Whether the inside host knows the outside host by another address than its own.
@@ -246,10 +267,10 @@ impl Session {
             self.tcp |= tcp_bit::RST;
         } else if flags & SYN != 0 {
             let finished = matches!(before, Some(TcpState::Closed | TcpState::Reset));
-            let beginner = if self.flags & flag::DESTINATION == 0 {
-                Direction::Out
-            } else {
+            let beginner = if self.is_shared() {
                 Direction::In
+            } else {
+                Direction::Out
             };
             if finished && direction == beginner {
                 self.tcp = 0; // the same ports again: a new connection
@@ -278,7 +299,7 @@ impl Session {
     /// Where its TCP connection stands; `None` for other protocols.
     #[must_use]
     pub fn tcp_state(&self) -> Option<TcpState> {
-        if self.protocol != PROTO_TCP {
+        if self.protocol != PROTO_TCP || self.is_mapping() {
             return None;
         }
         let both = |bits: [u8; 2]| self.tcp & (bits[0] | bits[1]) == bits[0] | bits[1];
@@ -304,6 +325,9 @@ impl Session {
     /// Ticks without a packet after which the entry goes; `u32::MAX` means never.
     #[must_use]
     pub fn timeout(&self, timers: &Timers) -> u32 {
+        if self.is_mapping() {
+            return u32::MAX; // it goes with the last of its entries
+        }
         let by_port = self
             .port_timer
             .checked_sub(1)

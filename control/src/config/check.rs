@@ -171,15 +171,15 @@ fn addressed_interface(draft: &Draft, findings: &mut Findings, name: &str, span:
         return;
     };
     match interface.address {
-        Some(Address::Fixed(_)) => {}
+        Some(Address::Fixed(_) | Address::Dhcp) => {}
         _ if draft.is_suspect(name) => {}
         None => findings.error(
             span,
             format!("interface {name} has no address to translate to"),
         ),
-        Some(Address::Dhcp | Address::Negotiated) => findings.warn(
+        Some(Address::Negotiated) => findings.warn(
             span,
-            format!("interface {name} has no address yet: nothing is translated to it"),
+            format!("interface {name} has no address: what would be translated to it is dropped"),
         ),
     }
 }
@@ -307,7 +307,7 @@ pub(super) fn pool_of_rule(
 }
 
 /// Statics: every global address or port has one inside host, and the other way round unless
-/// `extendable`.
+/// `extendable` or told apart by a `route-map`.
 fn statics(draft: &Draft, findings: &mut Findings) {
     let mut globals: HashMap<_, Span> = HashMap::new();
     let mut locals: HashMap<_, Span> = HashMap::new();
@@ -361,12 +361,13 @@ fn statics(draft: &Draft, findings: &mut Findings) {
             findings.error(places.to, message);
         }
         let before = claim(&mut locals, (rule.local, local_port), places.from);
-        if let (Some(before), false) = (before, rule.extendable) {
+        let is_told_apart = rule.extendable || rule.route_map.is_some();
+        if let (Some(before), false) = (before, is_told_apart) {
             let (what, line) = (port(local_port), at_line(before));
             findings.error(
                 places.from,
                 format!(
-                    "{}{what} is translated already{line}; several need `extendable`",
+                    "{}{what} is translated already{line}; several need `extendable`, or a `route-map` each",
                     rule.local
                 ),
             );

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 
 use spillway_dataplane::acl::{Action, Entry, Ports, Wildcard};
-use spillway_dataplane::nat::Timers;
+use spillway_dataplane::nat::{Filtering, Timers};
 use spillway_dataplane::snapshot::Side;
 
 use super::commands::TIMERS;
@@ -197,6 +197,12 @@ impl Display for SourceRule {
         }
         if self.overload {
             f.write_str(" overload")?;
+        }
+        if let Some(filtering) = self.mapping {
+            f.write_str(" endpoint-independent")?;
+            if filtering != Filtering::default() {
+                write!(f, " filtering {}", filtering.name())?;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use spillway_dataplane::acl::{Action, Entry};
-use spillway_dataplane::nat::Timers;
+use spillway_dataplane::nat::{Filtering, Timers};
 use spillway_dataplane::snapshot::{PortId, Side};
 
 /// A whole configuration. Its `Display` is the running configuration, which parses back to it.
@@ -228,6 +228,8 @@ pub struct SourceRule {
     pub target: RuleTarget,
     /// Shared by port.
     pub overload: bool,
+    /// `endpoint-independent`, and its `filtering`.
+    pub mapping: Option<Filtering>,
     /// `vrf`.
     pub vrf: Option<String>,
 }
@@ -386,6 +388,16 @@ impl Config {
 }
 
 impl SourceRule {
+    /// The rule with the usual filtering: two that differ in nothing else are one and the same, of
+    /// which the later line holds.
+    #[must_use]
+    pub fn identity(&self) -> SourceRule {
+        SourceRule {
+            mapping: self.mapping.map(|_| Filtering::default()),
+            ..self.clone()
+        }
+    }
+
     /// Why it is not active, if it is not.
     #[must_use]
     pub fn inactivity(&self) -> Option<&'static str> {

@@ -29,7 +29,7 @@ pub struct Policy {
     pub nat: Arc<Nat>,
     /// All access lists, with their hit counts.
     pub access_lists: BTreeMap<ListName, Arc<AccessList>>,
-    /// The number of each dynamic rule.
+    /// The number of each dynamic rule, inside ones by their [`SourceRule::identity`].
     ids: Ids,
 }
 
@@ -181,7 +181,7 @@ impl Compiler<'_> {
         let config = self.config;
         let mut rules = Vec::new();
         for rule in config.active_sources() {
-            let id = ids.get(&Mapping::Inside(rule.clone()));
+            let id = ids.get(&Mapping::Inside(rule.identity()));
             let (Some(id), Some(target)) = (id, self.target(rule)) else {
                 continue; // no address to translate to, which was warned of
             };
@@ -189,6 +189,7 @@ impl Compiler<'_> {
                 id: *id,
                 selector: selects(&rule.selector, lists, maps),
                 target,
+                mapping: rule.mapping,
             });
         }
         rules
@@ -197,17 +198,17 @@ impl Compiler<'_> {
     fn target(&mut self, rule: &SourceRule) -> Option<Target> {
         let (ranges, lending) = match &rule.target {
             RuleTarget::Interface(name) => {
-                let address = self.interface_address(name)?;
-                (vec![(address, address)], Lending::FirstFree)
+                // Without an address nothing can be translated: packets are refused, and never leave
+                // as they are.
+                let address = self.interface_address(name);
+                let ranges = address.map(|address| (address, address));
+                (ranges.into_iter().collect(), Lending::FirstFree)
             }
             RuleTarget::Pool(name) => {
                 let pool = self.config.pools.get(name)?;
                 (pool.ranges.clone(), lending(pool))
             }
         };
-        if ranges.is_empty() {
-            return None;
-        }
         if rule.overload {
             let bits = |(first, last): (Ipv4Addr, Ipv4Addr)| first.to_bits()..=last.to_bits();
             let addresses = ranges.into_iter().flat_map(bits).map(Ipv4Addr::from_bits);
@@ -466,7 +467,8 @@ fn number(config: &Config, previous: Option<&Policy>) -> Ids {
     let used: HashSet<u16> = before.values().copied().collect();
     let mut free = (1..=u16::MAX).filter(|id| !used.contains(id));
     let mut ids = HashMap::new();
-    let inside = config.sources.iter().cloned().map(Mapping::Inside);
+    let inside = config.sources.iter().map(SourceRule::identity);
+    let inside = inside.map(Mapping::Inside);
     let outside = config.outside_sources.iter().cloned();
     let destinations = config.destinations.iter().cloned();
     let others = outside.map(Mapping::Outside);

@@ -23,6 +23,10 @@ impl Selection {
                     selection.vrf = true;
                     continue;
                 }
+                Role::Forced => {
+                    filter.forced = true;
+                    continue;
+                }
                 Role::Protocol(protocol) => {
                     filter.protocol = Some(*protocol);
                     continue;

@@ -52,6 +52,10 @@ pub(super) struct Translation {
     pub(super) rule: Option<u16>,
     pub(super) id: u32,
     pub(super) worker: Option<u8>,
+    /// Of an endpoint-independent mapping, and of an address lent by a route map: the entries under
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) children: Option<u32>,
     /// Of ESP alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) half: Option<Half>,
@@ -151,6 +155,7 @@ impl From<SessionView> for Translation {
             rule: Some(session.rule),
             id: session.id,
             worker: Some(session.worker.0),
+            children: session.children,
             half: session.half.map(Half::from),
         }
     }
@@ -182,6 +187,7 @@ impl Translation {
             rule: None,
             id,
             worker: None,
+            children: None,
             half: None,
         }
     }
@@ -225,6 +231,7 @@ impl Translation {
             rule: None,
             id,
             worker: None,
+            children: None,
             half: None,
         }
     }
@@ -250,6 +257,7 @@ impl Translation {
             rule: None,
             id,
             worker: None,
+            children: None,
             half: None,
         }
     }
@@ -330,8 +338,9 @@ impl Translation {
         }
         let _ = writeln!(
             text,
-            "\n    flags:\n{}, use_count: 0, entry-id: {}, lc_entries: 0",
+            "\n    flags:\n{}, use_count: {}, entry-id: {}, lc_entries: 0",
             self.flags(),
+            self.children.unwrap_or(0),
             self.id
         );
     }

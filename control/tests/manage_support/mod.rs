@@ -54,6 +54,7 @@ pub fn endpoint(text: &str) -> Endpoint {
 pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionView {
     SessionView {
         protocol,
+        children: None,
         inside_local: endpoint(il),
         inside_global: endpoint(ig),
         outside_local: Some(endpoint(ol)),
@@ -107,6 +108,8 @@ pub enum Behaviour {
     Serve(u64, Source),
     /// Takes requests and never answers.
     Silent,
+    /// Takes so many slices of 20 ms for a reconciliation, and serves nothing else.
+    Thorough(u32),
     /// Takes nothing from its ring.
     Deaf,
 }
@@ -123,10 +126,8 @@ pub fn serve(sessions: Vec<SessionView>) -> Behaviour {
 pub struct Seen {
     /// Entries given in all.
     pub given: AtomicU64,
-    /// Polls in which the way back had no room.
+    /// Requests that ended for want of room.
     pub full: AtomicU64,
-    /// Requests given up because nobody waited any more.
-    pub abandoned: AtomicU64,
     /// Requests finished.
     pub finished: AtomicU64,
     stop: AtomicBool,
@@ -159,6 +160,17 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
+            Behaviour::Thorough(slices) => {
+                if let Some(Request::Reconcile(reply)) = requests.pop() {
+                    for _ in 0..*slices {
+                        std::thread::sleep(Duration::from_millis(20));
+                        reply.go_on();
+                    }
+                    reply.give(7).unwrap();
+                    reply.finish();
+                }
+                continue;
+            }
             Behaviour::Serve(count, source) => (*count, source),
         };
         let Some(request) = requests.pop() else {
@@ -166,17 +178,10 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
             continue;
         };
         match request {
-            Request::Sessions(filter, reply) => {
-                let mut at = 0;
-                while at < count && !seen.stop.load(Ordering::Relaxed) {
-                    if reply.is_abandoned() {
-                        seen.abandoned.fetch_add(1, Ordering::Relaxed);
-                        break;
-                    }
+            Request::Sessions(filter, mut at, reply) => {
+                while at < count {
                     if !reply.has_room() {
-                        seen.full.fetch_add(1, Ordering::Relaxed);
-                        std::thread::sleep(Duration::from_micros(100));
-                        continue;
+                        break;
                     }
                     let session = source(at);
                     at += 1;
@@ -185,10 +190,17 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                         seen.given.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                reply.finish();
+                if at < count {
+                    seen.full.fetch_add(1, Ordering::Relaxed);
+                    reply.finish_at(at);
+                } else {
+                    reply.finish();
+                }
             }
             Request::Clear(filter, reply) => {
-                let n = (0..count).filter(|n| filter.matches(&source(*n))).count();
+                // A mapping goes with its entries only.
+                let meant = |s: &SessionView| s.children.is_none() && filter.matches(s);
+                let n = (0..count).filter(|n| meant(&source(*n))).count();
                 reply.give(n as u64).unwrap();
                 reply.finish();
             }
@@ -389,6 +401,7 @@ pub fn pool_rule() -> Rule {
         id: 1,
         selector: Selector::List(Arc::default()),
         target: Target::OneToOne(Arc::new(pool)),
+        mapping: None,
     }
 }
 

@@ -15,6 +15,7 @@ use super::inside::{
 use super::inside_destination::rule_for;
 use super::ipsec::is_ipsec;
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
+use super::mapping::filtering_of;
 use super::outside::{leads_inside, rewrite_from_outside, static_to_global};
 use super::outside_source::{Outward, entry_way, is_translated, outward};
 use super::requests::{SLICE, view};
@@ -128,7 +129,7 @@ impl<P: Packet> Gateway<P> {
         // What servers send is of a shared connection where the worker has its entry.
         let is_shared = || {
             let at = self.table.look_up(direction, ip.protocol, key);
-            at.is_some_and(|at| self.table.session(at).flags & flag::DESTINATION != 0)
+            at.is_some_and(|at| self.table.session(at).is_shared())
         };
         let owner = self.owner_of_flow(snapshot, direction, &ip, key);
         if owner != self.options.me && !is_shared() {
@@ -336,7 +337,11 @@ impl<P: Packet> Gateway<P> {
         if !self.host_counts.allow(Ipv4Addr::from_bits(ip.src)) {
             return ended(about, DropReason::MaxEntries);
         }
+        let away = Key { dst: host, ..key };
         let addresses = match &rule.target {
+            Target::OneToOne(pool) if rule.lends_to_flows() => {
+                return self.explain_leased(snapshot, ip, away, (rule, pool), about);
+            }
             Target::OneToOne(pool) => {
                 let source = Ipv4Addr::from_bits(ip.src);
                 let usable = |address| is_lendable(nat, address);
@@ -356,6 +361,9 @@ impl<P: Packet> Gateway<P> {
         if !may_begin(ip) {
             about.ending = Ending::Dropped(DropReason::NoTranslation);
             return about;
+        }
+        if filtering_of(rule, ip.protocol, key).is_some() {
+            return self.explain_mapped(snapshot, ip, away, (rule, addresses), about);
         }
         let first = pairing(key.src, addresses.len());
         let Some(global) = addresses.get(first) else {
@@ -422,6 +430,15 @@ impl<P: Packet> Gateway<P> {
                 let change = super::forward::rewrite_addresses(ip, source, inside);
                 return translated(snapshot, ip, about, change);
             }
+        }
+        if let Some(mapping) = self.mapping_asked(ip, key) {
+            let lets_in = self.lets_in(mapping, key.src);
+            let source = match seen() {
+                Ok((source, _)) => source,
+                Err(_) if !lets_in => ip.src,
+                Err(reason) => return ended(about, reason),
+            };
+            return self.explain_unsolicited(snapshot, ip, (key, source), mapping, about);
         }
         if let Some(rule) = rule_for(snapshot, ip, key, false) {
             return match seen() {

@@ -4,9 +4,10 @@
 use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
+use super::outside::leads_inside;
 use super::outside_source::{Outward, entry_way};
 use super::{Gateway, Item, Output, Pass};
-use crate::nat::{OutsideLocal, Rule};
+use crate::nat::{OutsideLocal, Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
@@ -125,7 +126,8 @@ impl<P: Packet> Gateway<P> {
             return None; // an error goes to the sender of what it quotes
         }
         let key = reverse_key(quoted);
-        if let Some(at) = self.table.look_up(direction, quoted.protocol, key) {
+        let entry = self.table.look_up(direction, quoted.protocol, key);
+        if let Some(at) = entry.filter(|at| !self.table.session(*at).is_mapping()) {
             let session = self.table.session(at);
             // What the quoted packet looked like on the other side.
             let inner = session.keys[direction.reverse() as usize];
@@ -151,7 +153,9 @@ impl<P: Packet> Gateway<P> {
         };
         let inner = self.quoted_address(snapshot, quoted, direction, went);
         // Of the outside host alone, where the inside host has its own address outside.
-        let inner = inner.or_else(|| (host != known).then_some(went))?;
+        let is_plain = direction == Direction::Out || leads_inside(snapshot, quoted.src);
+        let by_host = (host != known && is_plain && !is_ours(snapshot, quoted)).then_some(went);
+        let inner = inner.or(by_host)?;
         Some(translated(snapshot, ip, direction, quoted, inner))
     }
 
@@ -189,7 +193,14 @@ impl<P: Packet> Gateway<P> {
             }
             Direction::Out => {
                 let inside = Ipv4Addr::from_bits(quoted.dst);
-                match nat.static_from_inside(inside, quoted.protocol, port.map(|_| went.dport)) {
+                // The quoted packet came in: its answer would leave by the static that it came by.
+                let key = reverse_key(quoted);
+                let exit = next_hop(snapshot, went.src).map(|hop| hop.to);
+                let asked = super::requests::packet_like(quoted.protocol, key);
+                let applies =
+                    |fixed: &Static| fixed.applies(|| super::create::subject(&asked, key), exit);
+                let (protocol, port) = (quoted.protocol, port.map(|_| went.dport));
+                match nat.static_from_inside(inside, protocol, port, applies) {
                     Some(fixed) => Key {
                         dst: fixed.global.to_bits(),
                         dport: fixed.port.map_or(went.dport, |port| port.global),
@@ -322,6 +333,12 @@ fn translated(
         dst: inner.src,
         inner,
     }
+}
+
+/// Whether a quoted packet was the appliance's own, or of an entry that is no more.
+fn is_ours(snapshot: &Snapshot, quoted: &Quoted) -> bool {
+    let source = Ipv4Addr::from_bits(quoted.src);
+    snapshot.local(source).is_some() || snapshot.nat.global(source).is_some()
 }
 
 /// The key of an answer to a quoted packet: what the error is to the entry of that.

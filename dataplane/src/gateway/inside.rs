@@ -185,8 +185,10 @@ pub(super) fn static_from_inside<'a>(
 ) -> Option<&'a Static> {
     let port = port_space(ip.protocol).map(|_| key.sport);
     let source = Ipv4Addr::from_bits(ip.src);
-    let fixed = snapshot.nat.static_from_inside(source, ip.protocol, port)?;
-    fixed.applies(|| subject(ip, key), exit).then_some(fixed)
+    let applies = |fixed: &Static| fixed.applies(|| subject(ip, key), exit);
+    let nat = &snapshot.nat;
+    let fixed = nat.static_from_inside(source, ip.protocol, port, applies);
+    fixed.map(AsRef::as_ref)
 }
 
 /// What a static makes of a packet from its inside host to `host`, as the outside knows that.

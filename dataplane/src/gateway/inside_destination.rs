@@ -223,7 +223,7 @@ impl<P: Packet> Gateway<P> {
         let leaves = reverse(key);
         let mut session = Session {
             port_timer: port_timer(&nat.timers, PROTO_TCP, outbound),
-            flags: flag::DESTINATION,
+            flags: flag::FROM_OUTSIDE,
             hop: [HOP_UNKNOWN, hop.as_session_has_it()],
             generation: snapshot.generation,
             addresses: Delta::of_u32(outbound.src, leaves.src)

@@ -4,9 +4,11 @@
 //! first one is decided, so that the misses of a burst overlap. The others are taken in their turn.
 
 mod access;
+mod aim;
 mod create;
 mod exits;
 mod explain;
+mod explain_mapping;
 mod explain_outside;
 mod forward;
 mod fragments;
@@ -17,14 +19,18 @@ mod inside_destination;
 mod ipsec;
 mod ipsec_policy;
 mod ipsec_trace;
+mod lease;
 pub(crate) mod limit;
+mod mapping;
 mod outside;
 mod outside_source;
 mod quick;
 mod quick_esp;
+mod quick_team;
 mod requests;
 mod steer;
 mod told;
+mod unsolicited;
 mod waiting;
 
 use std::net::Ipv4Addr;
@@ -37,6 +43,7 @@ use crate::fragment::{Fragments, Limits};
 use crate::journal::Writer;
 use crate::nat::Way;
 use crate::packet::{Burst, Packet, PacketPool};
+use crate::rss::Steering;
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
@@ -47,6 +54,7 @@ use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
+use mapping::Mappings;
 pub use outside_source::Seen;
 use quick::Glances;
 use requests::Work;
@@ -82,6 +90,7 @@ pub struct Meta {
 
 impl Meta {
     /// Of a packet that has just arrived on `port`.
+    #[inline]
     #[must_use]
     pub fn arrived(port: PortId) -> Meta {
         Meta {
@@ -93,6 +102,21 @@ impl Meta {
             seen: Seen::UNKNOWN,
             unshared: false,
         }
+    }
+
+    /// Of a packet that arrived on `port` and that so many workers have handed on.
+    #[inline]
+    pub(crate) fn handed(port: PortId, handoffs: u8) -> Meta {
+        Meta {
+            handoffs,
+            ..Meta::arrived(port)
+        }
+    }
+
+    /// Whether something has come of it already that its octets do not say.
+    fn is_followed(&self) -> bool {
+        let is_known = self.seen != Seen::UNKNOWN || self.unshared;
+        self.hairpin || self.ports.is_some() || self.mark != 0 || is_known
     }
 }
 
@@ -162,10 +186,14 @@ pub struct Gateway<P> {
     glances: Option<Box<Glances>>,
     /// Entries of hosts with an address of their own.
     address_entries: u32,
+    /// What is known of endpoint-independent mappings beside their entries.
+    mappings: Mappings,
     /// Entries of each host, where these are limited.
     host_counts: HostCounts,
     /// The last search for a free port that found none.
     in_vain: Option<create::Search>,
+    /// How ports spread packets over workers, where that is known.
+    steering: Option<Box<Steering>>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
@@ -227,8 +255,10 @@ impl<P: Packet> Gateway<P> {
             exits: Exits::new(),
             glances: Some(Glances::new()),
             address_entries: 0,
+            mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
             in_vain: None,
+            steering: None,
             fragments: Fragments::new(limits),
             esp: ipsec_trace::engine(&options, &stats),
             esp_entries: 0,
@@ -245,6 +275,13 @@ impl<P: Packet> Gateway<P> {
             work: None,
             writer: Writer::new(),
         }
+    }
+
+    /// The same gateway, which knows how ports spread packets over workers: what all of them know.
+    #[must_use]
+    pub fn with_steering(self, steering: &Steering) -> Gateway<P> {
+        let steering = (self.options.workers > 1).then(|| Box::new(steering.clone()));
+        Gateway { steering, ..self }
     }
 
     /// This worker's counters.

@@ -1,5 +1,5 @@
-//! Packets from outside that found no entry. They never make one for their flow, but for connections
-//! that inside hosts share.
+//! Packets from outside that found no entry. They make none for their flow but through a mapping, and
+//! for connections that inside hosts share.
 
 use std::net::Ipv4Addr;
 
@@ -15,7 +15,7 @@ use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, PROTO_AH, Rewrite};
 
 impl<P: Packet> Gateway<P> {
-    /// Statics, then address entries; what is for us goes to the kernel, what is for nobody here
+    /// Statics, then address entries, then mappings; what is for us goes to the kernel, what is for nobody here
     /// is routed as it is.
     pub(super) fn outside(
         &mut self,
@@ -48,6 +48,17 @@ impl<P: Packet> Gateway<P> {
             let change = rewrite_addresses(ip, source, inside);
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
             return self.enter(pass, item, ip, change);
+        }
+        if let Some(mapping) = self.mapping_asked(ip, key) {
+            let (item, source) = if self.lets_in(mapping, key.src) {
+                match self.seen_source(pass, item, ip, key) {
+                    Some(seen) => seen,
+                    None => return,
+                }
+            } else {
+                (item, ip.src) // it is refused, and nobody has to know it
+            };
+            return self.unsolicited(pass, item, ip, (key, source), mapping);
         }
         let Some(item) = self.share(pass, item, ip, key) else {
             return;

@@ -15,7 +15,7 @@ use super::create::{blank, subject};
 use super::forward::{Hop, leaves_outside};
 use super::{Gateway, Item, Output, Pass};
 use crate::acl::Action;
-use crate::nat::{OutsideLocal, OutsideRule};
+use crate::nat::{Nat, OutsideLocal, OutsideRule};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session};
 use crate::snapshot::Snapshot;
@@ -335,10 +335,10 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Gives back what the entry of an outside host held.
-    pub(super) fn give_back_outside(&self, snapshot: &Snapshot, session: &Session) {
+    pub(super) fn give_back_outside(&self, nat: &Nat, session: &Session) {
         let (local, host) = (session.outside_local(), session.outside_global());
         if let Some(OutsideLocal::Pool { pool, index, .. }) =
-            snapshot.nat.outside.local(local.address.to_bits())
+            nat.outside.local(local.address.to_bits())
         {
             pool.release(self.options.me, *index, host.address);
         }

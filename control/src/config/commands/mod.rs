@@ -175,7 +175,11 @@ const PIECES: &[(&str, &str)] = &[
     (
         "dynamic",
         "{list $list | route-map <map:word>} {pool <pool-name:word> | interface <port:interface>}
-         (overload | vrf <vrf-name:word>)*",
+         (overload | endpoint-independent | filtering {$filtering} | vrf <vrf-name:word>)*",
+    ),
+    (
+        "filtering",
+        "eif=endpoint-independent|adf=address-dependent|apdf=address-and-port-dependent",
     ),
     (
         "static",

@@ -96,6 +96,31 @@ const SPEC: &[Row] = &[
         ("ip nat inside source list 1 interface 7 overload", 39, "found `7`"),
         ("ip nat inside source list 1 interface Nowhere overload", 39, "no interface Nowhere"),
     ]),
+    row(TWO, "ip nat inside source list 1 pool P overload endpoint-independent",
+        "ip nat inside source list 1 pool P overload endpoint-independent", "no ip nat inside source list 1 pool P endpoint-independent overload", &[
+        ("ip nat inside source list 1 pool P endpoint-independent", 36, "without `overload`"),
+        ("ip nat inside source list 1 pool P overload endpoint-dependent", 45, "`endpoint-independent`"),
+        ("ip nat inside source list 1 pool P endpoint-independent overload endpoint-independent", 66, "given twice"),
+    ]),
+    row(TWO, "ip nat inside source route-map R interface Out filtering endpoint-independent endpoint-independent overload",
+        "ip nat inside source route-map R interface Out overload endpoint-independent filtering endpoint-independent",
+        "no ip nat inside source route-map R interface Out overload endpoint-independent", &[
+        ("ip nat inside source route-map R interface Out overload filtering endpoint-independent", 57, "without `endpoint-independent`"),
+        ("ip nat inside source route-map R interface Out overload endpoint-independent filtering", 87, "`address-dependent`"),
+        ("ip nat inside source route-map R interface Out overload endpoint-independent filtering none", 88, "`endpoint-independent`"),
+    ]),
+    row(TWO, "ip nat inside source list 1 pool P overload endpoint-independent filtering address-dependent",
+        "ip nat inside source list 1 pool P overload endpoint-independent", "no ip nat inside source list 1 pool P overload endpoint-independent filtering address-dependent", &[
+        ("ip nat inside source list 1 pool P overload endpoint-independent filtering address", 76, "address-and-port-dependent"),
+        ("ip nat inside source list 1 pool P overload endpoint-independent address-dependent", 66, "`filtering`"),
+        ("ip nat inside source list 1 pool P filtering address-dependent", 36, "without `endpoint-independent`"),
+    ]),
+    row(TWO, "ip nat inside source list 1 pool P vrf V endpoint-independent filtering address-and-port-dependent overload",
+        "ip nat inside source list 1 pool P vrf V overload endpoint-independent filtering address-and-port-dependent", "no ip nat inside source list 1 pool P vrf V overload endpoint-independent", &[
+        ("ip nat inside source list 1 pool P overload endpoint-independent filtering address-and-port-dependent filtering endpoint-independent", 103, "given twice"),
+        ("ip nat inside source list 1 pool P endpoint-independent filtering address-and-port-dependent", 36, "without `overload`"),
+        ("no ip nat inside source list 1 pool P endpoint-independent", 39, "without `overload`"),
+    ]),
     row(TWO, "ip nat inside source route-map R pool P",
         "ip nat inside source route-map R pool P", "no ip nat inside source route-map R pool P", &[
         ("ip nat inside source route-map", 31, "found the end"),

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
-    DestinationRule, Destinations, Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat,
-    OneToOnePool, Outside, OutsideLeases, OutsidePool, OutsideRule, OutsideStatic, PortTimer, Rule,
-    Servers, Static, StaticPort, Target, Timer, Timers,
+    DestinationRule, Destinations, Filtering, Global, GlobalAddress, HostLimits, Ipsec, Leases,
+    Lending, Nat, OneToOnePool, Outside, OutsideLeases, OutsidePool, OutsideRule, OutsideStatic,
+    PortTimer, Rule, Servers, Static, StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
@@ -83,7 +83,15 @@ impl Policy {
             id,
             selector,
             target,
+            mapping: None,
         });
+        self
+    }
+
+    /// The last rule is `endpoint-independent`, with this filtering.
+    pub(crate) fn mapping(mut self, filtering: Filtering) -> Policy {
+        let last = self.rules.last_mut().expect("a rule");
+        last.mapping = Some(filtering);
         self
     }
 
@@ -100,7 +108,16 @@ impl Policy {
             id: self.rules.len() as u16 + 1,
             selector: Selector::RouteMap(Arc::new(map)),
             target: Target::Overload(addresses.into()),
+            mapping: None,
         });
+        self
+    }
+
+    /// A rule without overload by route map.
+    pub(crate) fn rule_map_pool(mut self, map: RouteMap, first: &str, size: u32) -> Policy {
+        self = self.rule_pool(permit_all(), first, size);
+        let last = self.rules.last_mut().expect("a rule");
+        last.selector = Selector::RouteMap(Arc::new(map));
         self
     }
 
@@ -136,6 +153,7 @@ impl Policy {
             id,
             selector: Selector::List(list),
             target: Target::OneToOne(pool),
+            mapping: None,
         });
         self
     }
@@ -176,6 +194,20 @@ impl Policy {
             local: address(local),
             add_route,
             created: Tick(0),
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
+    /// The last static has this `route-map`.
+    pub(crate) fn only(mut self, map: RouteMap) -> Policy {
+        let last = self.statics.pop().expect("a static");
+        self.statics.push(Arc::new(Static {
+            only: Some(Arc::new(map)),
+            port: last.port,
+            inside: last.inside,
+            global: last.global,
+            created: last.created,
             last_used: AtomicU32::new(0),
         }));
         self
