@@ -48,9 +48,9 @@ pub struct SessionView {
     /// Of an endpoint-independent mapping, and of an address lent by a route map: how many entries
     /// are under it.
     pub children: Option<u32>,
-    /// Inside local: the inside host as it knows itself.
+    /// Inside local: the inside host as it knows itself; 0.0.0.0 for an outside host's entry.
     pub inside_local: Endpoint,
-    /// Inside global: the inside host as the outside knows it.
+    /// Inside global: the inside host as the outside knows it; 0.0.0.0 for an outside host's entry.
     pub inside_global: Endpoint,
     /// Outside local: the outside host as the inside knows it; `None` for an address entry and
     /// for a mapping.
@@ -86,6 +86,8 @@ pub struct SessionFilter {
     pub inside_local: Option<(Ipv4Addr, Option<u16>)>,
     /// Only this inside global address, and port where given.
     pub inside_global: Option<(Ipv4Addr, Option<u16>)>,
+    /// Only this outside local address, and port where given.
+    pub outside_local: Option<(Ipv4Addr, Option<u16>)>,
     /// Only this outside global address, and port where given.
     pub outside_global: Option<(Ipv4Addr, Option<u16>)>,
     /// Only tunnels whose packets going out have this SPI.
@@ -122,6 +124,7 @@ impl SessionFilter {
         self.protocol.is_none_or(|p| p == session.protocol)
             && side(self.inside_local, Some(session.inside_local))
             && side(self.inside_global, Some(session.inside_global))
+            && side(self.outside_local, session.outside_local)
             && side(self.outside_global, session.outside_global)
             && spi(self.spi_out, |half| half.spi_out)
             && spi(self.spi_in, |half| half.spi_in)

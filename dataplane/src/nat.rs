@@ -14,12 +14,14 @@ use crate::time::Tick;
 
 mod limits;
 mod mapping;
+mod outside;
 mod pool;
 mod ports;
 mod statics;
 
 pub use limits::{HostLimits, ListLimit};
 pub use mapping::Filtering;
+pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
 pub use pool::{Leases, Lending, OneToOnePool};
 pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
 use statics::InsideStatics;
@@ -197,6 +199,8 @@ pub struct Nat {
     pub host_limits: Option<Arc<HostLimits>>,
     /// What is said of ESP and IKE alone.
     pub ipsec: Ipsec,
+    /// `ip nat outside source`.
+    pub outside: Outside,
     /// `ip access-group`, by port: in and out.
     access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
     /// Addresses of rules with `endpoint-independent`.
@@ -261,6 +265,7 @@ impl Nat {
             max_entries,
             host_limits: None,
             ipsec: Ipsec::default(),
+            outside: Outside::default(),
             access_groups: Vec::new(),
             static_by_inside,
             static_by_global,
@@ -281,6 +286,12 @@ impl Nat {
     #[must_use]
     pub fn with_ipsec(self, ipsec: Ipsec) -> Nat {
         Nat { ipsec, ..self }
+    }
+
+    /// The same policy with translations of outside hosts.
+    #[must_use]
+    pub fn with_outside(self, outside: Outside) -> Nat {
+        Nat { outside, ..self }
     }
 
     /// What a global address is to NAT.

@@ -84,7 +84,8 @@ pub const NIL: u32 = u32::MAX;
 #[repr(C, align(64))]
 pub struct Session {
     /// By [`Direction`]: `Out` is inside local to outside local, `In` outside global to inside
-    /// global. An address entry has zero ports and zero outside addresses.
+    /// global. An address entry has zero ports and zero outside addresses; that of an outside host
+    /// zero inside addresses.
     pub keys: [Key; 2],
     /// IP protocol; 0 for an address entry.
     pub protocol: u8,
@@ -133,6 +134,13 @@ impl Session {
             sport: 0,
             dport: 0,
         }
+    }
+
+    /// The key of an outside host's address entry in a direction: only the outside host's address
+    /// counts, its outside local one `Out`, its outside global one `In`.
+    #[must_use]
+    pub fn outside_key(direction: Direction, address: u32) -> Key {
+        Session::address_key(direction.reverse(), address)
     }
 
     /// What a hit makes of a packet that goes `direction`; not for address entries, whose other
@@ -217,6 +225,19 @@ impl Session {
     #[must_use]
     pub fn is_mapping(&self) -> bool {
         self.flags & flag::MAPPING != 0
+    }
+
+    /// Whether this is the address entry of an outside host (`ip nat outside source` with a pool);
+    /// it has no inside addresses.
+    #[must_use]
+    pub fn is_outside_entry(&self) -> bool {
+        self.is_address_entry() && self.keys[Direction::Out as usize].src == 0
+    }
+
+    /// Whether the inside host knows the outside host by another address than its own.
+    #[must_use]
+    pub fn changes_outside(&self) -> bool {
+        self.keys[Direction::Out as usize].dst != self.keys[Direction::In as usize].src
     }
 
     /// Where its ports come from.

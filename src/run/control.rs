@@ -17,7 +17,7 @@ use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
 use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
 use spillway_control::publish::Publisher;
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, Side};
 use spillway_dpdk::{Eal, Pool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -429,7 +429,7 @@ fn kernel_config(
             address: leases.address(port, interface),
             shutdown: interface.shutdown,
             device,
-            aliases: aliases(config, policy, leases, leases.address(port, interface)),
+            aliases: aliases(config, policy, leases, (port, interface)),
         });
     }
     let by_name = |name: &str| {
@@ -461,9 +461,9 @@ fn aliases(
     config: &Config,
     policy: &Policy,
     leases: &Leases,
-    subnet: Option<ipnet::Ipv4Net>,
+    (port, interface): (PortId, &model::Interface),
 ) -> Vec<ipnet::Ipv4Net> {
-    let Some(subnet) = subnet else {
+    let Some(subnet) = leases.address(port, interface) else {
         return Vec::new();
     };
     let lent = leases.by_name(config);
@@ -472,12 +472,16 @@ fn aliases(
         fixed.map(|net| net.addr()).any(|own| own == *address)
             || lent.values().any(|own| own == address)
     };
-    let mut addresses: Vec<ipnet::Ipv4Net> = policy
-        .nat
-        .globals
-        .keys()
-        .filter(|address| subnet.contains(*address) && !own(address))
-        .map(|address| ipnet::Ipv4Net::from(*address))
+    let globals = policy.nat.globals.keys().copied();
+    // Those by which inside hosts know outside ones lie in the inside network with `add-route`.
+    let locals = policy.nat.outside.locals();
+    let locals = locals.filter(|(_, local)| local.add_route());
+    let locals = locals.map(|(address, _)| address);
+    let locals = locals.filter(|_| interface.side == Side::Inside);
+    let mut addresses: Vec<ipnet::Ipv4Net> = globals
+        .chain(locals)
+        .filter(|address| subnet.contains(address) && !own(address))
+        .map(ipnet::Ipv4Net::from)
         .collect();
     addresses.sort();
     ipnet::Ipv4Net::aggregate(&addresses)

@@ -28,6 +28,10 @@ pub struct Config {
     pub sources: Vec<SourceRule>,
     /// Static inside source translations, in order of configuration.
     pub statics: Vec<StaticRule>,
+    /// Dynamic outside source translations, in order of configuration.
+    pub outside_sources: Vec<OutsideRule>,
+    /// Static outside source translations, in order of configuration.
+    pub outside_statics: Vec<OutsideStatic>,
     /// `ip nat inside source static esp`: inside hosts and the interfaces whose ESP is theirs.
     pub static_esp: Vec<(Ipv4Addr, String)>,
     /// `ip nat service list L ESP spi-match`.
@@ -292,6 +296,34 @@ pub enum StaticScope {
     },
     /// A network of this prefix length, host by host.
     Network(u8),
+}
+
+/// `ip nat outside source {list|route-map} ... pool P`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OutsideRule {
+    /// Which packets from outside.
+    pub selector: Selector,
+    /// The pool whose addresses their senders get inside.
+    pub pool: String,
+    /// `add-route`.
+    pub add_route: bool,
+}
+
+/// `ip nat outside source static`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OutsideStatic {
+    /// The outside host's own address.
+    pub global: Ipv4Addr,
+    /// The address by which inside hosts know it.
+    pub local: Ipv4Addr,
+    /// `add-route`.
+    pub add_route: bool,
+    /// `extendable`.
+    pub extendable: bool,
+    /// `no-alias`.
+    pub no_alias: bool,
+    /// `no-payload`.
+    pub no_payload: bool,
 }
 
 /// A line that does nothing yet, with the lines below it.

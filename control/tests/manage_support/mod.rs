@@ -25,7 +25,10 @@ use spillway_control::manage::{
 use spillway_dataplane::acl::Subject;
 use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
-use spillway_dataplane::nat::{Nat, OneToOnePool, Rule, Static, StaticPort, Target, Timers};
+use spillway_dataplane::nat::{
+    Nat, OneToOnePool, Outside, OutsideRule, OutsideStatic, Rule, Static, StaticPort, Target,
+    Timers,
+};
 use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
@@ -222,6 +225,8 @@ pub struct Setup {
     pub workers: Vec<Behaviour>,
     pub statics: Vec<Static>,
     pub rules: Vec<Rule>,
+    pub outside_statics: Vec<OutsideStatic>,
+    pub outside_rules: Vec<OutsideRule>,
     pub limits: Limits,
     pub occupancy: Arc<Occupancy>,
     pub reloader: Reloader,
@@ -235,6 +240,8 @@ impl Default for Setup {
             workers: vec![serve(Vec::new())],
             statics: Vec::new(),
             rules: Vec::new(),
+            outside_statics: Vec::new(),
+            outside_rules: Vec::new(),
             limits: Limits {
                 answer: Duration::from_millis(300),
                 ring: Duration::from_millis(200),
@@ -278,7 +285,14 @@ impl Setup {
                 memory_bytes: 8_388_608,
             });
         }
-        let snapshot = snapshot(&self.inside, &self.outside, self.rules, self.statics);
+        let of_outside = self.outside_statics.into_iter().map(Arc::new).collect();
+        let of_outside = Outside::new(self.outside_rules, of_outside);
+        let nat = Translations {
+            rules: self.rules,
+            statics: self.statics,
+            outside: of_outside,
+        };
+        let snapshot = snapshot(&self.inside, &self.outside, nat);
         let appliance = Appliance::new(Parts {
             version: "0.1.0".into(),
             hostname: Arc::new(ArcSwap::from_pointee("gateway".into())),
@@ -307,7 +321,13 @@ impl Setup {
     }
 }
 
-fn snapshot(inside: &str, outside: &str, rules: Vec<Rule>, statics: Vec<Static>) -> Snapshot {
+struct Translations {
+    rules: Vec<Rule>,
+    statics: Vec<Static>,
+    outside: Outside,
+}
+
+fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
     let interface = |name: &str, side, address: &str, last| Interface {
         name: name.into(),
         side,
@@ -339,7 +359,7 @@ fn snapshot(inside: &str, outside: &str, rules: Vec<Rule>, statics: Vec<Static>)
             (hop(a, "10.1.0.99"), Neighbour::Failed),
         ],
     );
-    let statics = statics.into_iter().map(Arc::new).collect();
+    let statics = policy.statics.into_iter().map(Arc::new).collect();
     Snapshot {
         generation: 1,
         interfaces: vec![
@@ -347,13 +367,10 @@ fn snapshot(inside: &str, outside: &str, rules: Vec<Rule>, statics: Vec<Static>)
             interface(outside, Side::Outside, "198.51.100.1/24", 2),
         ],
         fib: Arc::new(fib),
-        nat: Arc::new(Nat::new(
-            rules,
-            statics,
-            HashMap::new(),
-            Timers::default(),
-            0,
-        )),
+        nat: Arc::new(
+            Nat::new(policy.rules, statics, HashMap::new(), Timers::default(), 0)
+                .with_outside(policy.outside),
+        ),
     }
 }
 

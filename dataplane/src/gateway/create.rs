@@ -8,6 +8,7 @@ use super::access::may_go;
 use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
 use super::mapping::filtering_of;
+use super::outside_source::entry_way;
 use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
@@ -31,6 +32,8 @@ const RESERVED_RETRIES: u32 = 64;
 pub(super) struct Wanted<'a> {
     pub(super) ip: &'a Ipv4,
     pub(super) key: Key,
+    /// The destination's address as the outside knows it.
+    pub(super) host: u32,
     /// Where it goes; `None` where it comes in again.
     pub(super) hop: Option<Hop>,
 }
@@ -92,7 +95,12 @@ impl<P: Packet> Gateway<P> {
             Target::OneToOne(pool) if !rule.lends_to_flows() => {
                 self.create_address(now, snapshot, wanted, rule, pool)
             }
-            _ => self.create_extended(now, snapshot, wanted, rule),
+            _ if !nat.outside.join(wanted.key.dst, wanted.host) => {
+                Err(DropReason::OutsideHostUnknown)
+            }
+            _ => self
+                .create_extended(now, snapshot, wanted, rule)
+                .inspect_err(|_| nat.outside.leave(wanted.key.dst)),
         };
         let change = change.map_err(|reason| {
             self.host_counts.not_made(host);
@@ -110,7 +118,11 @@ impl<P: Packet> Gateway<P> {
         wanted: Wanted,
         rule: &Rule,
     ) -> Result<Rewrite, DropReason> {
-        let Wanted { ip, key, hop } = wanted;
+        let Wanted { ip, key, hop, .. } = wanted;
+        let away = Key {
+            dst: wanted.host,
+            ..key
+        };
         if let Some(reason) = refused_by(rule, ip) {
             return Err(reason);
         }
@@ -120,21 +132,21 @@ impl<P: Packet> Gateway<P> {
         let (place, mapped) = match &rule.target {
             Target::OneToOne(pool) => self.place_leased(now, snapshot, key, (rule, pool))?,
             Target::Overload(addresses) if filtering_of(rule, ip.protocol, key).is_some() => {
-                self.place_mapped(now, snapshot, ip.protocol, key, (rule, addresses))?
+                self.place_mapped(now, snapshot, ip.protocol, away, (rule, addresses))?
             }
             Target::Overload(addresses) => {
                 let space = port_space(ip.protocol);
                 let space = space.ok_or(DropReason::ProtocolNotTranslatable)?;
                 let exit = hop.map(|hop| hop.to.port);
                 let nat = &snapshot.nat;
-                let place = self.place(nat, space, ip.protocol, key, exit, addresses)?;
+                let place = self.place(nat, space, ip.protocol, away, exit, addresses)?;
                 (place, 0)
             }
         };
         let to = Key {
             src: place.address,
             sport: place.port,
-            ..key
+            ..away
         };
         let to = if ip.protocol == PROTO_ICMP {
             Key {
@@ -153,7 +165,7 @@ impl<P: Packet> Gateway<P> {
             generation: snapshot.generation,
             addresses: Delta::of_u32(key.src, to.src) + Delta::of_u32(key.dst, to.dst),
             ports: Delta::of_u16(key.sport, to.sport),
-            ..blank(now, rule, ip.protocol, key, reverse(to))
+            ..blank(now, rule.id, ip.protocol, key, reverse(to))
         };
         if let L4::Tcp { flags, .. } = ip.l4 {
             if flags & tcp_flags::SYN == 0 {
@@ -204,6 +216,7 @@ impl<P: Packet> Gateway<P> {
         let global = pool.address(index).to_bits();
         let leaves = Key {
             src: global,
+            dst: wanted.host,
             ..wanted.key
         };
         if let Some(hop) = wanted.hop
@@ -214,7 +227,7 @@ impl<P: Packet> Gateway<P> {
         }
         let outbound = Session::address_key(Direction::Out, ip.src);
         let inbound = Session::address_key(Direction::In, global);
-        let session = blank(now, rule, 0, outbound, inbound);
+        let session = blank(now, rule.id, 0, outbound, inbound);
         let timers = &snapshot.nat.timers;
         let Some(at) = self.table.insert(session, now.tick(), timers) else {
             pool.release(self.options.me, index);
@@ -223,7 +236,7 @@ impl<P: Packet> Gateway<P> {
         self.host_counts.made(at, session.inside_local().address);
         self.address_entries += 1;
         self.stats.count(Counter::CreatedSimple);
-        Ok(rewrite_addresses(ip, global, ip.dst))
+        Ok(rewrite_addresses(ip, global, wanted.host))
     }
 
     /// An outside address and port that no other entry with this destination has: the packet's
@@ -398,9 +411,16 @@ impl<P: Packet> Gateway<P> {
     /// [`Gateway::remove_entry`], which needs no more than the policy.
     pub(super) fn remove_at(&mut self, nat: &Nat, at: u32) {
         let session = self.table.remove(at);
-        self.host_counts.removed(at, session.inside_local().address);
-        self.address_entries -= u32::from(session.is_address_entry());
-        self.give_back(nat, &session);
+        if session.is_outside_entry() {
+            self.give_back_outside(nat, &session);
+        } else {
+            self.host_counts.removed(at, session.inside_local().address);
+            self.address_entries -= u32::from(session.is_address_entry());
+            self.give_back(nat, &session);
+        }
+        if session.changes_outside() && !session.is_address_entry() {
+            nat.outside.leave(session.outside_local().address.to_bits());
+        }
         self.occupancy.removed();
         self.stats.sessions.sub(1);
     }
@@ -434,13 +454,7 @@ pub(super) fn is_lendable(nat: &Nat, address: Ipv4Addr) -> bool {
     !nat.has_static_address(address)
 }
 
-pub(super) fn blank(
-    now: Millis,
-    rule: &Rule,
-    protocol: u8,
-    outbound: Key,
-    inbound: Key,
-) -> Session {
+pub(super) fn blank(now: Millis, rule: u16, protocol: u8, outbound: Key, inbound: Key) -> Session {
     Session {
         keys: [outbound, inbound],
         protocol,
@@ -456,7 +470,7 @@ pub(super) fn blank(
         addresses: Delta::NONE,
         ports: Delta::NONE,
         id: 0,
-        rule: rule.id,
+        rule,
         wheel_slot: 0,
     }
 }
@@ -544,11 +558,22 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
         established: false,
         later_fragment: false,
     };
-    let exit = next_hop(snapshot, subject.destination).map(|hop| hop.to);
+    let exit = exit_of(snapshot, session).map(|hop| hop.to);
     let exit = exit.filter(|_| session.flags & flag::HAIRPIN == 0);
     nat.rules
         .iter()
         .find(|r| r.selector.decide(&subject, exit) == Action::Permit)
+}
+
+/// The next hop of what an entry's inside host sends.
+pub(super) fn exit_of(snapshot: &Snapshot, session: &Session) -> Option<Hop> {
+    let hop_to = |address| next_hop(snapshot, address);
+    let (local, host) = (session.outside_local(), session.outside_global());
+    let (local, host) = (local.address.to_bits(), host.address.to_bits());
+    if session.changes_outside() {
+        return entry_way(snapshot, local, host, hop_to).hop();
+    }
+    hop_to(local)
 }
 
 /// Whether a rule of worker `me` still translates to the address that an entry has.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Gateway;
 use super::create::pairing;
 use super::explain::{ended, translated};
+use super::outside_source::still_known;
 use crate::command::{Because, FlowExplanation};
 use crate::nat::{GlobalAddress, Rule};
 use crate::packet::Packet;
@@ -69,20 +70,25 @@ impl<P: Packet> Gateway<P> {
         translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
     }
 
-    /// A packet from outside to a mapping that no entry fits.
+    /// A packet from outside to a mapping that no entry fits; `source` is its sender as the client
+    /// would know it.
     pub(super) fn explain_unsolicited(
         &self,
         snapshot: &Snapshot,
         ip: &Ipv4,
-        key: Key,
+        (key, source): (Key, u32),
         mapping: u32,
         mut about: FlowExplanation,
     ) -> FlowExplanation {
         about.because = Because::Mapping(self.table.session(mapping).rule);
-        match self.admission(snapshot, ip, key, mapping, (false, false)) {
+        // An address that is yet to be lent stands for nobody so far.
+        let is_known = still_known(snapshot, source, ip.src);
+        let sender = if is_known { source } else { ip.src };
+        match self.admission(snapshot, ip, (key, sender), mapping, (false, false)) {
             Ok(admitted) => {
-                let change = admitted.session.rewrite(Direction::In);
-                translated(snapshot, ip, about, change)
+                let to = admitted.session.rewrite(Direction::In).to();
+                let to = Key { src: source, ..to };
+                translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
             }
             Err(reason) => ended(about, reason),
         }

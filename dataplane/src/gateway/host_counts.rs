@@ -48,7 +48,7 @@ impl HostCounts {
         };
         let end = self.counted.saturating_add(SLICE).min(capacity);
         for at in self.counted..end {
-            if let Some(session) = table.at(at) {
+            if let Some(session) = table.at(at).filter(|s| !s.is_outside_entry()) {
                 let host = session.inside_local().address;
                 limits.add(host);
                 self.add(&limits, host);

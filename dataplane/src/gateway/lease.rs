@@ -85,7 +85,7 @@ impl<P: Packet> Gateway<P> {
         let [outbound, inbound] = keys((key.src, 0), (global, 0), rule.id);
         let lease = Session {
             flags: flag::MAPPING | flag::LEASED,
-            ..blank(now, rule, 0, outbound, inbound)
+            ..blank(now, rule.id, 0, outbound, inbound)
         };
         let Some(at) = self.table.insert(lease, now.tick(), &nat.timers) else {
             pool.release(me, index);

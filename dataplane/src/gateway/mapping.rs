@@ -267,7 +267,7 @@ impl<P: Packet> Gateway<P> {
         let [outbound, inbound] = keys(client, (place.address, place.port), rule.id);
         let mut mapping = Session {
             flags: flag::MAPPING | if place.mark { flag::PORT_MARK } else { 0 },
-            ..blank(now, rule, protocol, outbound, inbound)
+            ..blank(now, rule.id, protocol, outbound, inbound)
         };
         mapping.set_filtering(filtering);
         let Some(at) = self.table.insert(mapping, now.tick(), &nat.timers) else {

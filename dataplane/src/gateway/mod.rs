@@ -9,6 +9,7 @@ mod create;
 mod exits;
 mod explain;
 mod explain_mapping;
+mod explain_outside;
 mod forward;
 mod fragments;
 mod host_counts;
@@ -21,6 +22,7 @@ mod lease;
 pub(crate) mod limit;
 mod mapping;
 mod outside;
+mod outside_source;
 mod quick;
 mod quick_esp;
 mod quick_team;
@@ -52,6 +54,7 @@ use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
 use mapping::Mappings;
+pub use outside_source::Seen;
 use quick::Glances;
 use requests::Work;
 use waiting::Waiting;
@@ -78,6 +81,8 @@ pub struct Meta {
     pub handoffs: u8,
     /// It came from inside, has been translated as if it left, and now comes in again.
     pub hairpin: bool,
+    /// The address by which inside hosts know its outside host, where it had to be asked for.
+    pub seen: Seen,
 }
 
 impl Meta {
@@ -91,6 +96,7 @@ impl Meta {
             mark: 0,
             handoffs: 0,
             hairpin: false,
+            seen: Seen::UNKNOWN,
         }
     }
 
@@ -369,6 +375,11 @@ impl<P: Packet> Gateway<P> {
         } else {
             item
         };
+        let item = if item.meta.seen == Seen::ASKED {
+            self.answer_asked(pass, item, &ip)?
+        } else {
+            item
+        };
         let lookup = match ip.l4 {
             L4::IcmpError { .. } => Lookup::Quoted(direction),
             L4::IcmpQuery { .. } if direction == Direction::In && inside::is_request(&ip) => {
@@ -376,7 +387,9 @@ impl<P: Packet> Gateway<P> {
             }
             _ => {
                 let key = key_of(&ip, item.meta);
-                if ipsec::is_ipsec(direction, ip.protocol, key) {
+                if ipsec::is_ipsec(direction, ip.protocol, key)
+                    && !outside_source::is_translated(pass.snapshot, direction, ip.protocol, key)
+                {
                     Lookup::Ipsec(direction, key)
                 } else {
                     Lookup::Flow {
@@ -428,7 +441,8 @@ impl<P: Packet> Gateway<P> {
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);
         }
-        if !item.meta.hairpin
+        let is_judged = item.meta.hairpin || item.meta.seen != Seen::UNKNOWN;
+        if !is_judged
             && pass
                 .snapshot
                 .nat
@@ -472,6 +486,9 @@ impl<P: Packet> Gateway<P> {
             .table
             .next_expired(pass.now.tick(), timers, &mut budget)
         {
+            if self.is_used_elsewhere(pass.now, pass.snapshot, at) {
+                continue;
+            }
             let session = *self.table.session(at);
             self.told_expiring(pass.now, &session);
             self.remove_entry(pass.snapshot, at);

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::Gateway;
 use super::access::{may_come, may_go};
-use super::create::{has_address, rule_of, subject};
+use super::create::{exit_of, has_address, rule_of, subject};
 use super::explain::packet_of;
+use super::explain_outside::{Scan, scan_lent};
 use super::forward::next_hop;
 use super::ipsec_policy::{rule_for, still_allows};
+use super::outside_source::{still_known, still_lends};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
@@ -143,7 +145,12 @@ impl<P: Packet> Gateway<P> {
                 self.explain_esp(now, snapshot, (*peer, *spi), progress, reply)
             }
             Query::Flow(query) => {
-                if let Some(explained) = self.explain_flow(now, snapshot, query) {
+                let host = query.source.0.to_bits();
+                let lent = match scan_lent(snapshot, host, progress.0) {
+                    Scan::More => return !reply.is_abandoned(),
+                    Scan::Done(lent) => lent,
+                };
+                if let Some(explained) = self.explain_flow(now, snapshot, query, lent) {
                     let _ = reply.give(Explained::Flow(explained));
                 }
                 false
@@ -269,27 +276,41 @@ impl<P: Packet> Gateway<P> {
         if session.is_mapping() {
             return false; // it goes with the last of its entries
         }
-        let keeps = rule_that_keeps(snapshot, self.options.me, session);
-        let Some(rule) = keeps.filter(|rule| self.keeps_mapping(nat, at, rule)) else {
+        let keeps = if session.is_outside_entry() {
+            let (local, host) = (session.outside_local(), session.outside_global());
+            let (local, host) = (local.address.to_bits(), host.address.to_bits());
+            still_lends(snapshot, local, host).map(|rule| rule.id)
+        } else {
+            let keeps = rule_that_keeps(snapshot, self.options.me, session);
+            let keeps = keeps.filter(|rule| self.keeps_mapping(nat, at, rule));
+            keeps.map(|rule| rule.id)
+        };
+        let Some(rule) = keeps else {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Withdrawn);
             return true;
         };
         let session = self.table.session_mut(at);
         let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
-        (session.rule, session.port_timer) = (rule.id, timer);
+        (session.rule, session.port_timer) = (rule, timer);
         self.table.rearm(at, now.tick(), &nat.timers);
         false
     }
 }
 
-/// The rule under which an entry may stay.
+/// The rule for inside hosts under which an entry may stay.
 pub(super) fn rule_that_keeps<'a>(
     snapshot: &'a Snapshot,
     me: WorkerId,
     session: &Session,
 ) -> Option<&'a Rule> {
     let nat = &snapshot.nat;
+    let (inside, host) = (session.outside_local(), session.outside_global());
+    let (inside, host) = (inside.address.to_bits(), host.address.to_bits());
+    let has_host = !session.is_address_entry() && session.flags & flag::HAIRPIN == 0;
+    if has_host && !still_known(snapshot, inside, host) {
+        return None;
+    }
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
     let takes = |fixed: &Static| {
@@ -297,7 +318,7 @@ pub(super) fn rule_that_keeps<'a>(
         let Some((ip, key)) = first_packet(session) else {
             return fixed.only.is_none();
         };
-        let exit = next_hop(snapshot, key.dst).map(|hop| hop.to);
+        let exit = exit_of(snapshot, session).map(|hop| hop.to);
         fixed.applies(|| subject(&ip, key), exit)
     };
     let outranked = nat
@@ -327,7 +348,8 @@ fn is_permitted(snapshot: &Snapshot, session: &Session) -> bool {
     let comes = port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
     let to = session.rewrite(Direction::Out).to();
     let is_hairpin = session.flags & flag::HAIRPIN != 0;
-    let goes = || port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
+    let exit = || exit_of(snapshot, session).map(|hop| hop.to.port);
+    let goes = || exit().is_none_or(|port| may_go(snapshot, port, &ip, to, false));
     comes && (is_hairpin || goes())
 }
 
@@ -366,8 +388,14 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
     let sides = [
         filter.inside_local,
         filter.inside_global,
-        filter.outside_global,
+        filter.outside_global.or(filter.outside_local),
     ];
+    if filter
+        .outside_local
+        .is_some_and(|local| Some(local) != sides[2])
+    {
+        return None; // nobody's ESP is known by two addresses
+    }
     let has_ports = sides.iter().flatten().any(|side| side.1.is_some());
     let is_esp = filter.protocol.is_none_or(|p| p == PROTO_ESP);
     let [client, global, peer] = sides.map(|side| side.map(|(address, _)| address));
@@ -439,7 +467,8 @@ pub(super) fn view(
     worker: WorkerId,
 ) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
-    let has_outside = !session.is_address_entry() && !session.is_mapping();
+    let has_outside =
+        (!session.is_address_entry() || session.is_outside_entry()) && !session.is_mapping();
     let timeout = session.timeout(&snapshot.nat.timers);
     SessionView {
         protocol: session.protocol,

@@ -10,6 +10,7 @@
 use std::net::Ipv4Addr;
 
 use super::ipsec::{is_ipsec, is_lent};
+use super::outside_source::is_translated;
 use super::{Gateway, Item, Lookup};
 use crate::nat::Global;
 use crate::packet::Packet;
@@ -114,7 +115,9 @@ impl<P: Packet> Gateway<P> {
             sport: dport,
             dport: sport,
         };
-        if is_ipsec(direction, quoted.protocol, key) {
+        if is_ipsec(direction, quoted.protocol, key)
+            && !is_translated(snapshot, direction, quoted.protocol, key)
+        {
             return self.owner_of_ipsec(snapshot, direction, quoted.protocol, key);
         }
         match direction {

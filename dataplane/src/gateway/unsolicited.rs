@@ -37,13 +37,19 @@ impl<P: Packet> Gateway<P> {
         pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
-        key: Key,
+        (key, source): (Key, u32),
         mapping: u32,
     ) {
         self.stats.count(Counter::Misses);
         let is_hairpin = item.meta.hairpin;
         let made = self
-            .admission(pass.snapshot, ip, key, mapping, (is_hairpin, true))
+            .admission(
+                pass.snapshot,
+                ip,
+                (key, source),
+                mapping,
+                (is_hairpin, true),
+            )
             .and_then(|admitted| self.admit(pass, mapping, admitted));
         match made {
             Ok(Admitted { session, hop }) => {
@@ -69,7 +75,7 @@ impl<P: Packet> Gateway<P> {
         &self,
         snapshot: &Snapshot,
         ip: &Ipv4,
-        key: Key,
+        (key, source): (Key, u32),
         at: u32,
         (is_hairpin, counts): (bool, bool),
     ) -> Result<Admitted, DropReason> {
@@ -83,7 +89,7 @@ impl<P: Packet> Gateway<P> {
         if !self.lets_in(at, key.src) {
             return Err(DropReason::Filtered);
         }
-        let session = under(self.table.session(at), key, is_hairpin);
+        let session = under(self.table.session(at), (key, source), is_hairpin);
         let outbound = session.keys[Direction::Out as usize];
         // The inside host may have this flow already, through another mapping. And the entry must
         // be one that its rule makes.
@@ -137,12 +143,18 @@ impl<P: Packet> Gateway<P> {
         if !self.host_counts.reserve(host) {
             return Err(DropReason::MaxEntries);
         }
-        let peer = session.outside_global().address.to_bits();
-        session.flags |= self.join_mapping(mapping, peer);
         let nat = &pass.snapshot.nat;
+        let (local, peer) = (session.outside_local(), session.outside_global());
+        let (local, peer) = (local.address.to_bits(), peer.address.to_bits());
+        if !nat.outside.join(local, peer) {
+            self.host_counts.not_made(host);
+            return Err(DropReason::OutsideHostUnknown);
+        }
+        session.flags |= self.join_mapping(mapping, peer);
         let Some(at) = self.table.insert(*session, tick, &nat.timers) else {
             self.host_counts.not_made(host);
             self.give_back(nat, session);
+            nat.outside.leave(local);
             return Err(DropReason::SessionTableFull);
         };
         self.host_counts.made(at, host);
@@ -166,10 +178,12 @@ fn may_ask(ip: &Ipv4) -> bool {
     }
 }
 
-/// The entry under a mapping for packets with this key from outside; yet without times and place.
-fn under(mapping: &Session, key: Key, is_hairpin: bool) -> Session {
+/// The entry under a mapping for packets with this key from outside, whose sender the client knows as
+/// `source`; yet without times and place.
+fn under(mapping: &Session, (key, source): (Key, u32), is_hairpin: bool) -> Session {
     let client = mapping.inside_local();
     let inside = Key {
+        src: source,
         dst: client.address.to_bits(),
         dport: client.port,
         ..key
@@ -180,7 +194,7 @@ fn under(mapping: &Session, key: Key, is_hairpin: bool) -> Session {
         keys: [outbound, key],
         tcp: 0,
         flags: flag::MAPPED | flag::FROM_OUTSIDE | hairpin,
-        addresses: Delta::of_u32(outbound.src, key.dst),
+        addresses: Delta::of_u32(outbound.src, key.dst) + Delta::of_u32(outbound.dst, key.src),
         ports: Delta::of_u16(outbound.sport, key.dport),
         ..*mapping
     }

@@ -96,6 +96,38 @@ fn policies() -> Vec<fn() -> Policy> {
             let policy = policy.rule_overload(permit_all(), &["198.51.100.1"]);
             policy.host_limits(limits)
         },
+        || {
+            Policy::overload()
+                .fixed("10.1.0.10", "203.0.113.10")
+                .outside_fixed("203.0.113.5", "172.16.0.5", false)
+                .outside_fixed("10.2.0.2", "172.16.0.7", false)
+        },
+        || {
+            Policy::default()
+                .fixed("10.1.0.10", "203.0.113.64")
+                .outside_fixed("203.0.113.5", "10.1.0.99", true)
+                .outside_fixed("203.0.113.10", "172.16.0.5", true)
+        },
+        || {
+            Policy::overload()
+                .fixed("10.1.0.10", "203.0.113.64")
+                .outside_pool(
+                    permit("203.0.113.0", "0.0.0.255"),
+                    "172.16.0.4",
+                    "172.16.0.5",
+                )
+        },
+        || {
+            Policy::default()
+                .rule_pool(permit_all(), "203.0.113.64", 2)
+                .outside_fixed("203.0.113.10", "172.16.0.6", false)
+                .outside_pool(
+                    permit("203.0.113.0", "0.0.0.255"),
+                    "172.16.0.5",
+                    "172.16.0.6",
+                )
+                .max_entries(2)
+        },
     ]
 }
 
@@ -112,7 +144,7 @@ impl Lab {
         all
     }
 
-    fn explain_flow(&mut self, query: FlowQuery) -> FlowExplanation {
+    pub(crate) fn explain_flow(&mut self, query: FlowQuery) -> FlowExplanation {
         let all = self.explain(Query::Flow(query));
         match &all[..] {
             [Explained::Flow(first), ..] => *first,
@@ -193,6 +225,7 @@ fn flows() -> impl Strategy<Value = FlowQuery> {
         Just("10.1.0.99"),
         Just("10.2.0.2"),
         Just("172.16.0.5"),
+        Just("172.16.0.7"),
         Just("192.0.2.5"),
         Just("198.51.100.1"),
         Just("198.51.100.7"),

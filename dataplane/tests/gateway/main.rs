@@ -25,5 +25,7 @@ mod steering;
 mod support;
 mod tcp;
 mod timers;
+mod twice;
+mod twice_pool;
 mod worker_loop;
 mod workers;

@@ -5,6 +5,7 @@ mod help;
 mod inactive;
 mod interface;
 mod nat;
+mod nat_outside;
 mod route_map;
 mod system;
 
@@ -117,6 +118,7 @@ pub static COMMANDS: &[&[Command]] = &[
     interface::COMMANDS,
     access_list::COMMANDS,
     nat::COMMANDS,
+    nat_outside::COMMANDS,
     route_map::COMMANDS,
     inactive::COMMANDS,
 ];

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicU32;
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
     Filtering, Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat, OneToOnePool,
-    PortTimer, Rule, Static, StaticPort, Target, Timer, Timers,
+    Outside, OutsideLeases, OutsidePool, OutsideRule, OutsideStatic, PortTimer, Rule, Static,
+    StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
@@ -23,6 +24,8 @@ pub(crate) struct Policy {
     pub(crate) max_entries: u32,
     pub(crate) host_limits: Option<Arc<HostLimits>>,
     pub(crate) ipsec: Ipsec,
+    pub(crate) outside_statics: Vec<Arc<OutsideStatic>>,
+    pub(crate) outside_rules: Vec<OutsideRule>,
     /// By port: in and out.
     pub(crate) access_groups: [[Option<Arc<AccessList>>; 2]; 4],
 }
@@ -197,6 +200,37 @@ impl Policy {
         self
     }
 
+    /// `ip nat outside source static GLOBAL LOCAL [add-route]`.
+    pub(crate) fn outside_fixed(mut self, global: &str, local: &str, add_route: bool) -> Policy {
+        self.outside_statics.push(Arc::new(OutsideStatic {
+            global: address(global),
+            local: address(local),
+            add_route,
+            created: Tick(0),
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
+    /// `ip nat outside source list A pool P`.
+    pub(crate) fn outside_pool(self, list: Arc<AccessList>, first: &str, last: &str) -> Policy {
+        let range = [(address(first), address(last))];
+        let leases = &mut OutsideLeases::default();
+        let pool = OutsidePool::new(&range, Lending::FirstFree, leases);
+        self.outside_rule(list, Arc::new(pool))
+    }
+
+    /// `ip nat outside source list A pool P`, with this pool.
+    pub(crate) fn outside_rule(mut self, list: Arc<AccessList>, pool: Arc<OutsidePool>) -> Policy {
+        self.outside_rules.push(OutsideRule {
+            id: 101 + self.outside_rules.len() as u16,
+            selector: Selector::List(list),
+            pool,
+            add_route: false,
+        });
+        self
+    }
+
     /// One timer; `None` means never.
     pub(crate) fn timer(mut self, timer: Timer, seconds: Option<u32>) -> Policy {
         self.timers.seconds[timer as usize] = seconds;
@@ -236,6 +270,10 @@ impl Policy {
         )
         .with_host_limits(self.host_limits.clone())
         .with_ipsec(self.ipsec.clone())
+        .with_outside(Outside::new(
+            self.outside_rules.clone(),
+            self.outside_statics.clone(),
+        ))
         .with_access_groups(self.access_groups.to_vec())
     }
 }
