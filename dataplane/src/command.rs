@@ -67,6 +67,8 @@ pub struct SessionView {
     pub timeout_ms: Option<u64>,
     /// State of its TCP connection.
     pub tcp: Option<TcpState>,
+    /// Whether it is of a shared connection (`ip nat inside destination`).
+    pub is_shared: bool,
     /// Of ESP: the half-entry, with the SPIs; its endpoints have port 0.
     pub half: Option<HalfView>,
     /// The rule that made it.

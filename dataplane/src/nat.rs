@@ -12,6 +12,7 @@ use crate::route_map::{RouteMap, Selector};
 use crate::snapshot::PortId;
 use crate::time::Tick;
 
+mod destination;
 mod limits;
 mod mapping;
 mod outside;
@@ -19,6 +20,7 @@ mod pool;
 mod ports;
 mod statics;
 
+pub use destination::{DestinationRule, Destinations, Servers};
 pub use limits::{HostLimits, ListLimit};
 pub use mapping::Filtering;
 pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
@@ -201,6 +203,8 @@ pub struct Nat {
     pub ipsec: Ipsec,
     /// `ip nat outside source`.
     pub outside: Outside,
+    /// `ip nat inside destination`.
+    pub destinations: Destinations,
     /// `ip access-group`, by port: in and out.
     access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
     /// Addresses of rules with `endpoint-independent`.
@@ -266,6 +270,7 @@ impl Nat {
             host_limits: None,
             ipsec: Ipsec::default(),
             outside: Outside::default(),
+            destinations: Destinations::default(),
             access_groups: Vec::new(),
             static_by_inside,
             static_by_global,
@@ -292,6 +297,15 @@ impl Nat {
     #[must_use]
     pub fn with_outside(self, outside: Outside) -> Nat {
         Nat { outside, ..self }
+    }
+
+    /// The same policy with connections that inside hosts share.
+    #[must_use]
+    pub fn with_destinations(self, destinations: Destinations) -> Nat {
+        Nat {
+            destinations,
+            ..self
+        }
     }
 
     /// What a global address is to NAT.

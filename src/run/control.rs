@@ -478,8 +478,11 @@ fn aliases(
     let locals = locals.filter(|(_, local)| local.add_route());
     let locals = locals.map(|(address, _)| address);
     let locals = locals.filter(|_| interface.side == Side::Inside);
+    let shared = policy.nat.destinations.addresses.iter().copied();
+    let shared = shared.filter(|_| interface.side == Side::Outside);
     let mut addresses: Vec<ipnet::Ipv4Net> = globals
         .chain(locals)
+        .chain(shared)
         .filter(|address| subnet.contains(address) && !own(address))
         .map(ipnet::Ipv4Net::from)
         .collect();

@@ -1,18 +1,21 @@
-"""Twice NAT between two networks with the same addresses, by real hosts.
+"""Twice NAT between two networks with the same addresses, and connections that inside hosts share, by real hosts.
 
 Behind `hop` lies 10.1.0.0/24 once more: `far` is 10.1.0.11 and 10.1.0.12 there, as the two hosts inside are here.
 """
 
-import socket
+import collections
+import contextlib
+import select
 import threading
 import time
 
 from case import Case, expect, wait_until
 from lab import traffic
-from lab.topology import IN1, IN2
+from lab.topology import IN1, IN2, OUT, OUTSIDE_ADDRESS
 
 LOCAL = "172.16.0.11"
 IN2_OUTSIDE = "198.51.100.12"
+SHARED, THIRD = "198.51.100.100", "10.1.0.13"
 _OUTSIDE = f"""ip nat outside source static {IN1} {LOCAL}
 ip nat outside source list 2 pool L
 """
@@ -117,7 +120,7 @@ class Twice(Case):
                     try:
                         while True:
                             server.recvfrom(10)
-                    except socket.timeout:
+                    except TimeoutError:
                         return True
                 wait_until(silent, 10, "nothing arrives any more")
             finally:
@@ -129,3 +132,109 @@ class Twice(Case):
         self.device.cli("reload")
         p = traffic.ping(self.in1, LOCAL, 10, 0.01)
         return expect(not left and p.lost == 0, f"{sent} sent, {report['withdrawn']} entries withdrawn; then {p}; left: {left}")
+
+
+class Shared(Case):
+    """TCP connections to 198.51.100.100 are shared by three hosts inside: the third is another address of `in2`."""
+
+    kernel = None
+    extra = f"""ip nat pool SERVERS {IN1} 10.1.0.13 prefix-length 24 type rotary
+access-list 3 permit {SHARED}
+ip nat inside destination list 3 pool SERVERS
+"""
+
+    def prepare(self):
+        self.in2.ip(f"addr add {THIRD}/24 dev eth0")
+        self.servers = {IN1: self.in1, IN2: self.in2, THIRD: self.in2}
+
+    def test_each_server_gets_its_share_and_keeps_its_connections(self):
+        count = 30
+        listeners = [host.listen(80, address) for address, host in self.servers.items()]
+        clients, made, served = [], [], collections.Counter()
+        try:
+            for _ in range(count):
+                clients.append(self.out.connect(SHARED, 80))
+            for listener in listeners:
+                listener.settimeout(1)
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        connection, _ = listener.accept()
+                        made.append(connection)
+            for connection in made:
+                connection.sendall(connection.getsockname()[0].encode())
+            # All at once, then each again: the answers come over the connection that was asked for.
+            for client in clients:
+                client.settimeout(5)
+                served[client.recv(100).decode()] += 1
+                client.sendall(b"x" * 5000)
+            got = 0
+            for connection in made:
+                connection.settimeout(5)
+                while (part := len(connection.recv(5000))):
+                    got += part
+                    if got % 5000 == 0:
+                        break
+        finally:
+            for s in (*listeners, *clients, *made):
+                s.close()
+        wanted = dict.fromkeys(self.servers, count // 3)
+        return expect(served == wanted and got == count * 5000, f"{dict(served)}, {got} octets")
+
+    def test_a_transfer_through_a_shared_address(self):
+        with self.drops():
+            listeners = [host.listen(5001, address) for address, host in self.servers.items()]
+            octets = bytes(range(256)) * 8192
+            got = bytearray()
+
+            def serve():
+                ready, _, _ = select.select(listeners, [], [], 10)
+                connection, _ = ready[0].accept()
+                with connection:
+                    while part := connection.recv(1 << 16):
+                        got.extend(part)
+            thread = threading.Thread(target=serve)
+            thread.start()
+            try:
+                with self.out.connect(SHARED, 5001) as client:
+                    client.sendall(octets)
+                thread.join(30)
+            finally:
+                for listener in listeners:
+                    listener.close()
+        return expect(bytes(got) == octets, f"{len(got)} of {len(octets)} octets")
+
+    def test_the_entries_say_what_they_are(self):
+        with self.in1.listen(81), self.in2.listen(81), self.out.connect(SHARED, 81):
+            rows = self.device.cli("show", "ip", "nat", "translations", "tcp", "verbose")
+            text = self.device.cli("show", "ip", "nat", "statistics")
+        right = f"tcp {SHARED}:81" in rows and "extended, destination" in rows
+        return expect(right and "-- Inside Destination" in text and "access-list 3 pool SERVERS refcount" in text, f"{rows}\n{text}")
+
+    def test_a_servers_own_connections_and_other_protocols_are_like_any(self):
+        with self.out.listen(7005) as listener, self.in1.connect(OUT, 7005) as client:
+            made, peer = listener.accept()
+            with made:
+                client.sendall(b"own")
+                expect(made.recv(10) == b"own" and peer[0] == OUTSIDE_ADDRESS, f"seen as {peer}")
+        with self.in1.udp(timeout=0.5, port=80) as server, self.out.udp() as client:
+            client.sendto(b"?", (SHARED, 80))
+            try:
+                got = server.recvfrom(10)
+            except TimeoutError:
+                got = None
+        p = traffic.ping(self.in2, OUT, 20, 0.01)
+        return expect(got is None and p.lost == 0, f"UDP: {got}; {p}")
+
+    def test_a_reload_without_the_line_ends_the_connections(self):
+        with self.in1.listen(82), self.in2.listen(82):
+            clients = [self.out.connect(SHARED, 82) for _ in range(6)]
+            try:
+                self.device.configure(self.config().replace("ip nat inside destination list 3 pool SERVERS\n", ""))
+                report = self.device.cli_json("reload")
+            finally:
+                for client in clients:
+                    client.close()
+        self.device.configure(self.config())
+        self.device.cli("reload")
+        with self.in1.listen(83), self.in2.listen(83), self.out.connect(SHARED, 83):
+            return expect(report["withdrawn"] >= 6, f"{report['withdrawn']} withdrawn, and shared again after the next reload")

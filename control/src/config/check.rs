@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 
+use super::check_destination::destinations;
 use super::check_outside::{outside_claims, outside_sources};
 use super::draft::Draft;
 use super::model::{
@@ -443,11 +444,12 @@ fn claims(draft: &Draft, findings: &mut Findings) {
             span: places.to,
         });
     }
+    let mut interfaces = Vec::new();
     for interface in &draft.config.interfaces {
         let Some(net) = interface.fixed() else {
             continue;
         };
-        claims.push(Claim {
+        interfaces.push(Claim {
             start: net.addr(),
             end: net.addr(),
             shared: true,
@@ -456,6 +458,8 @@ fn claims(draft: &Draft, findings: &mut Findings) {
             span: Span::default(),
         });
     }
+    destinations(draft, &claims, findings);
+    claims.extend(interfaces);
     claims.sort_by_key(|c| (c.start, c.end));
     overlaps(&claims, findings);
 }

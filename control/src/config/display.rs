@@ -38,6 +38,10 @@ impl Display for Config {
         for rule in &self.outside_statics {
             writeln!(f, "ip nat outside source static {rule}")?;
         }
+        for rule in &self.destinations {
+            let (list, pool) = (&rule.list, &rule.pool);
+            writeln!(f, "ip nat inside destination list {list} pool {pool}")?;
+        }
         for (local, port) in &self.static_esp {
             writeln!(
                 f,

@@ -75,6 +75,7 @@ pub(super) struct Places {
     pub(super) sources: Vec<SourcePlaces>,
     pub(super) statics: Vec<SourcePlaces>,
     pub(super) outside_sources: Vec<SourcePlaces>,
+    pub(super) destinations: Vec<SourcePlaces>,
     pub(super) outside_statics: Vec<SourcePlaces>,
     pub(super) route_maps: HashMap<(String, u16), Span>,
 }
@@ -125,6 +126,7 @@ impl Draft {
             pools: HashMap::new(),
             sources: vec![SourcePlaces::default(); config.sources.len()],
             statics: vec![SourcePlaces::default(); config.statics.len()],
+            destinations: vec![SourcePlaces::default(); config.destinations.len()],
             outside_sources: vec![SourcePlaces::default(); config.outside_sources.len()],
             outside_statics: vec![SourcePlaces::default(); config.outside_statics.len()],
             route_maps: HashMap::new(),

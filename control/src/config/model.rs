@@ -32,6 +32,8 @@ pub struct Config {
     pub outside_sources: Vec<OutsideRule>,
     /// Static outside source translations, in order of configuration.
     pub outside_statics: Vec<OutsideStatic>,
+    /// Load sharing among inside hosts, in order of configuration.
+    pub destinations: Vec<DestinationRule>,
     /// `ip nat inside source static esp`: inside hosts and the interfaces whose ESP is theirs.
     pub static_esp: Vec<(Ipv4Addr, String)>,
     /// `ip nat service list L ESP spi-match`.
@@ -326,6 +328,15 @@ pub struct OutsideStatic {
     pub no_payload: bool,
 }
 
+/// `ip nat inside destination list A pool P`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DestinationRule {
+    /// The list of virtual addresses.
+    pub list: ListName,
+    /// The pool of inside hosts.
+    pub pool: String,
+}
+
 /// A line that does nothing yet, with the lines below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InactiveBlock {
@@ -342,6 +353,10 @@ impl Config {
     pub const MOST_RULES: usize = 1024;
     /// Most addresses that are shared by port, over all rules.
     pub const MOST_OVERLOAD: u64 = 4096;
+    /// Most rules of load sharing: each may be asked about every new connection.
+    pub const MOST_DESTINATIONS: usize = 16;
+    /// Most inside hosts that share connections, over all rules.
+    pub const MOST_SERVERS: u64 = 1 << 16;
     /// Most addresses in pools without overload, and most static translations.
     pub const MOST_ADDRESSES: u64 = 1 << 18;
 

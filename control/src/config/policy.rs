@@ -14,9 +14,10 @@ use spillway_dataplane::route_map::{Clause, RouteMap, Selector as Selects};
 use spillway_dataplane::time::Tick;
 
 use super::model::{
-    Config, ListName, OutsideRule, Pool, PoolKind, RuleTarget, Selector, SourceRule, StaticGlobal,
-    StaticRule, StaticScope,
+    Config, DestinationRule, ListName, OutsideRule, Pool, PoolKind, RuleTarget, Selector,
+    SourceRule, StaticGlobal, StaticRule, StaticScope,
 };
+use super::policy_destination::destinations;
 use super::policy_outside::LiveOutside;
 
 /// A compiled configuration. Keep it: the next one takes its live state from it.
@@ -39,6 +40,8 @@ pub(super) enum Mapping {
     Inside(SourceRule),
     /// `ip nat outside source`.
     Outside(OutsideRule),
+    /// `ip nat inside destination`.
+    Destination(DestinationRule),
 }
 
 pub(super) type Ids = HashMap<Mapping, u16>;
@@ -74,6 +77,8 @@ impl Policy {
         let ipsec = compiler.ipsec(&access_lists);
         let context = (&access_lists, &route_maps, &ids);
         let outside = live_outside.compile(&config, context, now);
+        let before = previous.map(|previous| &previous.nat.destinations);
+        let destinations = destinations(&config, (&access_lists, &ids), before);
         let globals = compiler.globals;
         let (timers, max_entries) = (config.timers.clone(), config.max_entries);
         Policy {
@@ -82,6 +87,7 @@ impl Policy {
                     .with_host_limits(host_limits(&config, &access_lists, previous))
                     .with_ipsec(ipsec)
                     .with_outside(outside)
+                    .with_destinations(destinations)
                     .with_access_groups(access_groups(&config, &access_lists)),
             ),
             config,
@@ -106,6 +112,7 @@ impl Policy {
         Some(match self.rule(id)? {
             Mapping::Inside(rule) => format!("{} {}", selector(&rule.selector), rule.target),
             Mapping::Outside(rule) => format!("{} pool {}", selector(&rule.selector), rule.pool),
+            Mapping::Destination(rule) => format!("access-list {} pool {}", rule.list, rule.pool),
         })
     }
 
@@ -118,6 +125,7 @@ impl Policy {
                 RuleTarget::Interface(_) => return None,
             },
             Mapping::Outside(rule) => &rule.pool,
+            Mapping::Destination(rule) => &rule.pool,
         };
         let (name, pool) = self.config.pools.get_key_value(name)?;
         Some((name, pool))
@@ -461,10 +469,10 @@ fn number(config: &Config, previous: Option<&Policy>) -> Ids {
     let mut ids = HashMap::new();
     let inside = config.sources.iter().map(SourceRule::identity);
     let outside = config.outside_sources.iter().cloned();
-    for rule in inside
-        .map(Mapping::Inside)
-        .chain(outside.map(Mapping::Outside))
-    {
+    let destinations = config.destinations.iter().cloned();
+    let others = outside.map(Mapping::Outside);
+    let others = others.chain(destinations.map(Mapping::Destination));
+    for rule in inside.map(Mapping::Inside).chain(others) {
         if let Some(id) = before.get(&rule).copied().or_else(|| free.next()) {
             ids.insert(rule, id);
         }

@@ -2,6 +2,7 @@ use super::*;
 
 mod arbitrary;
 mod compile;
+mod destination;
 mod each;
 mod outside;
 mod rows;

@@ -1,6 +1,6 @@
 //! The figures of `show ip nat statistics`, and what `clear ip nat statistics` does to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
@@ -206,12 +206,15 @@ pub(super) enum Kind {
     InsideSource,
     /// `ip nat outside source`.
     OutsideSource,
+    /// `ip nat inside destination`.
+    InsideDestination,
 }
 
 impl Kind {
     /// All of them in the order and with the headings of the text.
-    pub(super) const HEADINGS: [(Kind, &str); 2] = [
+    pub(super) const HEADINGS: [(Kind, &str); 3] = [
         (Kind::InsideSource, "-- Inside Source"),
+        (Kind::InsideDestination, "-- Inside Destination"),
         (Kind::OutsideSource, "-- Outside Source"),
     ];
 }
@@ -247,11 +250,17 @@ pub(super) struct Range {
 pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError> {
     let (mut dynamic, mut extended) = (0, 0);
     let mut by_rule: BTreeMap<u16, u64> = BTreeMap::new();
+    // Hosts that have connections; there are at most as many as a configuration may name.
+    let mut servers: BTreeMap<u16, BTreeSet<Ipv4Addr>> = BTreeMap::new();
     let mut sessions = SessionStream::new(appliance, SessionFilter::default());
     while let Some(session) = sessions.next().await? {
         dynamic += 1;
         extended += u64::from(session.protocol != 0);
         *by_rule.entry(session.rule).or_default() += 1;
+        if session.is_shared {
+            let host = session.inside_local.address;
+            servers.entry(session.rule).or_default().insert(host);
+        }
     }
     let snapshot = appliance.snapshot();
     let static_esp = snapshot.nat.ipsec.static_esp.len() as u64;
@@ -274,6 +283,16 @@ pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError
     let inside = snapshot.nat.rules.iter().map(|rule| {
         let in_use = in_use(&rule.target, counts);
         let what = (Kind::InsideSource, rule.id);
+        mapping(appliance, what, refcount(rule.id), in_use)
+    });
+    let shared = snapshot.nat.destinations.rules.iter().map(|rule| {
+        // Its hosts are not lent: each may have any number of connections.
+        let in_use = Use {
+            total: u64::from(rule.servers.count()),
+            allocated: servers.get(&rule.id).map_or(0, |hosts| hosts.len() as u64),
+            misses: counts.pool_exhausted,
+        };
+        let what = (Kind::InsideDestination, rule.id);
         mapping(appliance, what, refcount(rule.id), in_use)
     });
     let outside = snapshot.nat.outside.rules.iter().map(|rule| {
@@ -299,7 +318,7 @@ pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError
         translated_packets: counts.hits + counts.created,
         expired: counts.expired,
         esp: Esp::new(&appliance.esp_occupancy(), &counts),
-        mappings: inside.chain(outside).collect(),
+        mappings: inside.chain(shared).chain(outside).collect(),
     })
 }
 

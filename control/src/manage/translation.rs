@@ -46,6 +46,8 @@ pub(super) struct Translation {
     pub(super) timeout_ms: Option<u64>,
     pub(super) left_ms: Option<u64>,
     pub(super) tcp_state: Option<TcpState>,
+    /// Of a connection that inside hosts share.
+    pub(super) destination: bool,
     /// The dynamic mapping that made it.
     pub(super) rule: Option<u16>,
     pub(super) id: u32,
@@ -149,6 +151,7 @@ impl From<SessionView> for Translation {
                 .timeout_ms
                 .map(|t| t.saturating_sub(session.idle_ms)),
             tcp_state: session.tcp,
+            destination: session.is_shared,
             rule: Some(session.rule),
             id: session.id,
             worker: Some(session.worker.0),
@@ -180,6 +183,7 @@ impl Translation {
             timeout_ms: None,
             left_ms: None,
             tcp_state: None,
+            destination: false,
             rule: None,
             id,
             worker: None,
@@ -223,6 +227,7 @@ impl Translation {
             timeout_ms: None,
             left_ms: None,
             tcp_state: None,
+            destination: false,
             rule: None,
             id,
             worker: None,
@@ -248,6 +253,7 @@ impl Translation {
             timeout_ms: None,
             left_ms: None,
             tcp_state: None,
+            destination: false,
             rule: None,
             id,
             worker: None,
@@ -345,6 +351,7 @@ impl Translation {
             (self.is_extended(), "extended"),
             (self.is_static, "static"),
             (self.inside_local.is_none(), "outside"),
+            (self.destination, "destination"),
             (timing_out, "timing-out"),
         ]
         .into_iter()

@@ -63,6 +63,7 @@ pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionV
         idle_ms: 33_500,
         timeout_ms: Some(60_000),
         tcp: None,
+        is_shared: false,
         half: None,
         rule: 2,
         id: 69,

@@ -12,6 +12,7 @@ use super::forward::{Hop, next_hop};
 use super::inside::{
     Destination, may_begin, rewrite_from_inside, static_from_inside, untranslatable,
 };
+use super::inside_destination::rule_for;
 use super::ipsec::is_ipsec;
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
 use super::mapping::filtering_of;
@@ -125,7 +126,13 @@ impl<P: Packet> Gateway<P> {
                 });
             }
         };
-        if self.owner_of_flow(snapshot, direction, &ip, key) != self.options.me {
+        // What servers send is of a shared connection where the worker has its entry.
+        let is_shared = || {
+            let at = self.table.look_up(direction, ip.protocol, key);
+            at.is_some_and(|at| self.table.session(at).is_shared())
+        };
+        let owner = self.owner_of_flow(snapshot, direction, &ip, key);
+        if owner != self.options.me && !is_shared() {
             return None;
         }
         let asks_us = direction == Direction::In && super::inside::is_request(&ip);
@@ -172,6 +179,13 @@ impl<P: Packet> Gateway<P> {
     ) -> WorkerId {
         if self.options.workers == 1 {
             return self.options.me;
+        }
+        if direction == Direction::In {
+            let meta = super::Meta::arrived(PortId(0));
+            let shared = self.owner_of_shared(snapshot, meta, (direction, ip.protocol, key));
+            if let Some(worker) = shared {
+                return worker;
+            }
         }
         let is_ipsec = is_ipsec(direction, ip.protocol, key)
             && !is_translated(snapshot, direction, ip.protocol, key);
@@ -424,6 +438,12 @@ impl<P: Packet> Gateway<P> {
             };
             return match source {
                 Ok(source) => self.explain_unsolicited(snapshot, ip, (key, source), mapping, about),
+                Err(reason) => ended(about, reason),
+            };
+        }
+        if let Some(rule) = rule_for(snapshot, ip, key, false) {
+            return match seen() {
+                Ok((source, _)) => self.explain_share(snapshot, ip, rule, (key, source), about),
                 Err(reason) => ended(about, reason),
             };
         }

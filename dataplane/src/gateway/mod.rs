@@ -15,6 +15,7 @@ mod fragments;
 mod host_counts;
 mod icmp;
 mod inside;
+mod inside_destination;
 mod ipsec;
 mod ipsec_policy;
 mod ipsec_trace;
@@ -83,6 +84,8 @@ pub struct Meta {
     pub hairpin: bool,
     /// The address by which inside hosts know its outside host, where it had to be asked for.
     pub seen: Seen,
+    /// It is of no shared connection, as the worker of its outside host has found out.
+    pub unshared: bool,
 }
 
 impl Meta {
@@ -97,6 +100,7 @@ impl Meta {
             handoffs: 0,
             hairpin: false,
             seen: Seen::UNKNOWN,
+            unshared: false,
         }
     }
 
@@ -111,7 +115,7 @@ impl Meta {
 
     /// Whether something has come of it already that its octets do not say.
     fn is_followed(&self) -> bool {
-        self.hairpin || self.ports.is_some() || self.mark != 0
+        *self != Meta::handed(self.port, self.handoffs)
     }
 }
 
@@ -437,6 +441,9 @@ impl<P: Packet> Gateway<P> {
 
     /// Decides about a packet that has no entry.
     fn decide_anew(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
+        let Some(ready) = self.leave_to_own_worker(pass, ready) else {
+            return;
+        };
         let Prepared { item, ip, lookup } = ready;
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);

@@ -1,4 +1,5 @@
-//! Packets from outside that found no entry. They make none but through a mapping.
+//! Packets from outside that found no entry. They make none for their flow but through a mapping, or for
+//! connections that inside hosts share.
 
 use std::net::Ipv4Addr;
 
@@ -60,6 +61,9 @@ impl<P: Packet> Gateway<P> {
             }
             return;
         }
+        let Some(item) = self.share(pass, item, ip, key) else {
+            return;
+        };
         if item.meta.hairpin {
             self.refused(DropReason::NoTranslation, item.meta);
         } else if pass.snapshot.local(address).is_some() {

@@ -20,7 +20,7 @@ use crate::packet::Packet;
 use crate::session::{Direction, Key, Session};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
-use crate::time::Millis;
+use crate::time::{Millis, Tick};
 use crate::wire::icmp_error::{self, Quoted};
 use crate::wire::{Ipv4, L4};
 
@@ -175,6 +175,21 @@ pub(super) fn still_lends(snapshot: &Snapshot, local: u32, host: u32) -> Option<
     let stands = pool.host(*index) == Some(Ipv4Addr::from_bits(host));
     let lends = stands && Arc::ptr_eq(&rule.pool, pool) && outside.static_of(host).is_none();
     lends.then_some(rule)
+}
+
+/// When an entry was used last. That of an outside host is used by others too.
+pub(super) fn last_used(snapshot: &Snapshot, session: &Session, now: Tick) -> Tick {
+    if !session.is_outside_entry() {
+        return session.used;
+    }
+    let local = session.outside_local().address.to_bits();
+    let elsewhere = match snapshot.nat.outside.local(local) {
+        Some(OutsideLocal::Pool { pool, index, .. }) => pool.last_used(*index, now),
+        _ => None,
+    };
+    let all = [Some(session.used), elsewhere].into_iter().flatten();
+    all.min_by_key(|used| now.since(*used))
+        .unwrap_or(session.used)
 }
 
 impl<P: Packet> Gateway<P> {
@@ -335,14 +350,8 @@ impl<P: Packet> Gateway<P> {
         if !session.is_outside_entry() {
             return false;
         }
-        let local = session.outside_local().address.to_bits();
-        let Some(OutsideLocal::Pool { pool, index, .. }) = snapshot.nat.outside.local(local) else {
-            return false;
-        };
         let tick = now.tick();
-        let Some(used) = pool.last_used(*index, tick) else {
-            return false;
-        };
+        let used = last_used(snapshot, session, tick);
         let timers = &snapshot.nat.timers;
         let stays = tick.since(used) < session.timeout(timers);
         if stays {

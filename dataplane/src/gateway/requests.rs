@@ -10,8 +10,9 @@ use super::create::{exit_of, has_address, rule_of, subject};
 use super::explain::packet_of;
 use super::explain_outside::{Scan, scan_lent};
 use super::forward::next_hop;
+use super::inside_destination;
 use super::ipsec_policy::{rule_for, still_allows};
-use super::outside_source::{still_known, still_lends};
+use super::outside_source::{last_used, still_known, still_lends};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
@@ -280,6 +281,8 @@ impl<P: Packet> Gateway<P> {
             let (local, host) = (session.outside_local(), session.outside_global());
             let (local, host) = (local.address.to_bits(), host.address.to_bits());
             still_lends(snapshot, local, host).map(|rule| rule.id)
+        } else if session.is_shared() {
+            inside_destination::keeps(snapshot, session)
         } else {
             let keeps = rule_that_keeps(snapshot, self.options.me, session);
             let keeps = keeps.filter(|rule| self.keeps_mapping(nat, at, rule));
@@ -433,6 +436,7 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
         idle_ms: half.idle_ms,
         timeout_ms: half.timeout_ms,
         tcp: None,
+        is_shared: false,
         half: Some(half),
         rule: 0,
         id: half.id,
@@ -453,6 +457,7 @@ fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
         idle_ms: flow.idle_ms,
         timeout_ms: flow.timeout_ms,
         tcp: None,
+        is_shared: false,
         half: None,
         rule: 0,
         id: flow.id,
@@ -478,9 +483,10 @@ pub(super) fn view(
         outside_local: has_outside.then(|| session.outside_local()),
         outside_global: has_outside.then(|| session.outside_global()),
         age_ms: ms(now.tick().since(session.created)),
-        idle_ms: ms(now.tick().since(session.used)),
+        idle_ms: ms(now.tick().since(last_used(snapshot, session, now.tick()))),
         timeout_ms: (timeout != u32::MAX).then(|| ms(timeout)),
         tcp: session.tcp_state(),
+        is_shared: session.is_shared(),
         half: None,
         rule: session.rule,
         id: session.id,

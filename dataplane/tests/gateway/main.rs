@@ -1,6 +1,7 @@
 //! The gateway as a whole, in virtual time: packets in, frames out, with one, two and three workers.
 
 mod access;
+mod destination;
 mod esp;
 mod explain;
 mod fragments;

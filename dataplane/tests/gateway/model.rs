@@ -334,7 +334,15 @@ fn packet(
     }
 }
 
-fn check(lab: &mut Lab, mapping: Option<Filtering>, steps: Vec<Step>) {
+/// An outside host that inside hosts may know by another address.
+const PEER: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(203, 0, 113, 5), Ipv4Addr::new(172, 16, 0, 5));
+
+fn check(lab: &mut Lab, mapping: Option<Filtering>, steps: Vec<Step>, twice: bool) {
+    // A peer as the inside knows it.
+    let known_as = |peer: SocketAddrV4| match (twice, *peer.ip() == PEER.0) {
+        (true, true) => SocketAddrV4::new(PEER.1, peer.port()),
+        _ => peer,
+    };
     let mut model = Model {
         mapping,
         ..Model::default()
@@ -356,7 +364,7 @@ fn check(lab: &mut Lab, mapping: Option<Filtering>, steps: Vec<Step>) {
                 } else {
                     String::new()
                 };
-                let got = lab.run(INSIDE, packet(proto, from, to, &flags, None));
+                let got = lab.run(INSIDE, packet(proto, from, known_as(to), &flags, None));
                 let sent = lab.last.first().map(|(_, frame)| frame.clone());
                 let at = if proto == Proto::Icmp { 38 } else { 34 };
                 let chosen = || {
@@ -399,7 +407,8 @@ fn check(lab: &mut Lab, mapping: Option<Filtering>, steps: Vec<Step>) {
                 let got = lab.run(OUTSIDE, packet(proto, from, to, &flags, Some(to.port())));
                 let wanted = match model.inward(proto, from, to, &flags) {
                     Ok(Some(inside)) => {
-                        format!("0 {}", line(proto, from, inside, &flags, "pong"))
+                        let line = line(proto, known_as(from), inside, &flags, "pong");
+                        format!("0 {line}")
                     }
                     Ok(None) => format!("punt 1 {}", line(proto, from, to, &flags, "pong")),
                     Err(reason) => reason.to_owned(),
@@ -426,20 +435,19 @@ fn check(lab: &mut Lab, mapping: Option<Filtering>, steps: Vec<Step>) {
                     OUTSIDE,
                     error("192.0.2.50", "198.51.100.1", (3, 1), 0, &about.ip()),
                 );
-                let (to, source) = match known {
+                let (to, source, peer) = match known {
                     Some(known) => (
                         format!("0 icmp 3/1 192.0.2.50 > {}", known.inside.ip()),
                         known.inside,
+                        known_as(entry.peer),
                     ),
                     None => (
                         "punt 1 icmp 3/1 192.0.2.50 > 198.51.100.1".to_owned(),
                         SocketAddrV4::new(OURS, port),
+                        entry.peer,
                     ),
                 };
-                let wanted = format!(
-                    "{to} [{}]",
-                    line(entry.proto, source, entry.peer, "A", "ping")
-                );
+                let wanted = format!("{to} [{}]", line(entry.proto, source, peer, "A", "ping"));
                 assert_eq!(got, [wanted]);
             }
             Step::Wait(ms) => {
@@ -492,23 +500,34 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_the_gateway(workers in 1u8..=3, steps in prop::collection::vec(steps(), 1..80)) {
+    fn agrees_with_the_gateway(workers in 1u8..=3, twice: bool, steps in prop::collection::vec(steps(), 1..80)) {
         let policy = Policy::overload()
             .forward(6, ("10.1.0.9", SERVER.port()), ("198.51.100.1", SERVER_PORT))
             .fixed("10.1.0.10", "203.0.113.10");
-        check(&mut Lab::new(policy, workers, 1 << 10), None, steps);
+        let policy = if twice {
+            policy.outside_fixed("203.0.113.5", "172.16.0.5", false)
+        } else {
+            policy
+        };
+        check(&mut Lab::new(policy, workers, 1 << 10), None, steps, twice);
     }
 
     #[test]
     fn agrees_with_endpoint_independent_mappings(
         workers in 1u8..=3,
         filtering in prop::sample::select(&Filtering::ALL),
+        twice: bool,
         steps in prop::collection::vec(steps(), 1..80),
     ) {
         let policy = Policy::overload()
             .mapping(filtering)
             .forward(6, ("10.1.0.9", SERVER.port()), ("198.51.100.1", SERVER_PORT))
             .fixed("10.1.0.10", "203.0.113.10");
-        check(&mut Lab::new(policy, workers, 1 << 10), Some(filtering), steps);
+        let policy = if twice {
+            policy.outside_fixed("203.0.113.5", "172.16.0.5", false)
+        } else {
+            policy
+        };
+        check(&mut Lab::new(policy, workers, 1 << 10), Some(filtering), steps, twice);
     }
 }

@@ -21,11 +21,6 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     later(
         Global,
-        "[no] ip nat inside destination list $list pool <pool-name:word>",
-        "Share load among hosts",
-    ),
-    later(
-        Global,
         "[no] ip nat translation max-entries vrf <vrf-name:word> <entries:1-2147483647>",
         "Most entries of a VRF",
     ),

@@ -5,6 +5,7 @@ mod help;
 mod inactive;
 mod interface;
 mod nat;
+mod nat_destination;
 mod nat_outside;
 mod route_map;
 mod system;
@@ -119,6 +120,7 @@ pub static COMMANDS: &[&[Command]] = &[
     access_list::COMMANDS,
     nat::COMMANDS,
     nat_outside::COMMANDS,
+    nat_destination::COMMANDS,
     route_map::COMMANDS,
     inactive::COMMANDS,
 ];

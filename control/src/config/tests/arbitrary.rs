@@ -83,6 +83,7 @@ const WORDS: &[&str] = &[
     "é",
     "fragments",
     "add-route",
+    "destination",
     "10.77.0.1",
 ];
 
@@ -168,7 +169,7 @@ fn block() -> impl Strategy<Value = String> {
         }),
         (address(), 1u8..200, any::<bool>()).prop_map(|(a, n, add)| {
             let add = if add { " add-route" } else { "" };
-            format!("no ip nat outside source static {a} 10.8.0.{n}\nip nat pool O{n} 10.11.{n}.1 10.11.{n}.2 prefix-length 24\nip nat outside source list {n} pool O{n}{add}")
+            format!("no ip nat outside source static {a} 10.8.0.{n}\nip nat pool O{n} 10.11.{n}.1 10.11.{n}.2 prefix-length 24\nip nat outside source list {n} pool O{n}{add}\nip nat pool S{n} 10.12.{n}.1 10.12.{n}.2 prefix-length 24 type rotary\nip nat inside destination list W pool S1\nno ip nat inside destination list W pool S1")
         }),
         (0u8..4, address()).prop_map(|(n, a)| format!("ip route 172.16.{n}.0 255.255.255.0 {a}")),
         (0u8..9, "[ -~]{0,20}[a-z]", 68u16..9217).prop_map(|(n, t, m)| {

@@ -5,6 +5,7 @@ use super::rows::{ONE, Row, TWO, row};
 use super::*;
 
 const MAP: &str = "route-map R permit 10\n";
+const POOL_R: &str = "ip nat pool S 10.3.0.1 10.3.0.9 prefix-length 24 type rotary\naccess-list 2 permit 192.0.2.8\n";
 const POOL_S: &str = "ip nat pool S 10.3.0.1 10.3.0.9 prefix-length 24\n";
 const CRYPTO: &str = "crypto map M 10 ipsec-isakmp\n";
 
@@ -162,11 +163,12 @@ const SPEC: &[Row] = &[
         ("ip nat inside source static esp 224.0.0.7 interface Out", 33, "no host's address"),
         ("ip nat inside source static esp 10.0.0.7 interface Out 5", 56, "the end of the line"),
     ]),
-    row("", "ip nat inside destination list 2 pool S",
+    row(POOL_R, "ip nat inside destination list 2 pool S",
         "ip nat inside destination list 2 pool S", "no ip nat inside destination list 2 pool S", &[
         ("ip nat inside destination", 26, "`list`"),
         ("ip nat inside destination list", 31, "found the end"),
         ("ip nat inside destination list 2 interface E", 34, "`pool`"),
+        ("ip nat inside destination list 2 pool Z", 39, "no pool Z"),
     ]),
     row(POOL_S, "ip nat outside source list 3 pool S add-route",
         "ip nat outside source list 3 pool S add-route", "no ip nat outside source list 3 pool S", &[

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
-    Filtering, Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat, OneToOnePool,
-    Outside, OutsideLeases, OutsidePool, OutsideRule, OutsideStatic, PortTimer, Rule, Static,
-    StaticPort, Target, Timer, Timers,
+    DestinationRule, Destinations, Filtering, Global, GlobalAddress, HostLimits, Ipsec, Leases,
+    Lending, Nat, OneToOnePool, Outside, OutsideLeases, OutsidePool, OutsideRule, OutsideStatic,
+    PortTimer, Rule, Servers, Static, StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
@@ -26,6 +26,7 @@ pub(crate) struct Policy {
     pub(crate) ipsec: Ipsec,
     pub(crate) outside_statics: Vec<Arc<OutsideStatic>>,
     pub(crate) outside_rules: Vec<OutsideRule>,
+    pub(crate) shares: Vec<DestinationRule>,
     /// By port: in and out.
     pub(crate) access_groups: [[Option<Arc<AccessList>>; 2]; 4],
 }
@@ -231,6 +232,19 @@ impl Policy {
         self
     }
 
+    /// `ip nat inside destination list A pool P`, with a standard list.
+    pub(crate) fn share(mut self, list: Arc<AccessList>, ranges: &[(&str, &str)]) -> Policy {
+        let ends = |(first, last): &(&str, &str)| (address(first), address(last));
+        let ranges: Vec<_> = ranges.iter().map(ends).collect();
+        self.shares.push(DestinationRule {
+            id: 201 + self.shares.len() as u16,
+            list,
+            is_standard: true,
+            servers: Arc::new(Servers::new(&ranges)),
+        });
+        self
+    }
+
     /// One timer; `None` means never.
     pub(crate) fn timer(mut self, timer: Timer, seconds: Option<u32>) -> Policy {
         self.timers.seconds[timer as usize] = seconds;
@@ -274,6 +288,7 @@ impl Policy {
             self.outside_rules.clone(),
             self.outside_statics.clone(),
         ))
+        .with_destinations(Destinations::new(self.shares.clone(), Vec::new()))
         .with_access_groups(self.access_groups.to_vec())
     }
 }
