@@ -6,7 +6,6 @@ mod each;
 mod rows;
 mod samples;
 mod spec;
-mod speed;
 mod whole;
 
 /// Loads a configuration that must be good.
