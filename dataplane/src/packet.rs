@@ -32,6 +32,11 @@ pub trait Packet: Send + Sized {
     fn ip_checksum_verified(&self) -> bool {
         false
     }
+
+    /// Asks the memory for what is needed first of a packet that another core had: where the frame
+    /// is, or its start if the value itself knows that. A hint.
+    #[inline]
+    fn prefetch_first(&self) {}
 }
 
 /// Where new packets come from: ICMP errors, fragments, frames of the kernel twin.

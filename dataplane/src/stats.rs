@@ -57,6 +57,8 @@ named! {
         NeighbourFailed = "neighbour_failed", "the next hop does not answer ARP";
         NeighbourTimeout = "neighbour_timeout", "waited too long for the next hop's MAC address";
         NoTranslation = "no_translation", "to a global address, but no entry and no static fits";
+        Filtered = "filtered", "unasked, to an endpoint-independent mapping whose filtering keeps its sender out";
+        OutsideHostUnknown = "outside_host_unknown", "to an address of a pool for outside hosts that stands for none";
         ProtocolNotTranslatable = "protocol_not_translatable", "IP protocol without ports under overload";
         IcmpNotTranslatable = "icmp_not_translatable", "ICMP type that can't make an entry";
         PoolExhausted = "pool_exhausted", "no free address in the pool";
@@ -106,6 +108,9 @@ named! {
         CreatedUdp = "created_udp", "UDP entries made";
         CreatedIcmp = "created_icmp", "ICMP entries made";
         CreatedSimple = "created_simple", "address entries made (NAT without overload)";
+        CreatedOther = "created_other", "entries of other protocols made (route map without overload)";
+        CreatedMapping = "created_mapping", "endpoint-independent mappings made";
+        CreatedInbound = "created_inbound", "TCP and UDP entries made by packets from outside, through a mapping";
         Expired = "expired", "entries removed by their timer";
         Cleared = "cleared", "entries removed by command";
         Withdrawn = "withdrawn", "entries removed because a new configuration would not make them";
@@ -118,6 +123,8 @@ named! {
         Injected = "injected", "frames of the kernel twin sent";
         HandoffOut = "handoff_out", "packets given to another worker";
         HandoffIn = "handoff_in", "packets taken over from another worker";
+        AnswersSteered = "answers_steered", "entries made whose answers the port brings to their worker";
+        AnswersNotSteered = "answers_not_steered", "entries made whose answers come to another worker: no port that steers them was free";
         FragmentsTranslated = "fragments_translated", "fragments forwarded";
         FragmentsHeld = "fragments_held", "fragments that waited for their first one";
         Fragmented = "fragmented", "packets cut into fragments for the next link";

@@ -5,28 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
-use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
-use crate::gateway::{Gateway, Item, Output, Pass};
+use crate::gateway::{Gateway, Item, Meta, Output, Pass};
+use crate::handover::{Given, Inbox, Outboxes, Passed, Peers};
 use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue, octets_of};
+use crate::prefetch::prefetch_write;
 use crate::snapshot::{PortId, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
 use crate::time::Millis;
-
-/// What one worker gives another.
-#[derive(Debug)]
-pub enum Passed<P> {
-    /// A packet that the other worker owns: it decides about it.
-    Process(Item<P>),
-    /// A finished packet for a port whose transmit queue the other worker has.
-    Transmit(PortId, P),
-}
-
-/// The bounded ring into a worker, written by all others.
-pub type PassedRing<P> = Arc<ArrayQueue<Passed<P>>>;
 
 /// A port's queues, on their way to or from the worker that polls them.
 pub struct Queues<R, T> {
@@ -129,8 +118,8 @@ pub struct Links<P, R, T> {
     pub punt: Arc<ArrayQueue<(PortId, P)>>,
     /// Next hops to resolve.
     pub resolve: ResolveQueue,
-    /// The ring into each worker, this one included, by [`WorkerId`].
-    pub rings: Vec<PassedRing<P>>,
+    /// Its ends of the rings between workers.
+    pub peers: Peers<P>,
     /// Which worker has the transmit queue that this worker uses for each port: itself, or the
     /// one that it passes packets to. By [`PortId`].
     pub transmitter: Vec<WorkerId>,
@@ -153,7 +142,7 @@ struct Parts<P: Packet, R, T, A, C> {
     requests: Arc<ArrayQueue<Request>>,
     ports: Arc<ArrayQueue<PortChange<R, T>>>,
     inject: Arc<ArrayQueue<(PortId, P)>>,
-    ring: PassedRing<P>,
+    inboxes: Vec<Inbox<P>>,
     stop: Arc<AtomicBool>,
     clock: C,
     pace: Pace,
@@ -184,7 +173,6 @@ where
     ) -> Worker<P, R, T, A, C> {
         let ports = links.transmitter.len();
         let stats = Arc::clone(gateway.stats());
-        let ring = Arc::clone(&links.rings[me.index()]);
         let parts = Parts {
             gateway,
             rx: Vec::with_capacity(ports),
@@ -197,7 +185,7 @@ where
                     })
                     .collect(),
                 transmitter: links.transmitter,
-                rings: links.rings,
+                outboxes: links.peers.outboxes,
                 punt: links.punt,
                 resolve: links.resolve,
                 pool,
@@ -206,7 +194,7 @@ where
             requests: links.requests,
             ports: links.ports,
             inject: links.inject,
-            ring,
+            inboxes: links.peers.inboxes,
             stop: links.stop,
             pace: Pace::new(clock.cycles_per_second()),
             clock,
@@ -266,6 +254,11 @@ where
         let now = self.pace.millis(begin);
         let mut moved = 0;
         self.change_ports();
+        // While this worker's own packets are decided, the memory brings those that others gave it.
+        for inbox in &mut self.inboxes {
+            inbox.look();
+            inbox.show(P::prefetch_first);
+        }
         for at in 0..self.rx.len() {
             moved += self.receive(now, snapshot, at);
         }
@@ -286,8 +279,8 @@ where
     fn let_go(&mut self) {
         self.gateway.let_go();
         let mut left = 0;
-        while let Some(_passed) = self.ring.pop() {
-            left += 1;
+        for inbox in &mut self.inboxes {
+            left += inbox.empty() as u64;
         }
         while let Some(_injected) = self.inject.pop() {
             left += 1;
@@ -322,34 +315,39 @@ where
         received
     }
 
-    fn process(&mut self, now: Millis, snapshot: &Snapshot, items: ArrayVec<Item<P>, BURST>) {
-        let mut pass = Pass {
-            now,
-            snapshot,
-            out: &mut self.egress,
-        };
-        self.gateway.process(&mut pass, items);
-    }
-
-    /// Packets that other workers gave us.
+    /// Packets that other workers gave us, up to a burst of each.
     fn take_over(&mut self, now: Millis, snapshot: &Snapshot) -> usize {
-        if self.ring.is_empty() {
-            return 0; // looking costs less than trying to take
-        }
-        let mut items = ArrayVec::<Item<P>, BURST>::new();
+        let Parts {
+            inboxes,
+            gateway,
+            egress,
+            ..
+        } = self;
+        let mut burst = Burst::new();
+        let (mut port, mut handoffs) = (PortId(0), 0);
         let mut taken = 0;
-        while taken < RING_BUDGET {
-            let Some(passed) = self.ring.pop() else { break };
-            taken += 1;
-            match passed {
-                Passed::Process(item) => items.push(item),
-                Passed::Transmit(port, packet) => self.egress.send_own(port, packet),
-            }
+        for inbox in inboxes {
+            inbox.show(|packet| prefetch_write(packet.data()));
+            taken += inbox.take(|passed| match passed {
+                Passed::Plain(of_port, of_handoffs, packet) => {
+                    if (port, handoffs) != (of_port, of_handoffs) || burst.is_full() {
+                        let meta = Meta::handed(port, handoffs);
+                        egress.take_over(gateway, now, snapshot, meta, &mut burst);
+                        (port, handoffs) = (of_port, of_handoffs);
+                    }
+                    burst.push(packet);
+                }
+                Passed::Process(Item { packet, meta }) => {
+                    let before = Meta::handed(port, handoffs);
+                    egress.take_over(gateway, now, snapshot, before, &mut burst);
+                    burst.push(packet);
+                    egress.take_over(gateway, now, snapshot, meta, &mut burst);
+                }
+                Passed::Transmit(port, packet) => egress.send_own(port, packet),
+            });
         }
-        self.egress
-            .stats
-            .add(Counter::HandoffIn, items.len() as u64);
-        self.process(now, snapshot, items);
+        let meta = Meta::handed(port, handoffs);
+        egress.take_over(gateway, now, snapshot, meta, &mut burst);
         taken
     }
 
@@ -454,7 +452,7 @@ struct Egress<P: Packet, T, A> {
     me: WorkerId,
     queues: Vec<Lane<P, T>>,
     transmitter: Vec<WorkerId>,
-    rings: Vec<PassedRing<P>>,
+    outboxes: Outboxes<P>,
     punt: Arc<ArrayQueue<(PortId, P)>>,
     resolve: ResolveQueue,
     pool: A,
@@ -479,6 +477,25 @@ impl<P: Packet, T: TxQueue<Packet = P>, A> Egress<P, T, A> {
             if !lane.burst.is_empty() {
                 lane.send(&self.stats, PortId(at as u8));
             }
+        }
+        let given = self.outboxes.publish();
+        self.account_given(given);
+    }
+
+    #[inline]
+    fn give(&mut self, to: WorkerId, passed: Passed<P>) {
+        let given = self.outboxes.put(to, passed);
+        self.account_given(given);
+    }
+
+    #[inline]
+    fn account_given(&self, given: Given) {
+        if given == Given::default() {
+            return;
+        }
+        self.stats.add(Counter::HandoffOut, given.handed);
+        if given.lost > 0 {
+            self.stats.dropped_many(DropReason::HandoffFull, given.lost);
         }
     }
 }
@@ -521,6 +538,31 @@ impl<P: Packet, T: Send, A: PacketPool<Packet = P>> PacketPool for Egress<P, T, 
     }
 }
 
+impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Egress<P, T, A> {
+    /// Lets the gateway decide about packets that other workers gave us, of which the same is known.
+    #[inline(never)]
+    fn take_over(
+        &mut self,
+        gateway: &mut Gateway<P>,
+        now: Millis,
+        snapshot: &Snapshot,
+        meta: Meta,
+        burst: &mut Burst<P>,
+    ) {
+        if burst.is_empty() {
+            return;
+        }
+        self.stats.add(Counter::HandoffIn, burst.len() as u64);
+        let mut pass = Pass {
+            now,
+            snapshot,
+            out: self,
+        };
+        gateway.process_alike(&mut pass, meta, burst);
+        burst.clear(); // it is empty
+    }
+}
+
 impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for Egress<P, T, A> {
     fn transmit(&mut self, port: PortId, packet: P) {
         let via = self
@@ -530,11 +572,8 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
             .unwrap_or(self.me);
         if via == self.me {
             self.send_own(port, packet);
-        } else if self.rings[via.index()]
-            .push(Passed::Transmit(port, packet))
-            .is_err()
-        {
-            self.stats.dropped(DropReason::HandoffFull);
+        } else {
+            self.give(via, Passed::Transmit(port, packet));
         }
     }
 
@@ -561,13 +600,9 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
         }
     }
 
+    #[inline]
     fn hand_off(&mut self, to: WorkerId, item: Item<P>) {
-        match self.rings.get(to.index()) {
-            Some(ring) if ring.push(Passed::Process(item)).is_ok() => {
-                self.stats.count(Counter::HandoffOut)
-            }
-            _ => self.stats.dropped(DropReason::HandoffFull),
-        }
+        self.give(to, Passed::from(item));
     }
 
     fn resolve(&mut self, hop: NextHop) {

@@ -11,9 +11,8 @@ use spillway_dpdk::cycles;
 use super::machine::CoreTime;
 use super::measure::room;
 use super::rig::{BenchClock, INSIDE, OUTSIDE, PASSED, Place, Rig, source};
-use super::rss;
 use super::slices::Notes;
-use super::team::{Load, Share, Team, locked};
+use super::team::{Load, Scheme, Share, Team, locked};
 use super::traffic::{Header, INSIDE_MAC, OUTSIDE_MAC, Templates};
 use crate::cli::BenchDirection;
 
@@ -28,17 +27,20 @@ type Lane = (PortId, Arc<Templates>);
 /// A worker's thread.
 pub(super) struct Member<'a> {
     team: &'a Team<'a>,
+    /// Where it is as long as nobody knows how cards spread, and where everybody does.
     place: &'a Place,
+    steering: &'a Place,
     /// How often it has waited for the others.
     arrivals: usize,
 }
 
 impl<'a> Member<'a> {
-    /// The worker at a place; its thread is pinned when it works.
-    pub(super) fn new(team: &'a Team<'a>, place: &'a Place) -> Member<'a> {
+    /// The worker at its places; its thread is pinned when it works.
+    pub(super) fn new(team: &'a Team<'a>, place: &'a Place, steering: &'a Place) -> Member<'a> {
         Member {
             team,
             place,
+            steering,
             arrivals: 0,
         }
     }
@@ -54,12 +56,21 @@ impl<'a> Member<'a> {
         let team = self.team;
         team.agree(pin(core))?;
         let mut rig = team.agree(self.rig(self.place))?;
-        let made = self.set_up(&mut rig);
+        let made = self.set_up(&mut rig, self.place, &team.usual);
         team.agree(made)?;
-        let owned = self.lanes(|port, packets| {
+        let owned = self.lanes(&team.usual, |port, packets| {
             packets.only(|header| entry(&rig, port, &packets.frame(header)).is_some())
         });
-        let by_rss = self.lanes(|_, packets| self.brought(packets));
+        let by_rss = self.lanes(&team.usual, |port, packets| {
+            self.brought(&team.usual, port, packets)
+        });
+        let mut steering = team.agree(self.rig(self.steering))?;
+        let made = self.set_up(&mut steering, self.steering, &team.steering);
+        team.agree(made)?;
+        self.note_steered(&steering);
+        let steered = self.lanes(&team.steering, |port, packets| {
+            self.brought(&team.steering, port, packets)
+        });
         let single = alone.map(|place| self.single(place)).transpose();
         let mut single = team.agree(single)?;
         for _ in 0..TURNS {
@@ -69,6 +80,7 @@ impl<'a> Member<'a> {
                     (Load::One, None) => Ok(()),
                     (Load::Owned, _) => self.measure(&mut rig, &owned, load),
                     (Load::Rss, _) => self.measure(&mut rig, &by_rss, load),
+                    (Load::Steered, _) => self.measure(&mut steering, &steered, load),
                 };
                 team.agree(measured)?;
                 if self.me() == 0 {
@@ -85,7 +97,7 @@ impl<'a> Member<'a> {
     }
 
     fn workers(&self) -> usize {
-        self.place.rings.len()
+        usize::from(self.place.workers)
     }
 
     fn rig(&self, place: &Place) -> Result<Rig, String> {
@@ -99,24 +111,31 @@ impl<'a> Member<'a> {
     }
 
     /// All packets of a direction, whoever gets them.
-    fn packets(&self, port: PortId) -> Templates {
+    fn packets(&self, scheme: &Scheme, port: PortId) -> Templates {
         let proto = self.team.options.proto;
         if port == INSIDE {
             Templates::out(self.team.flows, proto)
         } else {
-            Templates::answers(&locked(&self.team.ports), proto)
+            Templates::answers(&locked(&scheme.ports), proto)
         }
     }
 
-    /// The packets that receive-side scaling brings to this worker.
-    fn brought(&self, packets: &Templates) -> Templates {
-        let queues = self.workers() as u8;
-        let mine = |frame| usize::from(rss::queue(&frame, queues)) == self.me();
-        packets.only(|header| mine(packets.frame(header)))
+    /// The packets of a port that its card brings to this worker.
+    fn brought(&self, scheme: &Scheme, port: PortId, packets: &Templates) -> Templates {
+        let mac = mac_of(port);
+        packets.only(|header| {
+            let worker = scheme.cards.worker(port, mac, &packets.frame(header));
+            worker == Some(self.place.me)
+        })
+    }
+
+    /// All packets of a port that its card brings to this worker, one of each flow.
+    fn arriving(&self, scheme: &Scheme, port: PortId) -> Arc<Templates> {
+        Arc::new(self.brought(scheme, port, &self.packets(scheme, port)))
     }
 
     /// Those of the run's packets that `pick` picks, in the order asked for.
-    fn lanes(&self, pick: impl Fn(PortId, &Templates) -> Templates) -> Vec<Lane> {
+    fn lanes(&self, scheme: &Scheme, pick: impl Fn(PortId, &Templates) -> Templates) -> Vec<Lane> {
         let options = self.team.options;
         let ports = match options.direction {
             BenchDirection::Out => &[INSIDE][..],
@@ -124,7 +143,7 @@ impl<'a> Member<'a> {
             BenchDirection::Both => &[INSIDE, OUTSIDE],
         };
         let lane = |port: &PortId| {
-            let packets = self.packets(*port);
+            let packets = self.packets(scheme, *port);
             let packets = if options.skew {
                 packets.skewed()
             } else {
@@ -138,15 +157,15 @@ impl<'a> Member<'a> {
 
     /// Makes all flows, each with the worker that receive-side scaling or a ring leads it to, and
     /// passes an answer of each.
-    fn set_up(&mut self, rig: &mut Rig) -> Result<(), String> {
+    fn set_up(&mut self, rig: &mut Rig, place: &Place, scheme: &Scheme) -> Result<(), String> {
         let flows = u64::from(self.team.flows);
-        let out = Arc::new(self.brought(&self.packets(INSIDE)));
+        let out = self.arriving(scheme, INSIDE);
         self.pass_together(rig, INSIDE, &out);
-        self.note_ports(rig);
+        self.note_ports(rig, scheme);
         self.gather(rig);
-        let answers = Arc::new(self.brought(&self.packets(OUTSIDE)));
+        let answers = self.arriving(scheme, OUTSIDE);
         self.pass_together(rig, OUTSIDE, &answers);
-        let entries = self.place.occupancy.active();
+        let entries = place.occupancy.active();
         let drops = || rig.drops().join(", ");
         (entries == flows)
             .then_some(())
@@ -192,27 +211,33 @@ impl<'a> Member<'a> {
     /// Rounds until no worker has anything left that another gave it.
     fn rest(&mut self, rig: &mut Rig) {
         self.gather(rig); // nobody gives anything any more
-        while !self.place.rings[self.me()].is_empty() {
-            rig.round();
-        }
+        rig.rounds_until_quiet();
         self.gather(rig);
     }
 
     /// Tells the others with which outside ports this worker's flows leave.
-    fn note_ports(&self, rig: &Rig) {
-        let mine = self.packets(INSIDE);
+    fn note_ports(&self, rig: &Rig, scheme: &Scheme) {
+        let mine = self.packets(scheme, INSIDE);
         let entries = mine.headers.iter().map(|h| outside_port(rig, &mine, h));
-        let mut ports = locked(&self.team.ports);
+        let mut ports = locked(&scheme.ports);
         for (port, found) in ports.iter_mut().zip(entries) {
             *port = found.unwrap_or(*port);
         }
+    }
+
+    /// Adds this worker's entries to those that are steered and those that are not.
+    fn note_steered(&self, rig: &Rig) {
+        let mine = rig.steered();
+        let mut all = locked(&self.team.steered);
+        *all = (all.0 + mine.0, all.1 + mine.1);
     }
 
     /// One worker alone with all flows, whose outside ports are others than the team's.
     fn single(&self, place: &Place) -> Result<(Rig, Vec<Lane>), String> {
         let options = self.team.options;
         let mut rig = self.rig(place)?;
-        let out = Arc::new(self.packets(INSIDE));
+        let usual = &self.team.usual;
+        let out = Arc::new(self.packets(usual, INSIDE));
         self.pass(&mut rig, INSIDE, &out, 0, out.headers.len());
         let ports = out.headers.iter().map(|h| outside_port(&rig, &out, h));
         let ports: Vec<u16> = ports
@@ -226,7 +251,7 @@ impl<'a> Member<'a> {
             0,
             out.headers.len(),
         );
-        let lanes = self.lanes(|port, packets| match port {
+        let lanes = self.lanes(usual, |port, packets| match port {
             INSIDE => packets.only(|_| true),
             _ if options.skew => answers().skewed(),
             _ => answers(),
@@ -283,14 +308,22 @@ fn pin(core: usize) -> Result<(), String> {
         .ok_or_else(|| format!("a worker can't be pinned to core {core}"))
 }
 
+fn mac_of(port: PortId) -> [u8; 6] {
+    if port == INSIDE {
+        INSIDE_MAC
+    } else {
+        OUTSIDE_MAC
+    }
+}
+
 /// Where in the worker's table the entry of a packet is.
 fn entry(rig: &Rig, port: PortId, frame: &[u8; 64]) -> Option<u32> {
-    let (direction, mac) = if port == INSIDE {
-        (Direction::Out, mac_word(INSIDE_MAC))
+    let direction = if port == INSIDE {
+        Direction::Out
     } else {
-        (Direction::In, mac_word(OUTSIDE_MAC))
+        Direction::In
     };
-    let head = Head::read(frame, mac, true)?;
+    let head = Head::read(frame, mac_word(mac_of(port)), true)?;
     rig.table().look_up(direction, head.protocol, head.key())
 }
 

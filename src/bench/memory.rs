@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use spillway_dataplane::packet::{Burst, Packet, PacketPool, RxQueue, TxQueue};
+use spillway_dataplane::prefetch::prefetch_write;
 
 use super::traffic::{Header, Templates};
 
@@ -22,6 +23,11 @@ pub(super) struct MemoryPacket {
 }
 
 impl Packet for MemoryPacket {
+    #[inline]
+    fn prefetch_first(&self) {
+        prefetch_write(&*self.buffer);
+    }
+
     #[inline]
     fn data(&self) -> &[u8] {
         &self.buffer.0[..usize::from(self.len)]

@@ -44,6 +44,13 @@ pub(super) fn lines(m: &TeamMeasured, calibration: &Calibration) {
             part(traffic.lost, traffic) * 100.0,
             by_worker.collect::<Vec<_>>().join(", ")
         );
+        if load == Load::Steered {
+            println!(
+                "{:>22} answers of {:.1} % of the flows come to the owner",
+                "",
+                m.steered * 100.0
+            );
+        }
         if is_disturbed(loaded) {
             println!(
                 "{:>22} a worker did not have its core all the time: medians and losses are the machine's too",
@@ -75,6 +82,9 @@ pub(super) fn json(m: &TeamMeasured, options: &Bench, calibration: &Calibration)
         "mpps": sum.best,
         "stages": null,
         "session_bytes_each": m.session_octets,
+        // Of the flows of the load "steered": how many have an outside port by which the card brings
+        // answers to the owner.
+        "answers_steered_share": m.steered,
         "setups_per_second": null,
         "latency_ns": by_rss.burst_ns.as_ref().map(|of| latency(percentiles(of))),
         "loads": Load::ALL.into_iter().zip(&m.loads).map(|(load, loaded)| {
@@ -117,6 +127,7 @@ fn name(load: Load) -> &'static str {
         Load::One => "one worker",
         Load::Owned => "each its own flows",
         Load::Rss => "as by RSS",
+        Load::Steered => "steered",
     }
 }
 
@@ -125,6 +136,7 @@ fn key(load: Load) -> &'static str {
         Load::One => "one",
         Load::Owned => "owned",
         Load::Rss => "rss",
+        Load::Steered => "steered",
     }
 }
 

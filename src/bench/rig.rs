@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
@@ -12,13 +12,16 @@ use spillway_control::config::{self, Policy};
 use spillway_dataplane::command::{Histograms, Occupancy, Reply, Request};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Options};
+use spillway_dataplane::handover::{Peers, mesh};
+use spillway_dataplane::rss::Steering;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
 use spillway_dataplane::table::Table;
 use spillway_dataplane::time::Tick;
-use spillway_dataplane::worker::{Clock, Idle, Links, PassedRing, PortChange, Queues, Worker};
+use spillway_dataplane::worker::{Clock, Idle, Links, PortChange, Queues, Worker};
 
 use super::memory::{MemoryPacket, NoPool, Port, Sink, Source};
+use super::team::locked;
 use super::traffic::{INSIDE_MAC, OUTSIDE_MAC, ROUTER_MAC, Templates};
 
 /// The configuration of every run.
@@ -86,25 +89,30 @@ type Changes = Arc<ArrayQueue<PortChange<Source, Sink>>>;
 /// What a worker shares with the others of its team, and which of them it is.
 pub(super) struct Place {
     pub(super) me: WorkerId,
-    pub(super) rings: Vec<PassedRing<MemoryPacket>>,
+    pub(super) workers: u8,
+    /// Taken by the worker that is put here.
+    peers: Mutex<Option<Peers<MemoryPacket>>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) occupancy: Arc<Occupancy>,
+    steering: Arc<Steering>,
 }
 
 impl Place {
     /// The places of so many workers with one configuration. The error is one sentence.
-    pub(super) fn of_team(workers: u8) -> Result<Vec<Place>, String> {
-        let ring = |_| Arc::new(ArrayQueue::new(PASSED));
-        let rings: Vec<PassedRing<MemoryPacket>> = (0..workers).map(ring).collect();
+    pub(super) fn of_team(workers: u8, steering: Steering) -> Result<Vec<Place>, String> {
+        let steering = Arc::new(steering);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()?));
         let occupancy = Arc::new(Occupancy::default());
-        let place = |me| Place {
+        let room = PASSED / usize::from(workers).saturating_sub(1).max(1);
+        let place = |(me, peers)| Place {
             me: WorkerId(me),
-            rings: rings.clone(),
+            workers,
+            peers: Mutex::new(Some(peers)),
             snapshot: Arc::clone(&snapshot),
             occupancy: Arc::clone(&occupancy),
+            steering: Arc::clone(&steering),
         };
-        Ok((0..workers).map(place).collect())
+        Ok((0..).zip(mesh(workers, room)).map(place).collect())
     }
 }
 
@@ -129,7 +137,7 @@ pub(super) struct Rig {
 impl Rig {
     /// A worker alone with room for `sessions` entries. The error is one sentence.
     pub(super) fn new(sessions: u32, clock: BenchClock) -> Result<Rig, String> {
-        let mut places = Place::of_team(1)?;
+        let mut places = Place::of_team(1, Steering::default())?;
         Rig::at(&places.remove(0), sessions, clock)
     }
 
@@ -138,11 +146,12 @@ impl Rig {
         let stats = Arc::new(WorkerStats::new(2));
         let options = Options {
             me: place.me,
-            workers: place.rings.len() as u8,
+            workers: place.workers,
             sessions,
             seed: 0x5eed_5eed_5eed_5eed,
         };
         let gateway = Gateway::new(options, Arc::clone(&stats), Arc::clone(&place.occupancy));
+        let gateway = gateway.with_steering(&place.steering);
         let (octets, capacity) = (gateway.table().octets(), gateway.table().capacity());
         let changes: Changes = Arc::new(ArrayQueue::new(16));
         let requests = Arc::new(ArrayQueue::new(4));
@@ -155,7 +164,9 @@ impl Rig {
             inject: Arc::new(ArrayQueue::new(4)),
             punt: Arc::new(ArrayQueue::new(4)),
             resolve: Arc::new(ArrayQueue::new(4)),
-            rings: place.rings.clone(),
+            peers: locked(&place.peers)
+                .take()
+                .ok_or("a worker is at this place already")?,
             transmitter: vec![place.me; 2],
             stop: Arc::default(),
         };
@@ -250,6 +261,11 @@ impl Rig {
         self.worker.round();
     }
 
+    /// Rounds of the worker's loop until there is nothing to do.
+    pub(super) fn rounds_until_quiet(&mut self) {
+        while self.worker.round() {}
+    }
+
     /// Packets sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.port.with(|port| port.sent)
@@ -273,6 +289,13 @@ impl Rig {
             handed_out: self.stats.counter(Counter::HandoffOut),
             lost: self.stats.drops(DropReason::HandoffFull),
         }
+    }
+
+    /// Entries made whose answers the card brings here, and whose answers it does not.
+    pub(super) fn steered(&self) -> (u64, u64) {
+        let counter = |counter| self.stats.counter(counter);
+        let not = counter(Counter::AnswersNotSteered);
+        (counter(Counter::AnswersSteered), not)
     }
 
     /// Entries in the table, and of ESP.

@@ -1,9 +1,10 @@
 //! Several workers at once, each pinned to a core of its own with memory ports of its own, as the
 //! appliance runs them: one configuration, the rings between them, ports of the outside address shared.
 //!
-//! Three loads are measured in turn: one worker alone with all flows; all workers, each with the
+//! Four loads are measured in turn: one worker alone with all flows; all workers, each with the
 //! flows that it owns, as if the card knew the owner; all workers with the packets that receive-side
-//! scaling would bring each of them, of which those of others are handed over. The ports in memory
+//! scaling would bring each of them, of which those of others are handed over; the same where the card
+//! inside spreads by the client's address, and workers choose outside ports by the other card's hash. The ports in memory
 //! offer as much as workers take: where one is too slow, packets for it are lost, and counted.
 
 use std::sync::atomic::AtomicUsize;
@@ -11,12 +12,14 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
+use spillway_dataplane::rss::Steering;
 
 use super::machine::CoreTime;
 use super::measure::Calibration;
 use super::member::Member;
 use super::memory::Depot;
 use super::rig::{Place, Traffic};
+use super::rss::Cards;
 use super::slices::{Notes, Slices};
 use super::traffic::FLOWS_A_HOST;
 use crate::cli::{Bench, BenchProto};
@@ -33,10 +36,12 @@ pub(super) enum Load {
     Owned,
     /// To each worker what receive-side scaling brings it.
     Rss,
+    /// The same where workers know how cards spread.
+    Steered,
 }
 
 impl Load {
-    pub(super) const ALL: [Load; 3] = [Load::One, Load::Owned, Load::Rss];
+    pub(super) const ALL: [Load; 4] = [Load::One, Load::Owned, Load::Rss, Load::Steered];
 
     pub(super) fn workers(self, team: usize) -> usize {
         if self == Load::One { 1 } else { team }
@@ -88,8 +93,10 @@ pub(super) struct TeamMeasured {
     pub(super) flows: u32,
     pub(super) cores: Vec<usize>,
     /// In the order of [`Load::ALL`].
-    pub(super) loads: [Loaded; 3],
+    pub(super) loads: [Loaded; 4],
     pub(super) session_octets: f64,
+    /// Which share of all flows has an outside port that brings answers to the owner.
+    pub(super) steered: f64,
 }
 
 /// The cores for so many workers: the last ones that this process may use. The error is one sentence.
@@ -119,7 +126,9 @@ pub(super) fn run(
         ));
     }
     let cores = cores(options.workers)?;
-    let mut alone = Place::of_team(1)?;
+    let mut alone = Place::of_team(1, Steering::default())?;
+    let usual = Cards::usual(options.workers)?;
+    let (steering_cards, steering) = Cards::steering(options.workers)?;
     let team = Team {
         options,
         flows,
@@ -127,29 +136,52 @@ pub(super) fn run(
         barrier: Barrier::new(cores.len()),
         failure: Mutex::default(),
         arrivals: AtomicUsize::new(0),
-        ports: Mutex::new(vec![0; flows as usize]),
+        usual: Scheme::new(usual, flows),
+        steering: Scheme::new(steering_cards, flows),
+        steered: Mutex::default(),
         depot: Arc::new(ArrayQueue::new(DEPOT)),
         noted: Mutex::new(vec![Notes::new(); cores.len()]),
         loads: Mutex::default(),
         session_octets: Mutex::default(),
     };
-    let places = Place::of_team(options.workers)?;
+    let places = Place::of_team(options.workers, Steering::default())?;
+    let steering_places = Place::of_team(options.workers, steering)?;
     std::thread::scope(|scope| {
-        for (place, core) in places.iter().zip(&cores) {
+        let places = places.iter().zip(&steering_places).zip(&cores);
+        for ((place, steering), core) in places {
             let (team, alone) = (&team, alone.pop());
-            scope.spawn(move || Member::new(team, place).work(alone.as_ref(), *core));
+            let member = Member::new(team, place, steering);
+            scope.spawn(move || member.work(alone.as_ref(), *core));
         }
     });
     if let Some(sentence) = locked(&team.failure).take() {
         return Err(format!("{flows} flows: {sentence}"));
     }
     let session_octets = *locked(&team.session_octets);
+    let steered = *locked(&team.steered);
     Ok(TeamMeasured {
         flows,
         cores,
         loads: std::mem::take(&mut *locked(&team.loads)),
         session_octets,
+        steered: steered.0 as f64 / (steered.0 + steered.1).max(1) as f64,
     })
+}
+
+/// How packets come to workers, and what came of it.
+pub(super) struct Scheme {
+    pub(super) cards: Cards,
+    /// The outside port of each flow.
+    pub(super) ports: Mutex<Vec<u16>>,
+}
+
+impl Scheme {
+    fn new(cards: Cards, flows: u32) -> Scheme {
+        Scheme {
+            cards,
+            ports: Mutex::new(vec![0; flows as usize]),
+        }
+    }
 }
 
 /// What the threads share.
@@ -162,11 +194,13 @@ pub(super) struct Team<'a> {
     failure: Mutex<Option<String>>,
     /// How often workers have come to where they wait for others, all together.
     pub(super) arrivals: AtomicUsize,
-    /// The outside port of each flow.
-    pub(super) ports: Mutex<Vec<u16>>,
+    pub(super) usual: Scheme,
+    pub(super) steering: Scheme,
+    /// Entries whose answers come to their worker, and whose don't.
+    pub(super) steered: Mutex<(u64, u64)>,
     pub(super) depot: Depot,
     pub(super) noted: Mutex<Vec<Notes>>,
-    pub(super) loads: Mutex<[Loaded; 3]>,
+    pub(super) loads: Mutex<[Loaded; 4]>,
     pub(super) session_octets: Mutex<f64>,
 }
 

@@ -9,10 +9,11 @@ use spillway_control::manage::WorkerHandle;
 use spillway_control::publish::Publisher;
 use spillway_dataplane::command::{Histograms, Occupancy, Request, ResolveQueue};
 use spillway_dataplane::gateway::{Gateway, Options};
+use spillway_dataplane::handover::mesh;
 use spillway_dataplane::snapshot::{PortId, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::Millis;
-use spillway_dataplane::worker::{Clock, Idle, Links, PassedRing, PortChange, Worker};
+use spillway_dataplane::worker::{Clock, Idle, Links, PortChange, Worker};
 use spillway_dpdk::{DpdkRxQueue, DpdkTxQueue, Eal, Mbuf, Pool};
 use tracing::error;
 
@@ -24,8 +25,9 @@ use crate::cli::{IdleArg, Run};
 const REQUESTS: usize = 16;
 /// Changes of ports that may wait for one worker: all ports, all their queues, come and gone.
 const PORT_CHANGES: usize = 1024;
-/// Packets that may wait for one worker from all others.
+/// Packets that may wait for one worker from all others, and at least from each of them.
 const PASSED: usize = 4096;
+const PASSED_FROM_EACH: usize = 256;
 /// Frames that may wait for the kernel twins.
 const PUNTED: usize = 1024;
 /// Frames of kernel twins that may wait for one worker.
@@ -99,10 +101,9 @@ impl Workers {
         ports: &Ports,
         publisher: &Mutex<Publisher>,
     ) -> Result<Workers, Vec<String>> {
-        let rings: Vec<PassedRing<Mbuf>> = cores
-            .iter()
-            .map(|_| Arc::new(ArrayQueue::new(PASSED)))
-            .collect();
+        let others = cores.len().saturating_sub(1).max(1);
+        let room = (PASSED / others).max(PASSED_FROM_EACH);
+        let peers = mesh(cores.len() as u8, room);
         let mut workers = Workers {
             started: Vec::new(),
             punt: Arc::new(ArrayQueue::new(PUNTED)),
@@ -116,7 +117,7 @@ impl Workers {
             .unwrap_or_else(PoisonError::into_inner)
             .shared();
         let seed = seed();
-        for (at, core) in cores.iter().enumerate() {
+        for ((at, core), peers) in cores.iter().enumerate().zip(peers) {
             let me = WorkerId(at as u8);
             let changes = Arc::new(ArrayQueue::new(PORT_CHANGES));
             let links = Links {
@@ -126,7 +127,7 @@ impl Workers {
                 inject: Arc::new(ArrayQueue::new(INJECTED)),
                 punt: Arc::clone(&workers.punt),
                 resolve: Arc::clone(&workers.resolve),
-                rings: rings.clone(),
+                peers,
                 transmitter: ports.transmitters(me),
                 stop: Arc::clone(&workers.stop),
             };

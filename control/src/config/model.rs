@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use spillway_dataplane::acl::{Action, Entry};
-use spillway_dataplane::nat::Timers;
+use spillway_dataplane::nat::{Filtering, Timers};
 use spillway_dataplane::snapshot::{PortId, Side};
 
 /// A whole configuration. Its `Display` is the running configuration, which parses back to it.
@@ -28,6 +28,10 @@ pub struct Config {
     pub sources: Vec<SourceRule>,
     /// Static inside source translations, in order of configuration.
     pub statics: Vec<StaticRule>,
+    /// Dynamic outside source translations, in order of configuration.
+    pub outside_sources: Vec<OutsideRule>,
+    /// Static outside source translations, in order of configuration.
+    pub outside_statics: Vec<OutsideStatic>,
     /// `ip nat inside source static esp`: inside hosts and the interfaces whose ESP is theirs.
     pub static_esp: Vec<(Ipv4Addr, String)>,
     /// `ip nat service list L ESP spi-match`.
@@ -222,6 +226,8 @@ pub struct SourceRule {
     pub target: RuleTarget,
     /// Shared by port.
     pub overload: bool,
+    /// `endpoint-independent`, and its `filtering`.
+    pub mapping: Option<Filtering>,
     /// `vrf`.
     pub vrf: Option<String>,
 }
@@ -292,6 +298,34 @@ pub enum StaticScope {
     Network(u8),
 }
 
+/// `ip nat outside source {list|route-map} ... pool P`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OutsideRule {
+    /// Which packets from outside.
+    pub selector: Selector,
+    /// The pool whose addresses their senders get inside.
+    pub pool: String,
+    /// `add-route`.
+    pub add_route: bool,
+}
+
+/// `ip nat outside source static`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OutsideStatic {
+    /// The outside host's own address.
+    pub global: Ipv4Addr,
+    /// The address by which inside hosts know it.
+    pub local: Ipv4Addr,
+    /// `add-route`.
+    pub add_route: bool,
+    /// `extendable`.
+    pub extendable: bool,
+    /// `no-alias`.
+    pub no_alias: bool,
+    /// `no-payload`.
+    pub no_payload: bool,
+}
+
 /// A line that does nothing yet, with the lines below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InactiveBlock {
@@ -339,6 +373,16 @@ impl Config {
 }
 
 impl SourceRule {
+    /// The rule with the usual filtering: two that differ in nothing else are one and the same, of
+    /// which the later line holds.
+    #[must_use]
+    pub fn identity(&self) -> SourceRule {
+        SourceRule {
+            mapping: self.mapping.map(|_| Filtering::default()),
+            ..self.clone()
+        }
+    }
+
     /// Why it is not active, if it is not.
     #[must_use]
     pub fn inactivity(&self) -> Option<&'static str> {

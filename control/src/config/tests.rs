@@ -3,6 +3,7 @@ use super::*;
 mod arbitrary;
 mod compile;
 mod each;
+mod outside;
 mod rows;
 mod samples;
 mod spec;

@@ -244,6 +244,13 @@ impl Words<'_> {
                 let text = text.map_or("?".to_owned(), |rule| rule.text);
                 format!("no entry yet; mapping {rule} ({text}) makes one")
             }
+            Because::Mapping(rule) => {
+                let text = self.appliance.parts.description.rule(rule);
+                let text = text.map_or("?".to_owned(), |rule| rule.text);
+                format!(
+                    "no entry fits, but its port is that of an inside endpoint of mapping {rule} ({text}), whose filtering decides"
+                )
+            }
             Because::Ours => "it is for the appliance itself".to_owned(),
             Because::StaysInside => "it does not leave by an outside interface".to_owned(),
             Because::NoNatSide => "NAT does not look at it here".to_owned(),

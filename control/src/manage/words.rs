@@ -164,6 +164,8 @@ pub enum Role {
     Spi,
     /// A VRF.
     Vrf,
+    /// With what is below it.
+    Forced,
     /// The inside global address or port.
     InsideGlobal,
     /// The inside local address or port.

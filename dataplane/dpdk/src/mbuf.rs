@@ -1,6 +1,7 @@
 //! A packet that is its buffer.
 
 use spillway_dataplane::packet::{Burst, Packet};
+use spillway_dataplane::prefetch::prefetch_write;
 use spillway_dpdk_sys as sys;
 use std::fmt;
 use std::ptr::NonNull;
@@ -118,6 +119,12 @@ impl Mbuf {
 }
 
 impl Packet for Mbuf {
+    #[inline]
+    fn prefetch_first(&self) {
+        // SAFETY: the mbuf is live and ours; nothing of it is read.
+        prefetch_write(unsafe { self.0.as_ref() });
+    }
+
     #[inline]
     fn data(&self) -> &[u8] {
         let (off, len) = (usize::from(self.data_off()), usize::from(self.data_len()));

@@ -4,9 +4,12 @@
 //! first one is decided, so that the misses of a burst overlap. The others are taken in their turn.
 
 mod access;
+mod aim;
 mod create;
 mod exits;
 mod explain;
+mod explain_mapping;
+mod explain_outside;
 mod forward;
 mod fragments;
 mod host_counts;
@@ -15,13 +18,18 @@ mod inside;
 mod ipsec;
 mod ipsec_policy;
 mod ipsec_trace;
+mod lease;
 pub(crate) mod limit;
+mod mapping;
 mod outside;
+mod outside_source;
 mod quick;
 mod quick_esp;
+mod quick_team;
 mod requests;
 mod steer;
 mod told;
+mod unsolicited;
 mod waiting;
 
 use std::net::Ipv4Addr;
@@ -34,6 +42,7 @@ use crate::fragment::{Fragments, Limits};
 use crate::journal::Writer;
 use crate::nat::Way;
 use crate::packet::{Burst, Packet, PacketPool};
+use crate::rss::Steering;
 use crate::session::{Direction, Key};
 use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
@@ -44,6 +53,8 @@ use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
+use mapping::Mappings;
+pub use outside_source::Seen;
 use quick::Glances;
 use requests::Work;
 use waiting::Waiting;
@@ -70,10 +81,13 @@ pub struct Meta {
     pub handoffs: u8,
     /// It came from inside, has been translated as if it left, and now comes in again.
     pub hairpin: bool,
+    /// The address by which inside hosts know its outside host, where it had to be asked for.
+    pub seen: Seen,
 }
 
 impl Meta {
     /// Of a packet that has just arrived on `port`.
+    #[inline]
     #[must_use]
     pub fn arrived(port: PortId) -> Meta {
         Meta {
@@ -82,7 +96,22 @@ impl Meta {
             mark: 0,
             handoffs: 0,
             hairpin: false,
+            seen: Seen::UNKNOWN,
         }
+    }
+
+    /// Of a packet that arrived on `port` and that so many workers have handed on.
+    #[inline]
+    pub(crate) fn handed(port: PortId, handoffs: u8) -> Meta {
+        Meta {
+            handoffs,
+            ..Meta::arrived(port)
+        }
+    }
+
+    /// Whether something has come of it already that its octets do not say.
+    fn is_followed(&self) -> bool {
+        self.hairpin || self.ports.is_some() || self.mark != 0
     }
 }
 
@@ -152,10 +181,14 @@ pub struct Gateway<P> {
     glances: Option<Box<Glances>>,
     /// Entries of hosts with an address of their own.
     address_entries: u32,
+    /// What is known of endpoint-independent mappings beside their entries.
+    mappings: Mappings,
     /// Entries of each host, where these are limited.
     host_counts: HostCounts,
     /// The last search for a free port that found none.
     in_vain: Option<create::Search>,
+    /// How ports spread packets over workers, where that is known.
+    steering: Option<Box<Steering>>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
@@ -217,8 +250,10 @@ impl<P: Packet> Gateway<P> {
             exits: Exits::new(),
             glances: Some(Glances::new()),
             address_entries: 0,
+            mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
             in_vain: None,
+            steering: None,
             fragments: Fragments::new(limits),
             esp: ipsec_trace::engine(&options, &stats),
             esp_entries: 0,
@@ -235,6 +270,13 @@ impl<P: Packet> Gateway<P> {
             work: None,
             writer: Writer::new(),
         }
+    }
+
+    /// The same gateway, which knows how ports spread packets over workers: what all of them know.
+    #[must_use]
+    pub fn with_steering(self, steering: &Steering) -> Gateway<P> {
+        let steering = (self.options.workers > 1).then(|| Box::new(steering.clone()));
+        Gateway { steering, ..self }
     }
 
     /// This worker's counters.
@@ -333,6 +375,11 @@ impl<P: Packet> Gateway<P> {
         } else {
             item
         };
+        let item = if item.meta.seen == Seen::ASKED {
+            self.answer_asked(pass, item, &ip)?
+        } else {
+            item
+        };
         let lookup = match ip.l4 {
             L4::IcmpError { .. } => Lookup::Quoted(direction),
             L4::IcmpQuery { .. } if direction == Direction::In && inside::is_request(&ip) => {
@@ -340,7 +387,9 @@ impl<P: Packet> Gateway<P> {
             }
             _ => {
                 let key = key_of(&ip, item.meta);
-                if ipsec::is_ipsec(direction, ip.protocol, key) {
+                if ipsec::is_ipsec(direction, ip.protocol, key)
+                    && !outside_source::is_translated(pass.snapshot, direction, ip.protocol, key)
+                {
                     Lookup::Ipsec(direction, key)
                 } else {
                     Lookup::Flow {
@@ -392,7 +441,8 @@ impl<P: Packet> Gateway<P> {
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);
         }
-        if !item.meta.hairpin
+        let is_judged = item.meta.hairpin || item.meta.seen != Seen::UNKNOWN;
+        if !is_judged
             && pass
                 .snapshot
                 .nat
@@ -436,6 +486,9 @@ impl<P: Packet> Gateway<P> {
             .table
             .next_expired(pass.now.tick(), timers, &mut budget)
         {
+            if self.is_used_elsewhere(pass.now, pass.snapshot, at) {
+                continue;
+            }
             let session = *self.table.session(at);
             self.told_expiring(pass.now, &session);
             self.remove_entry(pass.snapshot, at);

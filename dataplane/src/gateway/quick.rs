@@ -4,8 +4,6 @@
 //! the full way ([`Gateway::process_one`]), which judges alone what becomes of it: here nothing is
 //! refused, and nothing changes before it is sure that the packet can leave.
 
-use arrayvec::ArrayVec;
-
 use super::ipsec::is_ipsec_port;
 use super::{Gateway, Item, Lookup, MULTICAST, Meta, Output, Pass, Prepared, inside};
 use crate::journal::Topic;
@@ -19,13 +17,13 @@ use crate::wire::ipv4::{is_martian_destination, is_martian_source};
 use crate::wire::{PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 
 /// [`Head::protocol`] of a packet that is not ordinary: that of no ordinary one.
-const NOT_ORDINARY: u8 = 0;
+pub(super) const NOT_ORDINARY: u8 = 0;
 
 /// What is to be known of an ordinary packet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Glance {
     pub(super) head: Head,
-    hash: u64,
+    pub(super) hash: u64,
     /// The index's first guess at its entry.
     pub(super) guess: u32,
 }
@@ -125,14 +123,27 @@ impl<P: Packet> Gateway<P> {
         port: PortId,
         burst: &mut Burst<P>,
     ) -> u64 {
+        self.process_alike(pass, Meta::arrived(port), burst)
+    }
+
+    /// Decides about packets of which the same is known, and tells how many octets they had.
+    pub fn process_alike(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        meta: Meta,
+        burst: &mut Burst<P>,
+    ) -> u64 {
         self.follow(pass.snapshot);
         // Before this burst's packets, so that none of them overtakes one that waited.
         self.release_waiting(pass);
-        let meta = Meta::arrived(port);
         // Who debugs sees every packet: then all of them go the full way.
         let is_quiet = !self.stats.journal.wants(Topic::Packets);
-        let entrance = pass.snapshot.interface(port).and_then(Entrance::new);
-        let Some(entrance) = entrance.filter(|_| is_quiet) else {
+        let entrance = pass
+            .snapshot
+            .interface(meta.port)
+            .and_then(Entrance::new)
+            .filter(|_| is_quiet && !meta.is_followed());
+        let Some(entrance) = entrance else {
             let octets = octets_of(burst);
             burst
                 .drain(..)
@@ -144,15 +155,27 @@ impl<P: Packet> Gateway<P> {
         let (snapshot, tick) = (pass.snapshot, pass.now.tick());
         // The direction known to the compiler, and loops in functions of their own: so both loops
         // keep what they need in registers.
-        let (octets, run) = match entrance.direction {
-            Direction::Out => (
-                self.survey_burst::<OUT>(entrance.mac, burst, &mut glances),
-                self.translate_burst::<OUT>(snapshot, tick, burst, &glances),
-            ),
-            Direction::In => (
-                self.survey_burst::<IN>(entrance.mac, burst, &mut glances),
-                self.translate_burst::<IN>(snapshot, tick, burst, &glances),
-            ),
+        let octets = match entrance.direction {
+            Direction::Out => self.survey_burst::<OUT>(entrance.mac, burst, &mut glances),
+            Direction::In => self.survey_burst::<IN>(entrance.mac, burst, &mut glances),
+        };
+        let mut kept = Burst::new();
+        let burst = if self.has_strangers(burst, &glances.0) {
+            self.give_away(
+                pass,
+                entrance.direction,
+                meta,
+                burst,
+                &mut glances.0,
+                &mut kept,
+            );
+            &mut kept
+        } else {
+            burst
+        };
+        let run = match entrance.direction {
+            Direction::Out => self.translate_burst::<OUT>(snapshot, tick, burst, &glances),
+            Direction::In => self.translate_burst::<IN>(snapshot, tick, burst, &glances),
         };
         self.stats.add(Counter::Hits, run.count as u64);
         if run.count == burst.len() && run.is_to_one_port() {
@@ -255,44 +278,6 @@ impl<P: Packet> Gateway<P> {
                 }
             }
         }
-    }
-
-    /// Decides about packets from anywhere, other workers included.
-    pub fn process(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        items: ArrayVec<Item<P>, BURST>,
-    ) {
-        self.follow(pass.snapshot);
-        self.release_waiting(pass);
-        let (snapshot, tick) = (pass.snapshot, pass.now.tick());
-        let is_quiet = !self.stats.journal.wants(Topic::Packets);
-        let entrance = |item: &Item<P>| {
-            let Meta { port, hairpin, .. } = item.meta;
-            let interface = snapshot.interface(port).filter(|_| !hairpin && is_quiet)?;
-            Entrance::new(interface)
-        };
-        let mut glances = [Glance::NONE; BURST];
-        for (item, glance) in items.iter().zip(&mut glances) {
-            if let Some(entrance) = entrance(item) {
-                let one = std::iter::once(&item.packet);
-                self.survey(entrance, one, std::slice::from_mut(glance));
-            }
-        }
-        for (mut item, glance) in items.into_iter().zip(&glances) {
-            let Some(Entrance { direction, .. }) = entrance(&item) else {
-                self.process_one(pass, item);
-                continue;
-            };
-            match self.translate_later(snapshot, tick, direction, &mut item.packet, glance) {
-                Ok(port) => {
-                    self.stats.count(Counter::Hits);
-                    pass.out.transmit(port, item.packet);
-                }
-                Err(obstacle) => self.surmount(pass, direction, item, glance, obstacle),
-            }
-        }
-        self.release_fragments(pass);
     }
 
     /// Decides about a packet that [`Gateway::translate`] could not send on.

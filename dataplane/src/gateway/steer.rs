@@ -10,6 +10,7 @@
 use std::net::Ipv4Addr;
 
 use super::ipsec::{is_ipsec, is_lent};
+use super::outside_source::is_translated;
 use super::{Gateway, Item, Lookup};
 use crate::nat::Global;
 use crate::packet::Packet;
@@ -41,20 +42,28 @@ impl<P: Packet> Gateway<P> {
     ) -> WorkerId {
         match lookup {
             Lookup::None | Lookup::Quoted(_) => self.options.me,
-            Lookup::Flow {
-                direction: Direction::Out,
-                key,
-                ..
-            } => self.owner_of_client(key.src),
-            Lookup::Request(key)
-            | Lookup::Flow {
-                direction: Direction::In,
-                key,
-                ..
-            } => self.owner_of_global(snapshot, key.dst, ip.protocol, key.dport),
+            Lookup::Flow { direction, key, .. } => {
+                self.owner_of_entry(snapshot, direction, ip.protocol, key)
+            }
+            Lookup::Request(key) => self.owner_of_entry(snapshot, Direction::In, ip.protocol, key),
             Lookup::Ipsec(direction, key) => {
                 self.owner_of_ipsec(snapshot, direction, ip.protocol, key)
             }
+        }
+    }
+
+    /// The worker that has a flow's entry, or makes it.
+    #[inline]
+    pub(super) fn owner_of_entry(
+        &self,
+        snapshot: &Snapshot,
+        direction: Direction,
+        protocol: u8,
+        key: Key,
+    ) -> WorkerId {
+        match direction {
+            Direction::Out => self.owner_of_client(key.src),
+            Direction::In => self.owner_of_global(snapshot, key.dst, protocol, key.dport),
         }
     }
 
@@ -63,8 +72,11 @@ impl<P: Packet> Gateway<P> {
         self.pick(ip.src ^ ip.dst.rotate_left(16) ^ u32::from(ip.id))
     }
 
+    /// Where ports inside spread by the client's address alone, the worker to which they bring it.
+    #[inline]
     fn owner_of_client(&self, inside: u32) -> WorkerId {
-        self.pick(inside)
+        let brought = self.steering.as_ref().and_then(|to| to.client(inside));
+        brought.unwrap_or_else(|| self.pick(inside))
     }
 
     fn owner_of_global(
@@ -103,7 +115,9 @@ impl<P: Packet> Gateway<P> {
             sport: dport,
             dport: sport,
         };
-        if is_ipsec(direction, quoted.protocol, key) {
+        if is_ipsec(direction, quoted.protocol, key)
+            && !is_translated(snapshot, direction, quoted.protocol, key)
+        {
             return self.owner_of_ipsec(snapshot, direction, quoted.protocol, key);
         }
         match direction {

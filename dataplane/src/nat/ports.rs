@@ -7,10 +7,15 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::snapshot::WorkerId;
 
+mod aimed;
+
 /// Ports in a block that is owned by one worker.
 pub const BLOCK_PORTS: u32 = 64;
 /// Port blocks of one address.
 pub const BLOCKS: usize = 65536 / BLOCK_PORTS as usize;
+
+/// Blocks of ports from 1024 on, where nearly all flows are: these are what workers share.
+const USUAL_BLOCKS: usize = BLOCKS - 1024 / BLOCK_PORTS as usize;
 
 /// The protocols whose ports (or query identifiers) are handed out separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,7 +94,7 @@ impl GlobalAddress {
         let owned = self.owned.get(me.index());
         workers <= 1
             || owned.is_some_and(|owned| {
-                usize::from(owned.load(Ordering::Relaxed)) < BLOCKS / usize::from(workers)
+                usize::from(owned.load(Ordering::Relaxed)) < USUAL_BLOCKS / usize::from(workers)
             })
     }
 

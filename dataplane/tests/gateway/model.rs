@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
+use spillway_dataplane::nat::Filtering;
 
 use crate::support::{INSIDE, Lab, OUTSIDE, Packet4, Policy, error, ping, pong, tcp, udp};
 
@@ -36,6 +37,8 @@ enum Step {
         from: SocketAddrV4,
         to: SocketAddrV4,
         entry: Option<usize>,
+        /// From `from`, whoever the entry is with.
+        stranger: bool,
         flags: String,
     },
     /// About a packet of an entry, or of none.
@@ -102,6 +105,8 @@ impl Entry {
 struct Model {
     now_ms: u64,
     entries: Vec<Entry>,
+    /// Of an endpoint-independent rule.
+    mapping: Option<Filtering>,
 }
 
 impl Model {
@@ -110,6 +115,13 @@ impl Model {
         let now = self.now_ms;
         self.entries
             .retain(|e| now - e.used_ms < e.timeout_ms() + LATE_MS);
+    }
+
+    /// Entries, and the mappings above them.
+    fn count(&self) -> usize {
+        let endpoints = self.entries.iter().map(|e| (e.proto as u8, e.inside));
+        let mappings = endpoints.collect::<std::collections::HashSet<_>>().len();
+        self.entries.len() + self.mapping.map_or(0, |_| mappings)
     }
 
     /// Some entry may or may not be gone already.
@@ -162,8 +174,21 @@ impl Model {
             return Err("drop no_translation");
         }
         let port = chosen();
+        let mine = |e: &&Entry| e.proto == proto && e.inside == from;
+        let mapped = self
+            .entries
+            .iter()
+            .find(mine)
+            .filter(|_| self.mapping.is_some());
+        if let Some(mapped) = mapped {
+            assert_eq!(port, mapped.port, "the port of the mapping of {from}");
+        }
         let is_free = |port: u16| {
-            let taken = |e: &Entry| e.proto == proto && e.port == port && e.peer == to;
+            let shares = |e: &Entry| match self.mapping {
+                Some(_) => e.inside == from,
+                None => e.peer != to,
+            };
+            let taken = |e: &Entry| e.proto == proto && e.port == port && !shares(e);
             !(self.entries.iter().any(taken) || proto == Proto::Tcp && port == SERVER_PORT)
         };
         assert!(is_free(port), "port {port} is taken");
@@ -173,7 +198,7 @@ impl Model {
             "{port} for {from}"
         );
         assert!(
-            !preserves || port == from.port() || !is_free(from.port()),
+            !preserves || port == from.port() || mapped.is_some() || !is_free(from.port()),
             "{port} though {from} was free"
         );
         let mut entry = Entry {
@@ -200,6 +225,49 @@ impl Model {
 
     /// Where a packet from outside goes; `None` to the kernel.
     fn inward(
+        &mut self,
+        proto: Proto,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        flags: &str,
+    ) -> Result<Option<SocketAddrV4>, &'static str> {
+        let known = self.known(proto, from, to, flags);
+        let mine = |e: &&Entry| e.proto == proto && e.port == to.port();
+        let mapped = self.entries.iter().find(mine).map(|e| e.inside);
+        let (None, Some(filtering), OURS) = (known, self.mapping, *to.ip()) else {
+            return Ok(known);
+        };
+        let Some(inside) = mapped.filter(|_| proto != Proto::Icmp) else {
+            return Ok(None);
+        };
+        if proto == Proto::Tcp && flags != "S" {
+            return Err("drop no_translation");
+        }
+        let spoken = |e: &Entry| mine(&e) && e.peer.ip() == from.ip();
+        let lets_in = match filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => self.entries.iter().any(spoken),
+            Filtering::AddressAndPortDependent => false,
+        };
+        if !lets_in {
+            return Err("drop filtered");
+        }
+        self.entries.push(Entry {
+            proto,
+            inside,
+            port: to.port(),
+            peer: from,
+            used_ms: self.now_ms,
+            syn: [false, true],
+            fin: [false; 2],
+            reset: false,
+            picked_up: false,
+        });
+        Ok(Some(inside))
+    }
+
+    /// Where a packet from outside goes that an entry or a static fits.
+    fn known(
         &mut self,
         proto: Proto,
         from: SocketAddrV4,
@@ -266,8 +334,11 @@ fn packet(
     }
 }
 
-fn check(lab: &mut Lab, steps: Vec<Step>) {
-    let mut model = Model::default();
+fn check(lab: &mut Lab, mapping: Option<Filtering>, steps: Vec<Step>) {
+    let mut model = Model {
+        mapping,
+        ..Model::default()
+    };
     let preserves = lab.workers.len() == 1;
     for step in steps {
         match step {
@@ -303,12 +374,16 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                 mut from,
                 mut to,
                 entry,
+                stranger,
                 flags,
             } => {
                 let proto =
                     match entry.and_then(|at| model.entries.get(at % model.entries.len().max(1))) {
                         Some(entry) => {
-                            (from, to) = (entry.peer, SocketAddrV4::new(OURS, entry.port));
+                            to = SocketAddrV4::new(OURS, entry.port);
+                            if !stranger {
+                                from = entry.peer;
+                            }
                             entry.proto
                         }
                         None => proto,
@@ -323,8 +398,11 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                 };
                 let got = lab.run(OUTSIDE, packet(proto, from, to, &flags, Some(to.port())));
                 let wanted = match model.inward(proto, from, to, &flags) {
-                    Some(inside) => format!("0 {}", line(proto, from, inside, &flags, "pong")),
-                    None => format!("punt 1 {}", line(proto, from, to, &flags, "pong")),
+                    Ok(Some(inside)) => {
+                        format!("0 {}", line(proto, from, inside, &flags, "pong"))
+                    }
+                    Ok(None) => format!("punt 1 {}", line(proto, from, to, &flags, "pong")),
+                    Err(reason) => reason.to_owned(),
                 };
                 assert_eq!(got, [wanted]);
             }
@@ -373,7 +451,7 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                 }
             }
         }
-        assert_eq!(lab.entries(), model.entries.len());
+        assert_eq!(lab.entries(), model.count());
     }
     lab.assert_nothing_leaks();
 }
@@ -403,8 +481,8 @@ fn steps() -> impl Strategy<Value = Step> {
     ]);
     prop_oneof![
         8 => (proto(), inside, peer(), flags()).prop_map(|(proto, from, to, flags)| Step::Out { proto, from, to, flags }),
-        8 => (proto(), peer(), global, prop::option::weighted(0.8, any::<usize>()), flags())
-            .prop_map(|(proto, from, to, entry, flags)| Step::In { proto, from, to, entry, flags }),
+        8 => (proto(), peer(), global, prop::option::weighted(0.8, any::<usize>()), (prop::bool::weighted(0.3), flags()))
+            .prop_map(|(proto, from, to, entry, (stranger, flags))| Step::In { proto, from, to, entry, stranger, flags }),
         2 => (any::<usize>(), prop::bool::weighted(0.2)).prop_map(|(entry, alien)| Step::Error { entry, alien }),
         2 => wait.prop_map(Step::Wait),
     ]
@@ -418,6 +496,19 @@ proptest! {
         let policy = Policy::overload()
             .forward(6, ("10.1.0.9", SERVER.port()), ("198.51.100.1", SERVER_PORT))
             .fixed("10.1.0.10", "203.0.113.10");
-        check(&mut Lab::new(policy, workers, 1 << 10), steps);
+        check(&mut Lab::new(policy, workers, 1 << 10), None, steps);
+    }
+
+    #[test]
+    fn agrees_with_endpoint_independent_mappings(
+        workers in 1u8..=3,
+        filtering in prop::sample::select(&Filtering::ALL),
+        steps in prop::collection::vec(steps(), 1..80),
+    ) {
+        let policy = Policy::overload()
+            .mapping(filtering)
+            .forward(6, ("10.1.0.9", SERVER.port()), ("198.51.100.1", SERVER_PORT))
+            .fixed("10.1.0.10", "203.0.113.10");
+        check(&mut Lab::new(policy, workers, 1 << 10), Some(filtering), steps);
     }
 }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use spillway_dataplane::command::{Histograms, Occupancy, Reply, Request, SessionFilter};
 use spillway_dataplane::gateway::{Gateway, Options};
+use spillway_dataplane::handover::mesh;
 use spillway_dataplane::packet::{Burst, Packet, PacketPool, RxQueue, TxQueue};
 use spillway_dataplane::snapshot::{PortId, Snapshot, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
@@ -117,7 +118,7 @@ impl Bench {
     fn new(count: u8) -> Bench {
         let lab = Lab::new(Policy::overload(), 1, 100);
         let snapshot = Arc::new(ArcSwap::from_pointee(lab.snapshot.clone()));
-        let rings: Vec<_> = (0..count).map(|_| Arc::new(ArrayQueue::new(64))).collect();
+        let peers = mesh(count, 64);
         let punt = Arc::new(ArrayQueue::new(4));
         let cycles = Arc::new(AtomicU64::new(1000));
         let stop = Arc::new(AtomicBool::new(false));
@@ -134,7 +135,7 @@ impl Bench {
             cycles,
             stop,
         };
-        for me in 0..count {
+        for (me, peers) in (0..count).zip(peers) {
             let stats = Arc::new(WorkerStats::new(4));
             let options = Options {
                 me: WorkerId(me),
@@ -153,7 +154,7 @@ impl Bench {
                 inject: Arc::clone(&inject),
                 punt: Arc::clone(&bench.punt),
                 resolve: Arc::new(ArrayQueue::new(4)),
-                rings: rings.clone(),
+                peers,
                 transmitter: vec![WorkerId(0); 4],
                 stop: Arc::clone(&bench.stop),
             };
@@ -370,7 +371,7 @@ fn control_is_answered() {
     let empty = Box::new(Histograms::new().expect("good bounds"));
     let queue = &bench.requests[0];
     for request in [
-        Request::Sessions(SessionFilter::default(), Arc::clone(&sessions)),
+        Request::Sessions(SessionFilter::default(), 0, Arc::clone(&sessions)),
         Request::Histograms(empty, Arc::clone(&histograms)),
         Request::Clear(SessionFilter::default(), Arc::clone(&cleared)),
     ] {
@@ -431,4 +432,58 @@ fn what_is_held_when_the_worker_stops_is_counted() {
     bench.stop.store(true, Ordering::Relaxed);
     bench.workers[0].run(); // ends at once
     assert_eq!(bench.dropped(DropReason::Stopped), 3);
+}
+
+#[test]
+fn what_another_worker_gave_is_counted_when_the_worker_stops() {
+    let mut bench = Bench::new(2);
+    let inside = Wire::default();
+    bench.attach(0, INSIDE, Some(&inside), None);
+    for host in 2..34 {
+        inside.arrives(&bench.client(host));
+    }
+    bench.workers[0].round(); // the other one sleeps
+    let given = bench.stats[0].counter(Counter::HandoffOut);
+    assert!(given > 0);
+    bench.stop.store(true, Ordering::Relaxed);
+    bench.workers[1].run(); // ends at once
+    assert_eq!(bench.stats[1].drops(DropReason::Stopped), given);
+}
+
+#[test]
+fn a_flow_keeps_its_order_from_worker_to_worker() {
+    let mut bench = Bench::new(2);
+    let (inside, outside) = (Wire::default(), Wire::default());
+    bench.attach(0, INSIDE, Some(&inside), Some(&inside));
+    bench.attach(0, OUTSIDE, Some(&outside), Some(&outside));
+    // Packets of sizes that grow, of clients of both workers; now and then one that is not ordinary.
+    let mut sizes = 0..;
+    for _ in 0..7 {
+        for _ in 0..20 {
+            let size = 1 + sizes.next().unwrap_or(0);
+            for host in 2..8 {
+                let packet = udp(&format!("10.1.0.{host}:5000"), OUT).size(size);
+                let packet = if (size + host) % 5 == 0 {
+                    packet.options(&[1, 1, 1, 1])
+                } else {
+                    packet
+                };
+                inside.arrives(&bench.lab.frame(INSIDE, &packet.ip()));
+            }
+        }
+        bench.settle();
+    }
+    assert!(bench.stats[1].counter(Counter::HandoffIn) >= 140);
+    let mut last = std::collections::HashMap::new();
+    let sent = std::mem::take(&mut *outside.sent.lock().expect("not poisoned"));
+    assert_eq!(sent.len(), 7 * 20 * 6);
+    for frame in &sent {
+        let ip = &frame.data()[14..];
+        let header = usize::from(ip[0] & 15) * 4;
+        let port = [ip[header], ip[header + 1]];
+        let octets = usize::from(u16::from_be_bytes([ip[2], ip[3]])) - header;
+        let before = last.insert(port, octets).unwrap_or(0);
+        assert!(octets > before, "port {port:?}: {octets} after {before}");
+    }
+    assert_eq!(last.len(), 6);
 }

@@ -1,6 +1,5 @@
 //! Changes of the running configuration: checked whole, then swapped in; or nothing happens.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,19 +153,25 @@ impl Control<'_> {
     }
 
     /// Swaps a checked configuration in.
-    async fn put(&mut self, config: Arc<Config>, name: &str, mut warnings: Vec<String>) -> Changed {
+    pub(super) async fn put(
+        &mut self,
+        config: Arc<Config>,
+        name: &str,
+        mut warnings: Vec<String>,
+    ) -> Changed {
         same_ports(&self.policy.config, &config)?;
         let now = self.workers.clock.millis().tick();
         let (new, before) = (Arc::clone(&config), Arc::clone(&self.policy));
-        let compile = move || Policy::compile(new, &HashMap::new(), now, Some(&before));
+        let lent = self.leases.by_name(&config);
+        let compile = move || Policy::compile(new, &lent, now, Some(&before));
         let policy = Arc::new(aside(compile).await?);
-        let kernel =
-            kernel_config(&config, &policy, &self.ports).map_err(|e| vec![e.to_string()])?;
+        let kernel = kernel_config(&config, &policy, &self.ports, &self.leases)
+            .map_err(|e| vec![e.to_string()])?;
         let problems = self.kernel.apply(&kernel).await;
         warnings.extend(problems.iter().map(ToString::to_string));
 
         self.policy = Arc::clone(&policy);
-        self.running.0.store(Arc::clone(&policy));
+        self.running.store(Arc::clone(&policy), &self.leases);
         self.hostname.store(Arc::new(hostname(&config)));
         let interfaces = self.interfaces();
         publish(&self.publisher, |p| {
@@ -175,6 +180,7 @@ impl Control<'_> {
                 snapshot.nat = Arc::clone(&policy.nat);
             });
         });
+        self.keep_dhcp();
         let withdrawn = match ask::reconcile(&self.appliance).await {
             Ok(withdrawn) => withdrawn,
             Err(error) => {

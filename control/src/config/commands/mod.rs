@@ -5,6 +5,7 @@ mod help;
 mod inactive;
 mod interface;
 mod nat;
+mod nat_outside;
 mod route_map;
 mod system;
 
@@ -117,6 +118,7 @@ pub static COMMANDS: &[&[Command]] = &[
     interface::COMMANDS,
     access_list::COMMANDS,
     nat::COMMANDS,
+    nat_outside::COMMANDS,
     route_map::COMMANDS,
     inactive::COMMANDS,
 ];
@@ -171,7 +173,11 @@ const PIECES: &[(&str, &str)] = &[
     (
         "dynamic",
         "{list $list | route-map <map:word>} {pool <pool-name:word> | interface <port:interface>}
-         (overload | vrf <vrf-name:word>)*",
+         (overload | endpoint-independent | filtering {$filtering} | vrf <vrf-name:word>)*",
+    ),
+    (
+        "filtering",
+        "eif=endpoint-independent|adf=address-dependent|apdf=address-and-port-dependent",
     ),
     (
         "static",

@@ -14,6 +14,7 @@ use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Item, Meta, Options, Pass};
 use spillway_dataplane::nat::Global;
 use spillway_dataplane::packet::{BURST, Packet};
+use spillway_dataplane::rss::Steering;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
 use spillway_dataplane::time::Millis;
@@ -39,6 +40,8 @@ pub(crate) struct Lab {
     /// What the last step sent, in order.
     pub(crate) last: Vec<(PortId, Vec<u8>)>,
     arrivals: usize,
+    /// Packets that one worker gave another.
+    pub(crate) handovers: usize,
 }
 
 /// Runs a scenario with one, two and three workers, and then checks that nothing is left over.
@@ -73,6 +76,11 @@ fn interface(name: &str, port: u8, side: Side, address: &str) -> Interface {
 
 impl Lab {
     pub(crate) fn new(policy: Policy, workers: u8, sessions: u32) -> Lab {
+        Lab::steered(policy, workers, sessions, &Steering::default())
+    }
+
+    /// The same, where workers know how ports spread packets.
+    pub(crate) fn steered(policy: Policy, workers: u8, sessions: u32, steering: &Steering) -> Lab {
         let interfaces = vec![
             interface("Inside", 0, Side::Inside, "10.1.0.1/24"),
             interface("Outside", 1, Side::Outside, "198.51.100.1/24"),
@@ -129,6 +137,7 @@ impl Lab {
                 Arc::new(WorkerStats::new(4)),
                 Arc::clone(&occupancy),
             )
+            .with_steering(steering)
         };
         let mut lab = Lab {
             now: Millis(1_000),
@@ -146,6 +155,7 @@ impl Lab {
             effects: Effects::default(),
             last: Vec::new(),
             arrivals: 0,
+            handovers: 0,
         };
         lab.publish();
         lab
@@ -248,6 +258,7 @@ impl Lab {
     /// Workers take over what they hand to each other until nothing is left.
     fn settle(&mut self) {
         while let Some((to, item)) = self.effects.handed.pop_front() {
+            self.handovers += 1;
             self.process(to.index(), [item].into_iter().collect());
         }
     }
@@ -374,7 +385,7 @@ impl Lab {
         let mut views = Vec::new();
         for at in 0..self.workers.len() {
             let reply = Reply::new(1 << 17);
-            self.serve(at, Request::Sessions(filter, Arc::clone(&reply)));
+            self.serve(at, Request::Sessions(filter, 0, Arc::clone(&reply)));
             views.extend(std::iter::from_fn(|| reply.take()));
             assert!(reply.is_finished());
         }
@@ -407,6 +418,11 @@ impl Lab {
         self.clear(SessionFilter::default());
         self.advance(10_000);
         assert_eq!(self.entries(), 0, "entries");
+        for rule in &self.policy.outside_rules {
+            assert_eq!(rule.pool.addresses().lent(), 0, "lent to outside hosts");
+            let hosts = (0..rule.pool.addresses().size()).find_map(|at| rule.pool.host(at));
+            assert_eq!(hosts, None, "an address that stands for somebody");
+        }
         for (address, global) in &self.policy.globals {
             match global {
                 Global::Overload(global) => {

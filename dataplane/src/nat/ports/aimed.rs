@@ -1,0 +1,98 @@
+//! The search for a free port of which something is wanted.
+
+use std::sync::atomic::Ordering;
+
+use super::{BLOCK_PORTS, GlobalAddress, PortSpace, block_of, owner_of};
+use crate::snapshot::WorkerId;
+
+/// Free ports looked at, and blocks passed by, before the search is given up.
+const CANDIDATES: u32 = 64;
+const PASSED_BY: usize = 256;
+
+impl GlobalAddress {
+    /// As [`GlobalAddress::free_port`], but a port that is `wanted`, after a short search: `None` does
+    /// not mean that there is none.
+    #[must_use]
+    pub fn free_port_that(
+        &self,
+        me: WorkerId,
+        may_claim: bool,
+        space: PortSpace,
+        range: (u16, u16),
+        start: u16,
+        wanted: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
+        let (low, high) = (block_of(range.0), block_of(range.1));
+        let begin = block_of(start).clamp(low, high);
+        let mut left = CANDIDATES;
+        for block in (begin..=high).chain(low..begin).take(PASSED_BY) {
+            match owner_of(&self.owner[block]) {
+                Some(owner) if owner == me => {}
+                None if may_claim => {}
+                _ => continue,
+            }
+            let mut free = !self.used[space as usize][block].load(Ordering::Relaxed);
+            while free != 0 {
+                if left == 0 {
+                    return None;
+                }
+                left -= 1;
+                let port = (block as u32 * BLOCK_PORTS + free.trailing_zeros()) as u16;
+                // Port 0 is nobody's port.
+                if port != 0 && wanted(port) {
+                    if self.claim_block(me, block) {
+                        return Some(port);
+                    }
+                    break;
+                }
+                free &= free - 1;
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What it finds is free, wanted, in the range and the worker's; and it finds something wherever
+        /// a free port is wanted that the short search comes by.
+        #[test]
+        fn finds_a_free_port_that_is_wanted(
+            taken in proptest::collection::hash_set(1024u16..1600, 0..500),
+            of_other in proptest::collection::hash_set(16usize..25, 0..6),
+            modulus in 1u16..9, start: u16, may_claim: bool,
+        ) {
+            let (me, other) = (WorkerId(0), WorkerId(1));
+            let global = GlobalAddress::new([198, 51, 100, 1].into());
+            for block in &of_other {
+                prop_assert!(global.claim(other, *block as u16 * 64));
+            }
+            for port in &taken {
+                if global.claim(me, *port) {
+                    prop_assert!(global.take(PortSpace::Udp, *port));
+                }
+            }
+            let wanted = |port: u16| port % modulus == 0;
+            let range = (1024, 1599);
+            let may_be = |port: &u16| {
+                let owner = global.owner(*port);
+                let mine = owner == Some(me) || may_claim && owner.is_none();
+                mine && !global.in_use(PortSpace::Udp, *port) && wanted(*port)
+            };
+            let any = (range.0..=range.1).find(may_be);
+            let found = global.free_port_that(me, may_claim, PortSpace::Udp, range, start, wanted);
+            if let Some(port) = found {
+                prop_assert!((range.0..=range.1).contains(&port) && wanted(port));
+                prop_assert_eq!(global.owner(port), Some(me));
+                prop_assert!(!global.in_use(PortSpace::Udp, port));
+                prop_assert!(any.is_some());
+            } else if modulus == 1 {
+                prop_assert_eq!(any, None, "where all are wanted, the first free one is");
+            }
+        }
+    }
+}
