@@ -139,7 +139,7 @@ impl Workers {
                 sessions: options.sessions.div_ceil(cores.len() as u32),
                 seed,
             };
-            let started = workers.spawn(options, gateway, steering, *core, links, eal, pool);
+            let started = workers.spawn(options, (gateway, steering), *core, links, eal, pool);
             match started {
                 Ok(started) => workers.started.push(started),
                 Err(sentence) => {
@@ -154,8 +154,7 @@ impl Workers {
     fn spawn(
         &self,
         options: &Run,
-        gateway: Options,
-        steering: &Steering,
+        (gateway, steering): (Options, &Steering),
         core: usize,
         links: Links<Mbuf, DpdkRxQueue, DpdkTxQueue>,
         eal: &Arc<Eal>,
