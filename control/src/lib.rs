@@ -2,6 +2,7 @@
 //! socket; HTTP for scraping.
 
 pub mod config;
+pub mod dhcp;
 pub mod kernel;
 pub mod manage;
 pub mod publish;

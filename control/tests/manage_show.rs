@@ -9,10 +9,13 @@ use manage_support::{
     Lab, NOW, Setup, pool_rule, serve, session, simple, static_entry, tick_before_now,
 };
 use spillway_control::manage::{ExitStatus, Format, ReloadReport, execute};
-use spillway_dataplane::command::{Occupancy, SessionView, TcpState};
+use spillway_dataplane::command::{Endpoint, Occupancy, SessionView, TcpState};
 use spillway_dataplane::esp::{EspOccupancy, EspStats, HalfState, HalfView, Method};
-use spillway_dataplane::nat::StaticPort;
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::nat::{
+    Lending, OutsideLeases, OutsidePool, OutsideRule, OutsideStatic, StaticPort,
+};
+use spillway_dataplane::route_map::Selector;
+use spillway_dataplane::snapshot::{PortId, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason};
 
 async fn run(lab: &Lab, line: &str, format: Format) -> (String, ExitStatus) {
@@ -131,6 +134,37 @@ udp 1.2.3.4:1          192.168.122.200:65535 8.8.8.8:53      8.8.8.8:53
 }
 
 #[tokio::test]
+async fn a_mapping_has_a_row_and_goes_with_its_entries() {
+    let mapping = SessionView {
+        children: Some(2),
+        outside_local: None,
+        outside_global: None,
+        timeout_ms: None,
+        ..session(17, "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "3.3.3.3:3")
+    };
+    let lab = Setup {
+        workers: vec![serve(vec![mapping])],
+        ..Setup::default()
+    }
+    .start();
+    let shown = text(&lab, "show ip nat translations").await;
+    assert_eq!(
+        shown.lines().last(),
+        Some("udp 1.1.1.1:1          2.2.2.2:2          ---                ---")
+    );
+    let verbose = text(&lab, "show ip nat translations verbose").await;
+    assert!(verbose.contains("\nextended, use_count: 2,"), "{verbose}");
+    let all = json(&lab, "show ip nat translations").await;
+    assert_eq!(all["translations"][0]["children"], 2);
+    let line = "clear ip nat translation udp inside 1.1.1.1 1 2.2.2.2 2";
+    let (_, status) = run(&lab, line, Format::Text).await;
+    let told = "% Translation has entries below it: clear these, or say `forced`";
+    assert_eq!(status, ExitStatus::failed(told));
+    let (_, status) = run(&lab, &format!("{line} forced"), Format::Text).await;
+    assert_eq!(status, ExitStatus::failed("% Translation not found"));
+}
+
+#[tokio::test]
 async fn verbose_adds_three_lines_to_each_row() {
     let mut closed = session(6, "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "3.3.3.3:3");
     (closed.tcp, closed.timeout_ms) = (Some(TcpState::Closed), None);
@@ -201,6 +235,91 @@ extended, timing-out, use_count: 0, entry-id: 69, lc_entries: 0
     assert_eq!(rows[2]["inside_global"]["port"], 52572);
     assert_eq!(rows[2]["left_ms"], 26_500);
     assert_eq!(rows[4]["tcp_state"], "closed");
+}
+
+#[tokio::test]
+async fn outside_hosts_stand_in_the_right_half() {
+    let of_static = OutsideStatic {
+        global: [203, 0, 113, 8].into(),
+        local: [172, 16, 0, 8].into(),
+        add_route: false,
+        created: tick_before_now(64),
+        last_used: 0.into(),
+    };
+    let mut of_pool = simple("0.0.0.0", "0.0.0.0");
+    let at = |text: &str| {
+        let address = text.parse().expect("an address");
+        Some(Endpoint { address, port: 0 })
+    };
+    of_pool.outside_local = at("172.16.1.1");
+    of_pool.outside_global = at("203.0.113.9");
+    of_pool.rule = 3;
+    let pool = OutsidePool::new(
+        &[([172, 16, 1, 1].into(), [172, 16, 1, 4].into())],
+        Lending::FirstFree,
+        &mut OutsideLeases::default(),
+    );
+    assert_eq!(
+        pool.lend(WorkerId(0), [203, 0, 113, 9].into(), |_| true),
+        Some(0)
+    );
+    let rule = OutsideRule {
+        id: 3,
+        selector: Selector::List(Arc::default()),
+        pool: Arc::new(pool),
+        add_route: false,
+    };
+    let both = session(
+        6,
+        "198.51.100.1:5000",
+        "10.1.0.2:5000",
+        "172.16.0.8:80",
+        "203.0.113.8:80",
+    );
+    let lab = Setup {
+        outside_statics: vec![of_static],
+        outside_rules: vec![rule],
+        workers: vec![serve(vec![of_pool, both])],
+        ..Setup::default()
+    }
+    .start();
+    let expected = "\
+Pro Inside global      Inside local       Outside local      Outside global
+--- ---                ---                172.16.0.8         203.0.113.8
+    create 00:01:04, use 00:01:04 timeout:0,
+    flags:
+static, outside, use_count: 0, entry-id: 1, lc_entries: 0
+--- ---                ---                172.16.1.1         203.0.113.9
+    create 00:00:33, use 00:00:33 timeout:60000, left 00:00:26, Map-Id(Out): 3,
+    flags:
+outside, use_count: 0, entry-id: 69, lc_entries: 0
+tcp 198.51.100.1:5000  10.1.0.2:5000      172.16.0.8:80      203.0.113.8:80
+    create 00:00:33, use 00:00:33 timeout:60000, left 00:00:26, Map-Id(In): 2,
+    flags:
+extended, use_count: 0, entry-id: 69, lc_entries: 0
+";
+    assert_eq!(
+        text(&lab, "show ip nat translations verbose").await,
+        expected
+    );
+    let value = json(&lab, "show ip nat translations").await;
+    let first = &value["translations"][0];
+    assert_eq!(first["inside_local"], serde_json::Value::Null);
+    assert_eq!(first["outside_local"]["address"], "172.16.0.8");
+    let out = text(&lab, "show ip nat statistics").await;
+    let part = "\n-- Outside Source\n[Id: 3] ";
+    assert!(
+        out.contains(part) && !out.contains("Inside Source"),
+        "{out}"
+    );
+    assert!(
+        out.starts_with("Total active translations: 3 (1 static, 2 dynamic; 1 extended)\n"),
+        "{out}"
+    );
+    let value = json(&lab, "show ip nat statistics").await;
+    let mapping = &value["mappings"][0];
+    assert_eq!(mapping["kind"], "outside_source");
+    assert_eq!(mapping["refcount"], 1);
 }
 
 /// Four address entries, as in the language's description.

@@ -151,13 +151,12 @@ async fn a_client_that_leaves_in_the_middle_frees_the_worker() {
             .read_exact(&mut some)
             .expect("the beginning of an answer");
         drop(stream);
-        // This one can only be served by a worker that has left the first.
         ask(&path, "clear ip nat translation udp", Format::Json)
     })
     .await;
     assert_eq!(answer.0, 1);
     assert_eq!(answer.1, "{\"cleared\":0}\n");
-    assert_eq!(lab.seen[0].abandoned.load(Ordering::Relaxed), 1);
+    assert!(lab.seen[0].given.load(Ordering::Relaxed) < 500_000);
 }
 
 #[tokio::test]
@@ -173,15 +172,16 @@ async fn a_client_that_does_not_read_is_cut_off() {
         ..Setup::default()
     }
     .start();
-    let received = with_daemon(&lab, &folder.socket(), |path| {
+    let received = with_daemon(&lab, &folder.socket(), move |path| {
         let mut stream = UnixStream::connect(&path).expect("a daemon");
         writeln!(stream, "{{\"command\":\"show ip nat translations\"}}")
             .expect("a daemon that reads");
-        // Waits for its turn behind the client that does not read.
+        // Others are served while this client does not read.
         assert_eq!(
             ask(&path, "clear ip nat translation udp", Format::Text).0,
             1
         );
+        std::thread::sleep(4 * limits.idle);
         let mut all = Vec::new();
         let _ = stream.read_to_end(&mut all);
         all.len()
@@ -191,7 +191,6 @@ async fn a_client_that_does_not_read_is_cut_off() {
         received < 10_000_000,
         "the whole table came: {received} octets"
     );
-    assert_eq!(lab.seen[0].abandoned.load(Ordering::Relaxed), 1);
 }
 
 fn raw(path: &Path, request: &[u8]) -> String {

@@ -1,10 +1,19 @@
 //! Access lists: first match wins, nothing matched is denied.
 //!
-//! Consulted when an entry is made, never on a hit. This is the linear form; it is the oracle for
-//! any faster one.
+//! Consulted when an entry is made, never on a hit. What a line means is said here; long lists are
+//! searched by `compiled`, which must find the same line as looking at one after the other does.
+
+mod addresses;
+mod compiled;
+mod hash;
+mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use compiled::{Compiled, Match};
 
 /// Permit or deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,14 +178,35 @@ impl Entry {
 pub struct AccessList {
     entries: Vec<Entry>,
     hits: Box<[AtomicU64]>,
+    /// What finds lines of a long list.
+    compiled: Option<Box<Compiled>>,
 }
 
 impl AccessList {
-    /// A list of `entries` in their order.
+    /// A list of `entries` in their order. One of more than 16 lines is made ready for fast
+    /// lookups: under a microsecond a line, and about 100 octets.
     #[must_use]
     pub fn new(entries: Vec<Entry>) -> AccessList {
-        let hits = entries.iter().map(|_| AtomicU64::new(0)).collect();
-        AccessList { entries, hits }
+        AccessList {
+            hits: entries.iter().map(|_| AtomicU64::new(0)).collect(),
+            compiled: Compiled::new(&entries).map(Box::new),
+            entries,
+        }
+    }
+
+    /// The first line that matches.
+    #[inline]
+    fn find(&self, packet: &Subject) -> Option<Match> {
+        if let Some(compiled) = &self.compiled {
+            return compiled.find(&self.entries, packet);
+        }
+        let mut lines = (0..).zip(&self.entries);
+        let (line, entry) = lines.find(|(_, e)| e.matches(packet))?;
+        Some(Match {
+            line,
+            action: entry.action,
+            slot: None,
+        })
     }
 
     /// The lines, in order.
@@ -188,15 +218,18 @@ impl AccessList {
     /// The first line that matches counts a hit and decides; no line means deny.
     #[must_use]
     pub fn check(&self, packet: &Subject) -> Action {
-        match self.entries.iter().position(|e| e.matches(packet)) {
-            Some(at) => {
-                // Several workers may count here; like the number of entries, it is counted where
-                // an entry is made, never on a hit.
-                self.hits[at].fetch_add(1, Ordering::Relaxed);
-                self.entries[at].action
+        let Some(found) = self.find(packet) else {
+            return Action::Deny;
+        };
+        match (found.slot, &self.compiled) {
+            (Some(slot), Some(compiled)) => compiled.count(slot),
+            // Several workers may count here; like the number of entries, it is counted where
+            // an entry is made, never on a hit.
+            _ => {
+                self.hits[found.line as usize].fetch_add(1, Ordering::Relaxed);
             }
-            None => Action::Deny,
         }
+        found.action
     }
 
     /// [`AccessList::check`] if `counts`, else [`AccessList::decide`].
@@ -212,23 +245,26 @@ impl AccessList {
     /// What [`AccessList::check`] would say, without counting.
     #[must_use]
     pub fn decide(&self, packet: &Subject) -> Action {
-        self.entries
-            .iter()
-            .find(|e| e.matches(packet))
-            .map_or(Action::Deny, |e| e.action)
+        self.find(packet).map_or(Action::Deny, |found| found.action)
     }
 
     /// Whether the first line about `source`, whatever else it asks for, permits.
     #[must_use]
     pub fn permits_source(&self, source: u32) -> bool {
-        let line = self.entries.iter().find(|e| e.source.matches(source));
-        line.is_some_and(|e| e.action == Action::Permit)
+        let line = match &self.compiled {
+            None => self.entries.iter().position(|e| e.source.matches(source)),
+            Some(compiled) => compiled.first_about(source),
+        };
+        line.is_some_and(|at| self.entries[at].action == Action::Permit)
     }
 
     /// Matches of the line at `index` so far.
     #[must_use]
     pub fn hits(&self, index: usize) -> u64 {
-        let hits = self.hits.get(index);
-        hits.map_or(0, |hits| hits.load(Ordering::Relaxed))
+        let here = self.hits.get(index);
+        let here = here.map_or(0, |hits| hits.load(Ordering::Relaxed));
+        let entry = self.entries.get(index);
+        let beside = self.compiled.as_ref().zip(entry);
+        here + beside.map_or(0, |(compiled, entry)| compiled.hits(index, entry))
     }
 }

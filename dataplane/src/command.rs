@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
@@ -45,22 +45,30 @@ pub enum TcpState {
 pub struct SessionView {
     /// IP protocol; 0 for an address entry (NAT without overload).
     pub protocol: u8,
-    /// Inside local: the inside host as it knows itself.
+    /// Of an endpoint-independent mapping, and of an address lent by a route map: how many entries
+    /// are under it.
+    pub children: Option<u32>,
+    /// Inside local: the inside host as it knows itself; 0.0.0.0 for an outside host's entry.
     pub inside_local: Endpoint,
-    /// Inside global: the inside host as the outside knows it.
+    /// Inside global: the inside host as the outside knows it; 0.0.0.0 for an outside host's entry.
     pub inside_global: Endpoint,
-    /// Outside local: the outside host as the inside knows it; `None` for an address entry.
+    /// Outside local: the outside host as the inside knows it; `None` for an address entry and
+    /// for a mapping.
     pub outside_local: Option<Endpoint>,
-    /// Outside global: the outside host as it knows itself; `None` for an address entry.
+    /// Outside global: the outside host as it knows itself; `None` for an address entry and for a
+    /// mapping.
     pub outside_global: Option<Endpoint>,
     /// Milliseconds since it was made.
     pub age_ms: u64,
-    /// Milliseconds since its last packet.
+    /// Milliseconds since its last packet; of a mapping, since it last got an entry from inside.
     pub idle_ms: u64,
-    /// Its present timer in milliseconds; `None` means never.
+    /// Its present timer in milliseconds; `None` means never, or, of a mapping, when the last of its
+    /// entries goes.
     pub timeout_ms: Option<u64>,
     /// State of its TCP connection.
     pub tcp: Option<TcpState>,
+    /// Whether it is of a shared connection (`ip nat inside destination`).
+    pub is_shared: bool,
     /// Of ESP: the half-entry, with the SPIs; its endpoints have port 0.
     pub half: Option<HalfView>,
     /// The rule that made it.
@@ -80,15 +88,29 @@ pub struct SessionFilter {
     pub inside_local: Option<(Ipv4Addr, Option<u16>)>,
     /// Only this inside global address, and port where given.
     pub inside_global: Option<(Ipv4Addr, Option<u16>)>,
+    /// Only this outside local address, and port where given.
+    pub outside_local: Option<(Ipv4Addr, Option<u16>)>,
     /// Only this outside global address, and port where given.
     pub outside_global: Option<(Ipv4Addr, Option<u16>)>,
     /// Only tunnels whose packets going out have this SPI.
     pub spi_out: Option<u32>,
     /// Only tunnels whose packets coming in have this SPI.
     pub spi_in: Option<u32>,
+    /// Of a request to clear: also entries under a mapping that the filter names.
+    pub forced: bool,
 }
 
 impl SessionFilter {
+    /// Whether it names an inside endpoint, and nothing outside: that may be a mapping.
+    #[must_use]
+    pub fn names_endpoint(&self) -> bool {
+        let port = |side: Option<(Ipv4Addr, Option<u16>)>| side.and_then(|(_, port)| port);
+        port(self.inside_local)
+            .or(port(self.inside_global))
+            .is_some()
+            && self.outside_global.is_none()
+    }
+
     /// Whether the entry is meant.
     #[must_use]
     pub fn matches(&self, session: &SessionView) -> bool {
@@ -104,19 +126,27 @@ impl SessionFilter {
         self.protocol.is_none_or(|p| p == session.protocol)
             && side(self.inside_local, Some(session.inside_local))
             && side(self.inside_global, Some(session.inside_global))
+            && side(self.outside_local, session.outside_local)
             && side(self.outside_global, session.outside_global)
             && spi(self.spi_out, |half| half.spi_out)
             && spi(self.spi_in, |half| half.spi_in)
     }
 }
 
-/// The bounded way back from a worker: filled as far as there is room, the rest in later polls.
+/// The bounded way back from a worker.
 #[derive(Debug)]
 pub struct Reply<T> {
     items: ArrayQueue<T>,
+    /// Slices of work done so far: whoever waits sees that the worker is at it.
+    slices: AtomicU32,
+    /// Where the next request goes on; [`NOWHERE`] after the last place.
+    resume: AtomicU64,
     done: AtomicBool,
     abandoned: AtomicBool,
 }
+
+/// [`Reply::resume`]: nothing is left.
+const NOWHERE: u64 = u64::MAX;
 
 impl<T> Reply<T> {
     /// A way back with room for `capacity` items.
@@ -124,6 +154,8 @@ impl<T> Reply<T> {
     pub fn new(capacity: usize) -> Arc<Reply<T>> {
         Arc::new(Reply {
             items: ArrayQueue::new(capacity.max(1)),
+            slices: AtomicU32::new(0),
+            resume: AtomicU64::new(NOWHERE),
             done: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         })
@@ -143,9 +175,21 @@ impl<T> Reply<T> {
         self.items.push(item)
     }
 
-    /// Worker: nothing more will come.
+    /// Worker: a slice is done, more will come.
+    pub fn go_on(&self) {
+        let slices = self.slices.load(Ordering::Relaxed);
+        self.slices.store(slices.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Worker: nothing more will come, and nothing is left.
     pub fn finish(&self) {
         self.done.store(true, Ordering::Release);
+    }
+
+    /// Worker: nothing more will come for want of room; another request goes on at `place`.
+    pub fn finish_at(&self, place: u64) {
+        self.resume.store(place, Ordering::Relaxed);
+        self.finish();
     }
 
     /// Worker: whether nobody waits for this any more.
@@ -154,17 +198,41 @@ impl<T> Reply<T> {
         self.abandoned.load(Ordering::Relaxed)
     }
 
+    /// Control: whether an item is there.
+    #[must_use]
+    pub fn has_item(&self) -> bool {
+        !self.items.is_empty()
+    }
+
     /// Control: the next item, if one is there.
     #[must_use]
     pub fn take(&self) -> Option<T> {
         self.items.pop()
     }
 
+    /// Control: goes up as long as the worker is at it.
+    #[must_use]
+    pub fn slices(&self) -> u32 {
+        self.slices.load(Ordering::Relaxed)
+    }
+
+    /// Control: whether the worker has finished; items may still be there.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Control, once the worker has finished: where another request finds what had no room.
+    #[must_use]
+    pub fn resume(&self) -> Option<u64> {
+        Some(self.resume.load(Ordering::Relaxed)).filter(|place| *place != NOWHERE)
+    }
+
     /// Control: whether all has been given and taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         // In this order: `done` seen set means that every item was pushed before.
-        self.done.load(Ordering::Acquire) && self.items.is_empty()
+        self.is_done() && self.items.is_empty()
     }
 
     /// Control: stop the worker's work on this.
@@ -292,6 +360,8 @@ pub enum Because {
         /// Whether it keeps its port.
         keeps_port: Option<bool>,
     },
+    /// Unasked, it goes to a mapping (the number is that of its rule), whose filtering decides.
+    Mapping(u16),
     /// It goes to the appliance itself.
     Ours,
     /// It does not leave by an outside interface.
@@ -320,8 +390,9 @@ pub enum Ending {
 /// A request to one worker.
 #[derive(Debug)]
 pub enum Request {
-    /// Copy out the entries that match.
-    Sessions(SessionFilter, Arc<Reply<SessionView>>),
+    /// Copy out the entries that match, from a place on: 0, or what [`Reply::resume`] says of the
+    /// request before. Ends when there is no more room, so that no reader keeps a worker busy.
+    Sessions(SessionFilter, u64, Arc<Reply<SessionView>>),
     /// Remove the entries that match; the reply is how many there were.
     Clear(SessionFilter, Arc<Reply<u64>>),
     /// Remove the entries that the present snapshot would not make; the reply is how many.

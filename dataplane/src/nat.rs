@@ -1,6 +1,6 @@
 //! NAT policy as workers read it: dynamic rules, pools, statics, global addresses, timers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -12,13 +12,21 @@ use crate::route_map::{RouteMap, Selector};
 use crate::snapshot::PortId;
 use crate::time::Tick;
 
+mod destination;
 mod limits;
+mod mapping;
+mod outside;
 mod pool;
 mod ports;
+mod statics;
 
+pub use destination::{DestinationRule, Destinations, Servers};
 pub use limits::{HostLimits, ListLimit};
+pub use mapping::Filtering;
+pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
 pub use pool::{Leases, Lending, OneToOnePool};
 pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
+use statics::InsideStatics;
 
 /// `ip nat inside source list A ...`: which packets it translates, and to what.
 #[derive(Debug, Clone)]
@@ -30,6 +38,9 @@ pub struct Rule {
     pub selector: Selector,
     /// To what.
     pub target: Target,
+    /// `endpoint-independent`: an inside endpoint has one port of an address for all its flows,
+    /// and the filtering says whose packets get in there unasked. Means nothing without overload.
+    pub mapping: Option<Filtering>,
 }
 
 /// What a dynamic rule translates to.
@@ -190,9 +201,15 @@ pub struct Nat {
     pub host_limits: Option<Arc<HostLimits>>,
     /// What is said of ESP and IKE alone.
     pub ipsec: Ipsec,
+    /// `ip nat outside source`.
+    pub outside: Outside,
+    /// `ip nat inside destination`.
+    pub destinations: Destinations,
     /// `ip access-group`, by port: in and out.
     access_groups: Vec<[Option<Arc<AccessList>>; 2]>,
-    static_by_inside: StaticMap,
+    /// Addresses of rules with `endpoint-independent`.
+    mapped: HashSet<u32>,
+    static_by_inside: InsideStatics,
     static_by_global: StaticMap,
     /// `globals` again, for those who ask for every new entry.
     by_address: HashMap<u32, Global, BuildHasherDefault<AddressHasher>>,
@@ -229,15 +246,7 @@ impl Nat {
         timers: Timers,
         max_entries: u32,
     ) -> Nat {
-        let static_by_inside = statics
-            .iter()
-            .map(|s| {
-                (
-                    (s.inside, s.port.map(|p| (p.protocol, p.inside))),
-                    Arc::clone(s),
-                )
-            })
-            .collect();
+        let static_by_inside = InsideStatics::new(&statics);
         let static_by_global = statics
             .iter()
             .map(|s| {
@@ -248,6 +257,7 @@ impl Nat {
             })
             .collect();
         Nat {
+            mapped: mapping::addresses(&rules),
             rules,
             statics,
             by_address: globals
@@ -259,6 +269,8 @@ impl Nat {
             max_entries,
             host_limits: None,
             ipsec: Ipsec::default(),
+            outside: Outside::default(),
+            destinations: Destinations::default(),
             access_groups: Vec::new(),
             static_by_inside,
             static_by_global,
@@ -279,6 +291,21 @@ impl Nat {
     #[must_use]
     pub fn with_ipsec(self, ipsec: Ipsec) -> Nat {
         Nat { ipsec, ..self }
+    }
+
+    /// The same policy with translations of outside hosts.
+    #[must_use]
+    pub fn with_outside(self, outside: Outside) -> Nat {
+        Nat { outside, ..self }
+    }
+
+    /// The same policy with connections that inside hosts share.
+    #[must_use]
+    pub fn with_destinations(self, destinations: Destinations) -> Nat {
+        Nat {
+            destinations,
+            ..self
+        }
     }
 
     /// What a global address is to NAT.
@@ -306,6 +333,14 @@ impl Nat {
         self.access_groups.get(port.index())?[way as usize].as_deref()
     }
 
+    /// Whether an address belongs to a rule with `endpoint-independent`, so that no two entries of
+    /// different inside endpoints have the same port of it.
+    #[inline]
+    #[must_use]
+    pub fn is_mapped(&self, global: Ipv4Addr) -> bool {
+        !self.mapped.is_empty() && self.mapped.contains(&global.to_bits())
+    }
+
     /// Whether some rule lends whole addresses.
     #[must_use]
     pub fn lends_addresses(&self) -> bool {
@@ -314,15 +349,17 @@ impl Nat {
             .any(|rule| matches!(rule.target, Target::OneToOne(_)))
     }
 
-    /// The static for packets from an inside host: by port if one fits, else by address.
-    #[must_use]
+    /// The static for packets from an inside host that `applies`: by port if one does, else by
+    /// address; of several, one with a route map, in order of configuration, before one without.
     pub fn static_from_inside(
         &self,
         inside: Ipv4Addr,
         protocol: u8,
         port: Option<u16>,
+        applies: impl FnMut(&Static) -> bool,
     ) -> Option<&Arc<Static>> {
-        find_static(&self.static_by_inside, inside, protocol, port)
+        let port = port.map(|port| (protocol, port));
+        self.static_by_inside.find(inside, port, applies)
     }
 
     /// The static for packets to a global address: by port if one fits, else by address.

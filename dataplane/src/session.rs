@@ -53,6 +53,17 @@ pub mod flag {
     pub const PICKED_UP: u8 = 2;
     /// The entry goes from inside to inside through a global address.
     pub const HAIRPIN: u8 = 4;
+    /// The entry's outside address and port are those of a mapping, which holds the port's mark.
+    pub const MAPPED: u8 = 8;
+    /// No flow's entry, but the mapping of an inside endpoint.
+    pub const MAPPING: u8 = 16;
+    /// The entry counts among those for whose sake the mapping lets its outside host in.
+    pub const PERMITS: u8 = 32;
+    /// The first packet came from outside: to a mapping, or to an address that inside hosts share.
+    pub const FROM_OUTSIDE: u8 = 64;
+    /// The entry's outside address is lent to its host by a rule that makes entries of flows; of a
+    /// mapping: it is that lease.
+    pub const LEASED: u8 = 128;
 }
 
 /// Bits of [`Session::tcp`].
@@ -73,7 +84,8 @@ pub const NIL: u32 = u32::MAX;
 #[repr(C, align(64))]
 pub struct Session {
     /// By [`Direction`]: `Out` is inside local to outside local, `In` outside global to inside
-    /// global. An address entry has zero ports and zero outside addresses.
+    /// global. An address entry has zero ports and zero outside addresses; that of an outside host
+    /// zero inside addresses.
     pub keys: [Key; 2],
     /// IP protocol; 0 for an address entry.
     pub protocol: u8,
@@ -122,6 +134,13 @@ impl Session {
             sport: 0,
             dport: 0,
         }
+    }
+
+    /// The key of an outside host's address entry in a direction: only the outside host's address
+    /// counts, its outside local one `Out`, its outside global one `In`.
+    #[must_use]
+    pub fn outside_key(direction: Direction, address: u32) -> Key {
+        Session::address_key(direction.reverse(), address)
     }
 
     /// What a hit makes of a packet that goes `direction`; not for address entries, whose other
@@ -199,7 +218,32 @@ impl Session {
     /// Whether this is an address entry (NAT without overload).
     #[must_use]
     pub fn is_address_entry(&self) -> bool {
-        self.protocol == 0
+        self.protocol == 0 && !self.is_mapping()
+    }
+
+    /// Whether this is no flow's entry, but the mapping of an inside endpoint.
+    #[must_use]
+    pub fn is_mapping(&self) -> bool {
+        self.flags & flag::MAPPING != 0
+    }
+
+    /// Whether this is the address entry of an outside host (`ip nat outside source` with a pool);
+    /// it has no inside addresses.
+    #[must_use]
+    pub fn is_outside_entry(&self) -> bool {
+        self.is_address_entry() && self.keys[Direction::Out as usize].src == 0
+    }
+
+    /// Whether this is of a connection that inside hosts share (`ip nat inside destination`).
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.flags & (flag::FROM_OUTSIDE | flag::MAPPED) == flag::FROM_OUTSIDE
+    }
+
+    /// Whether the inside host knows the outside host by another address than its own.
+    #[must_use]
+    pub fn changes_outside(&self) -> bool {
+        self.keys[Direction::Out as usize].dst != self.keys[Direction::In as usize].src
     }
 
     /// Where its ports come from.
@@ -222,7 +266,12 @@ impl Session {
             self.tcp |= tcp_bit::RST;
         } else if flags & SYN != 0 {
             let finished = matches!(before, Some(TcpState::Closed | TcpState::Reset));
-            if finished && direction == Direction::Out {
+            let beginner = if !self.is_shared() {
+                Direction::Out
+            } else {
+                Direction::In
+            };
+            if finished && direction == beginner {
                 self.tcp = 0; // the same ports again: a new connection
                 self.flags &= !flag::PICKED_UP;
             }
@@ -249,7 +298,7 @@ impl Session {
     /// Where its TCP connection stands; `None` for other protocols.
     #[must_use]
     pub fn tcp_state(&self) -> Option<TcpState> {
-        if self.protocol != PROTO_TCP {
+        if self.protocol != PROTO_TCP || self.is_mapping() {
             return None;
         }
         let both = |bits: [u8; 2]| self.tcp & (bits[0] | bits[1]) == bits[0] | bits[1];
@@ -275,6 +324,9 @@ impl Session {
     /// Ticks without a packet after which the entry goes; `u32::MAX` means never.
     #[must_use]
     pub fn timeout(&self, timers: &Timers) -> u32 {
+        if self.is_mapping() {
+            return u32::MAX; // it goes with the last of its entries
+        }
         let by_port = self
             .port_timer
             .checked_sub(1)

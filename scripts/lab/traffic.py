@@ -81,6 +81,8 @@ class Pinger(threading.Thread):
         try:
             started = time.monotonic()
             for k in range(self.count):
+                if k >= self.count:
+                    break  # told to stop
                 number = k & 0xFFFF
                 payload = (struct.pack("!I", k) * (self.size // 4 + 1))[:self.size]
                 self.waiting[number] = (time.monotonic(), payload)
@@ -98,6 +100,10 @@ class Pinger(threading.Thread):
     def poll(self):
         """`None` while it runs."""
         return None if self.is_alive() else 0
+
+    def stop(self):
+        """Sends no more; replies to what was sent are still awaited."""
+        self.count = 0
 
 
 def start_ping(host, address, count, interval_s=0.005, size=56, whole=False, source=None):

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use spillway_control::config::{Config, Policy, model};
+use spillway_control::dhcp::{Clients, Told};
 use spillway_control::kernel::{
     Hooks, Kernel, KernelConfig, KernelDevice, KernelError, LinkState, Queues, StaticRoute,
     StaticTarget, TwinConfig,
@@ -16,13 +17,14 @@ use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
 use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
 use spillway_control::publish::Publisher;
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, Side};
 use spillway_dpdk::{Eal, Pool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::description::Running;
+use super::leases::{self, Leases};
 use super::links::Links;
 use super::ports::{Ports, with_port};
 use super::workers::Workers;
@@ -78,6 +80,8 @@ struct Control<'a> {
     hostname: Arc<ArcSwap<String>>,
     appliance: Arc<Appliance>,
     unconfirmed: Option<Unconfirmed>,
+    dhcp: Clients,
+    leases: Leases,
 }
 
 /// Serves until told to stop. The errors are a sentence each.
@@ -119,7 +123,8 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         inject: workers.injectors(&ports),
         resolve: Arc::clone(&workers.resolve),
     };
-    let wanted = kernel_config(&config, &policy, &ports).map_err(|e| one(&e))?;
+    let leases = Leases::default();
+    let wanted = kernel_config(&config, &policy, &ports, &leases).map_err(|e| one(&e))?;
     let hooks = hooks(&publisher, &links);
     let (kernel, later) = match Kernel::start(&wanted, queues, pool.clone(), hooks).await {
         Ok(started) => started,
@@ -138,6 +143,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
     let running = Running::new(Arc::clone(&policy));
     let hostname = Arc::new(ArcSwap::from_pointee(hostname(&config)));
     let (reloads, mut reload_requests) = mpsc::channel::<ReloadRequest>(1);
+    let (dhcp, mut leased) = Clients::new();
     let clock = workers.clock;
     let appliance = Appliance::new(ApplianceParts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -179,8 +185,12 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         hostname,
         appliance,
         unconfirmed: None,
+        dhcp,
+        leases,
     };
-    let ended = control.run(&mut signals, &mut reload_requests).await;
+    let ended = control
+        .run(&mut signals, &mut reload_requests, &mut leased)
+        .await;
     answering.abort();
     scraping.abort();
     // Both hold what they answer from; it has to be gone before DPDK ends.
@@ -226,9 +236,11 @@ impl Control<'_> {
         &mut self,
         signals: &mut Signals,
         reloads: &mut mpsc::Receiver<ReloadRequest>,
+        leased: &mut mpsc::Receiver<Told>,
     ) -> Result<(), Vec<String>> {
         let mut check = tokio::time::interval(CHECK_EVERY);
         self.look_at_links().await;
+        self.keep_dhcp();
         info!("ready");
         loop {
             let links = self.links.clone();
@@ -244,6 +256,7 @@ impl Control<'_> {
                 () = change::over(until), if until.is_some() => {
                     self.go_back().await;
                 }
+                Some(told) = leased.recv() => self.leased(&told).await,
                 () = links.changed() => self.look_at_links().await,
                 _ = check.tick() => {
                     publish(&self.publisher, Publisher::reclaim);
@@ -280,7 +293,7 @@ impl Control<'_> {
 
     /// The interfaces with their links as they are now.
     fn interfaces(&self) -> Vec<spillway_dataplane::snapshot::Interface> {
-        let mut interfaces = self.ports.interfaces(&self.policy.config);
+        let mut interfaces = self.ports.interfaces(&self.policy.config, &self.leases);
         for (at, interface) in interfaces.iter_mut().enumerate() {
             let state = self.links.peek(PortId(at as u8));
             interface.up &= !matches!(state, Some(LinkState::Absent | LinkState::Down));
@@ -298,12 +311,16 @@ impl Control<'_> {
                 self.ports.detach(id, self.workers).await;
             }
             let is_there = !matches!(link.state, None | Some(LinkState::Absent));
+            if link.state == Some(LinkState::Up) {
+                self.dhcp.hurry(id);
+            }
             if is_there && !self.ports.is_open(id) {
                 if let Err(sentence) = self.ports.reopen(self.eal, id, self.workers) {
                     warn!("{sentence}; tried again in a second");
                     continue;
                 }
                 self.tell_kernel().await;
+                self.keep_dhcp();
             }
         }
         let interfaces = self.interfaces();
@@ -314,9 +331,58 @@ impl Control<'_> {
         });
     }
 
+    /// Starts and ends DHCP clients as the configuration and the ports want.
+    fn keep_dhcp(&mut self) {
+        let devices = self.kernel.kernel_names();
+        let config = &self.policy.config;
+        let wanted = leases::wanted(config, &self.ports, &devices, &hostname(config));
+        self.leases.keep(&wanted);
+        self.dhcp.keep(&wanted);
+    }
+
+    /// A DHCP server gave, renewed or took an address.
+    async fn leased(&mut self, told: &Told) {
+        let config = Arc::clone(&self.policy.config);
+        // A client that is no more may have left a word behind.
+        if !self.dhcp.has(told.port) || !self.leases.note(told) {
+            return;
+        }
+        let name = config_name(&config, told.port);
+        match &told.lease {
+            Some(lease) => info!(
+                "interface {name}: address {} from the DHCP server {}, {}, router {}",
+                lease.address,
+                lease.server,
+                lease
+                    .seconds
+                    .map_or("for ever".to_owned(), |s| format!("for {s} seconds")),
+                lease.router.map_or("none".to_owned(), |r| r.to_string()),
+            ),
+            None => warn!("interface {name}: its DHCP lease is over, it has no address"),
+        }
+        match self.put(config, "DHCP", Vec::new()).await {
+            Ok(report) => {
+                for warning in report.warnings {
+                    warn!("{warning}");
+                }
+                if report.withdrawn > 0 {
+                    info!(
+                        "{} entries withdrawn, {} kept",
+                        report.withdrawn, report.kept
+                    );
+                }
+            }
+            Err(errors) => {
+                for text in errors {
+                    error!("{text}");
+                }
+            }
+        }
+    }
+
     /// A port that was opened again may have another MAC address.
     async fn tell_kernel(&mut self) {
-        match kernel_config(&self.policy.config, &self.policy, &self.ports) {
+        match kernel_config(&self.policy.config, &self.policy, &self.ports, &self.leases) {
             Ok(config) => {
                 for problem in self.kernel.apply(&config).await {
                     warn!("{problem}");
@@ -346,6 +412,7 @@ fn kernel_config(
     config: &Config,
     policy: &Policy,
     ports: &Ports,
+    leases: &Leases,
 ) -> Result<KernelConfig, KernelError> {
     let mut interfaces = Vec::new();
     for (port, interface, device) in with_port(config) {
@@ -359,10 +426,10 @@ fn kernel_config(
             description: interface.description.clone(),
             mac: ports.mac(port),
             mtu: ports.mtu(port, interface.mtu),
-            address: interface.fixed(),
+            address: leases.address(port, interface),
             shutdown: interface.shutdown,
             device,
-            aliases: aliases(config, policy, interface),
+            aliases: aliases(config, policy, leases, (port, interface)),
         });
     }
     let by_name = |name: &str| {
@@ -383,27 +450,41 @@ fn kernel_config(
     };
     Ok(KernelConfig {
         interfaces,
-        routes: config.routes.iter().filter_map(route).collect(),
+        routes: (config.routes.iter().filter_map(route))
+            .chain(leases.default_routes(config))
+            .collect(),
     })
 }
 
 /// The global addresses in an interface's subnet other than its own: ARP is answered for them.
-fn aliases(config: &Config, policy: &Policy, interface: &model::Interface) -> Vec<ipnet::Ipv4Net> {
-    let Some(subnet) = interface.fixed() else {
+fn aliases(
+    config: &Config,
+    policy: &Policy,
+    leases: &Leases,
+    (port, interface): (PortId, &model::Interface),
+) -> Vec<ipnet::Ipv4Net> {
+    let Some(subnet) = leases.address(port, interface) else {
         return Vec::new();
     };
+    let lent = leases.by_name(config);
     let own = |address: &std::net::Ipv4Addr| {
-        config
-            .interfaces
-            .iter()
-            .any(|i| i.fixed().is_some_and(|a| a.addr() == *address))
+        let fixed = config.interfaces.iter().filter_map(|i| i.fixed());
+        fixed.map(|net| net.addr()).any(|own| own == *address)
+            || lent.values().any(|own| own == address)
     };
-    let mut addresses: Vec<ipnet::Ipv4Net> = policy
-        .nat
-        .globals
-        .keys()
-        .filter(|address| subnet.contains(*address) && !own(address))
-        .map(|address| ipnet::Ipv4Net::from(*address))
+    let globals = policy.nat.globals.keys().copied();
+    // Those by which inside hosts know outside ones lie in the inside network with `add-route`.
+    let locals = policy.nat.outside.locals();
+    let locals = locals.filter(|(_, local)| local.add_route());
+    let locals = locals.map(|(address, _)| address);
+    let locals = locals.filter(|_| interface.side == Side::Inside);
+    let shared = policy.nat.destinations.addresses.iter().copied();
+    let shared = shared.filter(|_| interface.side == Side::Outside);
+    let mut addresses: Vec<ipnet::Ipv4Net> = globals
+        .chain(locals)
+        .chain(shared)
+        .filter(|address| subnet.contains(address) && !own(address))
+        .map(ipnet::Ipv4Net::from)
         .collect();
     addresses.sort();
     ipnet::Ipv4Net::aggregate(&addresses)

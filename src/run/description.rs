@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::leases::Leases;
 use arc_swap::ArcSwap;
 use ipnet::Ipv4Net;
 use spillway_control::config::Policy;
@@ -11,21 +12,33 @@ use spillway_control::manage::{
 };
 
 /// The policy in force, as the operator's side sees it.
-pub(super) struct Running(pub(super) ArcSwap<Policy>);
+pub(super) struct Running {
+    policy: ArcSwap<Policy>,
+    leases: ArcSwap<Leases>,
+}
 
 impl Running {
     pub(super) fn new(policy: Arc<Policy>) -> Arc<Running> {
-        Arc::new(Running(ArcSwap::new(policy)))
+        Arc::new(Running {
+            policy: ArcSwap::new(policy),
+            leases: ArcSwap::default(),
+        })
+    }
+
+    /// Another policy is in force, or other addresses are.
+    pub(super) fn store(&self, policy: Arc<Policy>, leases: &Leases) {
+        self.policy.store(policy);
+        self.leases.store(Arc::new(leases.clone()));
     }
 }
 
 impl Description for Running {
     fn policy(&self) -> Arc<Policy> {
-        self.0.load_full()
+        self.policy.load_full()
     }
 
     fn rule(&self, id: u16) -> Option<RuleText> {
-        let policy = self.0.load();
+        let policy = self.policy.load();
         let text = policy.rule_text(id)?;
         let pool = policy.rule_pool(id).map(|(name, pool)| PoolText {
             name: name.to_owned(),
@@ -41,7 +54,7 @@ impl Description for Running {
     }
 
     fn interface(&self, name: &str) -> Option<InterfaceText> {
-        let policy = self.0.load();
+        let policy = self.policy.load();
         let interface = policy.config.interface(name)?;
         Some(InterfaceText {
             description: interface.description.clone(),
@@ -50,21 +63,15 @@ impl Description for Running {
     }
 
     fn route(&self, prefix: Ipv4Net) -> Option<RouteText> {
-        let configured = self
-            .0
-            .load()
-            .config
-            .routes
-            .iter()
-            .any(|route| route.prefix == prefix);
-        let origin = if configured {
-            RouteOrigin::Static
-        } else {
-            RouteOrigin::Kernel
+        let policy = self.policy.load();
+        let configured = policy.config.routes.iter().any(|r| r.prefix == prefix);
+        let leases = self.leases.load();
+        let from_server = prefix == Ipv4Net::default() && leases.have_default_route(&policy.config);
+        let (origin, distance) = match (configured, from_server) {
+            (true, _) => (RouteOrigin::Static, Some((1, 0))),
+            (_, true) => (RouteOrigin::Dhcp, Some((254, 0))),
+            _ => (RouteOrigin::Kernel, None),
         };
-        Some(RouteText {
-            origin,
-            distance: configured.then_some((1, 0)),
-        })
+        Some(RouteText { origin, distance })
     }
 }

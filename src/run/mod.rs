@@ -3,6 +3,7 @@
 mod control;
 mod cores;
 mod description;
+mod leases;
 mod links;
 mod ports;
 mod save;
@@ -106,7 +107,7 @@ fn start(options: &Run, config: Config) -> Result<(), Vec<String>> {
     let mut ports = ports::Ports::new(&config, options.workers, pool.clone());
     ports.open_all(&eal)?;
     let steering = ports.steering();
-    let interfaces: Vec<Interface> = ports.interfaces(&config);
+    let interfaces: Vec<Interface> = ports.interfaces(&config, &leases::Leases::default());
     let publisher = Arc::new(Mutex::new(Publisher::new(interfaces)));
     let mut workers =
         workers::Workers::start(options, &cores, &eal, &pool, &ports, &steering, &publisher)?;

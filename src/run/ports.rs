@@ -10,6 +10,7 @@ use spillway_dataplane::worker::{PortChange, Queues};
 use spillway_dpdk::{DpdkRxQueue, DpdkTxQueue, Eal, Pool, Port, PortConfig, PortInfo};
 use tracing::{info, warn};
 
+use super::leases::Leases;
 use super::workers::Workers;
 
 mod steering;
@@ -262,7 +263,7 @@ impl Ports {
     }
 
     /// What workers shall know of the interfaces; the state of their links is for the caller to add.
-    pub(super) fn interfaces(&self, config: &Config) -> Vec<Interface> {
+    pub(super) fn interfaces(&self, config: &Config, leases: &Leases) -> Vec<Interface> {
         with_port(config)
             .map(|(id, interface, _)| Interface {
                 name: interface.name.clone(),
@@ -271,7 +272,7 @@ impl Ports {
                     Side::Outside => Side::Outside,
                     Side::None => Side::None,
                 },
-                address: interface.fixed(),
+                address: leases.address(id, interface),
                 mac: self.mac(id),
                 mtu: self.mtu(id, interface.mtu),
                 up: !interface.shutdown && self.is_open(id),

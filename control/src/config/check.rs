@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 
+use super::check_destination::destinations;
+use super::check_outside::{outside_claims, outside_sources};
 use super::draft::Draft;
 use super::model::{
     Address, Config, ListName, PoolKind, Port, RouteTarget, RuleTarget, Selector, StaticGlobal,
@@ -22,6 +24,7 @@ pub fn check(draft: &mut Draft) {
     access_groups(draft, &mut findings);
     route_maps(draft, &mut findings);
     statics(draft, &mut findings);
+    outside_sources(draft, &mut findings);
     claims(draft, &mut findings);
     ipsec(draft, &mut findings);
     host_limits(draft, &mut findings);
@@ -66,22 +69,22 @@ fn ipsec(draft: &Draft, findings: &mut Findings) {
 }
 
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     errors: Vec<(Span, String)>,
     warnings: Vec<(Span, String)>,
 }
 
 impl Findings {
-    fn error(&mut self, span: Span, message: String) {
+    pub(super) fn error(&mut self, span: Span, message: String) {
         self.errors.push((span, message));
     }
 
-    fn warn(&mut self, span: Span, message: String) {
+    pub(super) fn warn(&mut self, span: Span, message: String) {
         self.warnings.push((span, message));
     }
 }
 
-fn at_line(span: Span) -> String {
+pub(super) fn at_line(span: Span) -> String {
     match span.line {
         0 => String::new(),
         line => format!(" (line {line})"),
@@ -168,15 +171,15 @@ fn addressed_interface(draft: &Draft, findings: &mut Findings, name: &str, span:
         return;
     };
     match interface.address {
-        Some(Address::Fixed(_)) => {}
+        Some(Address::Fixed(_) | Address::Dhcp) => {}
         _ if draft.is_suspect(name) => {}
         None => findings.error(
             span,
             format!("interface {name} has no address to translate to"),
         ),
-        Some(Address::Dhcp | Address::Negotiated) => findings.warn(
+        Some(Address::Negotiated) => findings.warn(
             span,
-            format!("interface {name} has no address yet: nothing is translated to it"),
+            format!("interface {name} has no address: what would be translated to it is dropped"),
         ),
     }
 }
@@ -231,20 +234,7 @@ fn rules(draft: &Draft, findings: &mut Findings) {
         if let Some(what) = rule.inactivity() {
             findings.warn(places.from, format!("{what} is not active yet"));
         }
-        if let Selector::RouteMap(map) = &rule.selector
-            && !config.route_maps.contains_key(map)
-            && !draft.is_suspect(map)
-        {
-            let message = format!("there is no route map {map}: nothing is translated");
-            findings.warn(places.from, message);
-        }
-        if let Selector::List(list) = &rule.selector
-            && !config.access_lists.contains_key(list)
-            && !draft.is_suspect(&list.to_string())
-        {
-            let message = format!("there is no access list {list}: nothing is translated");
-            findings.warn(places.from, message);
-        }
+        missing_selector(draft, findings, &rule.selector, places.from);
         match &rule.target {
             RuleTarget::Interface(name) => addressed_interface(draft, findings, name, places.to),
             RuleTarget::Pool(name) => {
@@ -271,7 +261,33 @@ fn rules(draft: &Draft, findings: &mut Findings) {
     }
 }
 
-fn pool_of_rule(draft: &Draft, findings: &mut Findings, name: &str, overload: bool, span: Span) {
+/// What a rule's packets are chosen by exists.
+pub(super) fn missing_selector(
+    draft: &Draft,
+    findings: &mut Findings,
+    selector: &Selector,
+    span: Span,
+) {
+    match selector {
+        Selector::RouteMap(map) => {
+            if !draft.config.route_maps.contains_key(map) && !draft.is_suspect(map) {
+                let message = format!("there is no route map {map}: nothing is translated");
+                findings.warn(span, message);
+            }
+        }
+        Selector::List(list) => {
+            missing_list(draft, findings, list, span, "nothing is translated");
+        }
+    }
+}
+
+pub(super) fn pool_of_rule(
+    draft: &Draft,
+    findings: &mut Findings,
+    name: &str,
+    overload: bool,
+    span: Span,
+) {
     let Some(pool) = draft.config.pools.get(name) else {
         if !draft.is_suspect(name) {
             findings.error(span, format!("there is no pool {name}"));
@@ -291,7 +307,7 @@ fn pool_of_rule(draft: &Draft, findings: &mut Findings, name: &str, overload: bo
 }
 
 /// Statics: every global address or port has one inside host, and the other way round unless
-/// `extendable`.
+/// `extendable` or told apart by a `route-map`.
 fn statics(draft: &Draft, findings: &mut Findings) {
     let mut globals: HashMap<_, Span> = HashMap::new();
     let mut locals: HashMap<_, Span> = HashMap::new();
@@ -345,12 +361,13 @@ fn statics(draft: &Draft, findings: &mut Findings) {
             findings.error(places.to, message);
         }
         let before = claim(&mut locals, (rule.local, local_port), places.from);
-        if let (Some(before), false) = (before, rule.extendable) {
+        let is_told_apart = rule.extendable || rule.route_map.is_some();
+        if let (Some(before), false) = (before, is_told_apart) {
             let (what, line) = (port(local_port), at_line(before));
             findings.error(
                 places.from,
                 format!(
-                    "{}{what} is translated already{line}; several need `extendable`",
+                    "{}{what} is translated already{line}; several need `extendable`, or a `route-map` each",
                     rule.local
                 ),
             );
@@ -364,7 +381,7 @@ fn statics(draft: &Draft, findings: &mut Findings) {
 }
 
 /// Notes who has `key`; returns who had it before.
-fn claim<K: Eq + Hash>(map: &mut HashMap<K, Span>, key: K, span: Span) -> Option<Span> {
+pub(super) fn claim<K: Eq + Hash>(map: &mut HashMap<K, Span>, key: K, span: Span) -> Option<Span> {
     match map.entry(key) {
         Occupied(there) => Some(*there.get()),
         Vacant(free) => {
@@ -375,19 +392,20 @@ fn claim<K: Eq + Hash>(map: &mut HashMap<K, Span>, key: K, span: Span) -> Option
 }
 
 /// Who hands out an address: two that do so differently must not have the same one.
-struct Claim {
-    start: Ipv4Addr,
-    end: Ipv4Addr,
+pub(super) struct Claim {
+    pub(super) start: Ipv4Addr,
+    pub(super) end: Ipv4Addr,
     /// Shared by port, so that others who share by port may have it as well.
-    shared: bool,
+    pub(super) shared: bool,
     /// Whether it is a static, which only minds one-to-one pools.
-    fixed: bool,
-    who: String,
-    span: Span,
+    pub(super) fixed: bool,
+    pub(super) who: String,
+    pub(super) span: Span,
 }
 
 fn claims(draft: &Draft, findings: &mut Findings) {
     let mut claims = dynamic_claims(draft);
+    claims.extend(outside_claims(draft));
     let size = |c: &Claim| u64::from(c.end.to_bits() - c.start.to_bits()) + 1;
     let total = |shared: bool| {
         claims
@@ -426,11 +444,12 @@ fn claims(draft: &Draft, findings: &mut Findings) {
             span: places.to,
         });
     }
+    let mut interfaces = Vec::new();
     for interface in &draft.config.interfaces {
         let Some(net) = interface.fixed() else {
             continue;
         };
-        claims.push(Claim {
+        interfaces.push(Claim {
             start: net.addr(),
             end: net.addr(),
             shared: true,
@@ -439,6 +458,8 @@ fn claims(draft: &Draft, findings: &mut Findings) {
             span: Span::default(),
         });
     }
+    destinations(draft, &claims, findings);
+    claims.extend(interfaces);
     claims.sort_by_key(|c| (c.start, c.end));
     overlaps(&claims, findings);
 }

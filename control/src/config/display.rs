@@ -4,14 +4,14 @@ use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 
 use spillway_dataplane::acl::{Action, Entry, Ports, Wildcard};
-use spillway_dataplane::nat::Timers;
+use spillway_dataplane::nat::{Filtering, Timers};
 use spillway_dataplane::snapshot::Side;
 
 use super::commands::TIMERS;
 use super::model::{
-    AccessList, Address, Clause, Config, HostLimits, Interface, ListKind, ListLine, ListName, Pool,
-    PoolKind, Port, RouteTarget, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRoute,
-    StaticRule, StaticScope,
+    AccessList, Address, Clause, Config, HostLimits, Interface, ListKind, ListLine, ListName,
+    OutsideRule, OutsideStatic, Pool, PoolKind, Port, RouteTarget, RuleTarget, Selector,
+    SourceRule, StaticGlobal, StaticRoute, StaticRule, StaticScope,
 };
 use super::names::{self, ICMP_TYPES, PROTOCOLS, TCP_PORTS, UDP_PORTS, WITH_CODE};
 
@@ -31,6 +31,16 @@ impl Display for Config {
         }
         for rule in &self.statics {
             writeln!(f, "ip nat inside source static {rule}")?;
+        }
+        for rule in &self.outside_sources {
+            writeln!(f, "ip nat outside source {rule}")?;
+        }
+        for rule in &self.outside_statics {
+            writeln!(f, "ip nat outside source static {rule}")?;
+        }
+        for rule in &self.destinations {
+            let (list, pool) = (&rule.list, &rule.pool);
+            writeln!(f, "ip nat inside destination list {list} pool {pool}")?;
         }
         for (local, port) in &self.static_esp {
             writeln!(
@@ -181,16 +191,50 @@ fn write_pool(f: &mut Formatter<'_>, name: &str, pool: &Pool) -> fmt::Result {
 
 impl Display for SourceRule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.selector {
-            Selector::List(name) => write!(f, "list {name}")?,
-            Selector::RouteMap(name) => write!(f, "route-map {name}")?,
-        }
-        write!(f, " {}", self.target)?;
+        write!(f, "{} {}", self.selector, self.target)?;
         if let Some(vrf) = &self.vrf {
             write!(f, " vrf {vrf}")?;
         }
         if self.overload {
             f.write_str(" overload")?;
+        }
+        if let Some(filtering) = self.mapping {
+            f.write_str(" endpoint-independent")?;
+            if filtering != Filtering::default() {
+                write!(f, " filtering {}", filtering.name())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for Selector {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::List(name) => write!(f, "list {name}"),
+            Selector::RouteMap(name) => write!(f, "route-map {name}"),
+        }
+    }
+}
+
+impl Display for OutsideRule {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let route = if self.add_route { " add-route" } else { "" };
+        write!(f, "{} pool {}{route}", self.selector, self.pool)
+    }
+}
+
+impl Display for OutsideStatic {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.global, self.local)?;
+        let options = [
+            (self.add_route, " add-route"),
+            (self.extendable, " extendable"),
+            (self.no_alias, " no-alias"),
+            (self.no_payload, " no-payload"),
+        ];
+        for (_, word) in options.iter().filter(|(given, _)| *given) {
+            f.write_str(word)?;
         }
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::commands::{Mode, Run};
 use super::diagnostic::{Diagnostic, Severity};
 use super::model::{
-    AccessList, Clause, Config, InactiveBlock, Interface, ListName, Pool, SourceRule, StaticRoute,
-    StaticRule,
+    AccessList, Clause, Config, InactiveBlock, Interface, ListName, OutsideStatic, Pool,
+    SourceRule, StaticRoute, StaticRule,
 };
 use super::syntax::{Args, Item};
 use super::text::{Source, Span, words};
@@ -74,6 +74,9 @@ pub(super) struct Places {
     pub(super) pools: HashMap<String, Span>,
     pub(super) sources: Vec<SourcePlaces>,
     pub(super) statics: Vec<SourcePlaces>,
+    pub(super) outside_sources: Vec<SourcePlaces>,
+    pub(super) destinations: Vec<SourcePlaces>,
+    pub(super) outside_statics: Vec<SourcePlaces>,
     pub(super) route_maps: HashMap<(String, u16), Span>,
 }
 
@@ -109,6 +112,7 @@ pub(super) struct Known {
     pub(super) routes: HashSet<StaticRoute>,
     pub(super) sources: HashSet<SourceRule>,
     pub(super) statics: HashSet<StaticRule>,
+    pub(super) outside_statics: HashSet<OutsideStatic>,
     inactive: HashMap<String, usize>,
 }
 
@@ -122,12 +126,16 @@ impl Draft {
             pools: HashMap::new(),
             sources: vec![SourcePlaces::default(); config.sources.len()],
             statics: vec![SourcePlaces::default(); config.statics.len()],
+            destinations: vec![SourcePlaces::default(); config.destinations.len()],
+            outside_sources: vec![SourcePlaces::default(); config.outside_sources.len()],
+            outside_statics: vec![SourcePlaces::default(); config.outside_statics.len()],
             route_maps: HashMap::new(),
         };
         let known = Known {
             routes: config.routes.iter().cloned().collect(),
             sources: config.sources.iter().cloned().collect(),
             statics: config.statics.iter().cloned().collect(),
+            outside_statics: config.outside_statics.iter().copied().collect(),
             inactive: index(&config.inactive),
         };
         Draft {

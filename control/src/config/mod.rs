@@ -9,6 +9,8 @@
 //! is understood but does nothing yet, or means nothing here, loads with a warning that names it.
 
 pub mod check;
+mod check_destination;
+mod check_outside;
 pub mod commands;
 pub mod diagnostic;
 pub mod display;
@@ -17,6 +19,8 @@ pub mod grammar;
 pub mod model;
 pub mod names;
 pub mod policy;
+mod policy_destination;
+mod policy_outside;
 pub mod syntax;
 pub mod text;
 

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use spillway_dataplane::acl::{Action, Entry};
-use spillway_dataplane::nat::Timers;
+use spillway_dataplane::nat::{Filtering, Timers};
 use spillway_dataplane::snapshot::{PortId, Side};
 
 /// A whole configuration. Its `Display` is the running configuration, which parses back to it.
@@ -28,6 +28,12 @@ pub struct Config {
     pub sources: Vec<SourceRule>,
     /// Static inside source translations, in order of configuration.
     pub statics: Vec<StaticRule>,
+    /// Dynamic outside source translations, in order of configuration.
+    pub outside_sources: Vec<OutsideRule>,
+    /// Static outside source translations, in order of configuration.
+    pub outside_statics: Vec<OutsideStatic>,
+    /// Load sharing among inside hosts, in order of configuration.
+    pub destinations: Vec<DestinationRule>,
     /// `ip nat inside source static esp`: inside hosts and the interfaces whose ESP is theirs.
     pub static_esp: Vec<(Ipv4Addr, String)>,
     /// `ip nat service list L ESP spi-match`.
@@ -222,6 +228,8 @@ pub struct SourceRule {
     pub target: RuleTarget,
     /// Shared by port.
     pub overload: bool,
+    /// `endpoint-independent`, and its `filtering`.
+    pub mapping: Option<Filtering>,
     /// `vrf`.
     pub vrf: Option<String>,
 }
@@ -292,6 +300,43 @@ pub enum StaticScope {
     Network(u8),
 }
 
+/// `ip nat outside source {list|route-map} ... pool P`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OutsideRule {
+    /// Which packets from outside.
+    pub selector: Selector,
+    /// The pool whose addresses their senders get inside.
+    pub pool: String,
+    /// `add-route`.
+    pub add_route: bool,
+}
+
+/// `ip nat outside source static`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OutsideStatic {
+    /// The outside host's own address.
+    pub global: Ipv4Addr,
+    /// The address by which inside hosts know it.
+    pub local: Ipv4Addr,
+    /// `add-route`.
+    pub add_route: bool,
+    /// `extendable`.
+    pub extendable: bool,
+    /// `no-alias`.
+    pub no_alias: bool,
+    /// `no-payload`.
+    pub no_payload: bool,
+}
+
+/// `ip nat inside destination list A pool P`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DestinationRule {
+    /// The list of virtual addresses.
+    pub list: ListName,
+    /// The pool of inside hosts.
+    pub pool: String,
+}
+
 /// A line that does nothing yet, with the lines below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InactiveBlock {
@@ -308,6 +353,10 @@ impl Config {
     pub const MOST_RULES: usize = 1024;
     /// Most addresses that are shared by port, over all rules.
     pub const MOST_OVERLOAD: u64 = 4096;
+    /// Most rules of load sharing: each may be asked about every new connection.
+    pub const MOST_DESTINATIONS: usize = 16;
+    /// Most inside hosts that share connections, over all rules.
+    pub const MOST_SERVERS: u64 = 1 << 16;
     /// Most addresses in pools without overload, and most static translations.
     pub const MOST_ADDRESSES: u64 = 1 << 18;
 
@@ -339,6 +388,16 @@ impl Config {
 }
 
 impl SourceRule {
+    /// The rule with the usual filtering: two that differ in nothing else are one and the same, of
+    /// which the later line holds.
+    #[must_use]
+    pub fn identity(&self) -> SourceRule {
+        SourceRule {
+            mapping: self.mapping.map(|_| Filtering::default()),
+            ..self.clone()
+        }
+    }
+
     /// Why it is not active, if it is not.
     #[must_use]
     pub fn inactivity(&self) -> Option<&'static str> {

@@ -14,9 +14,11 @@ use spillway_dataplane::route_map::{Clause, RouteMap, Selector as Selects};
 use spillway_dataplane::time::Tick;
 
 use super::model::{
-    Config, ListName, Pool, PoolKind, RuleTarget, Selector, SourceRule, StaticGlobal, StaticRule,
-    StaticScope,
+    Config, DestinationRule, ListName, OutsideRule, Pool, PoolKind, RuleTarget, Selector,
+    SourceRule, StaticGlobal, StaticRule, StaticScope,
 };
+use super::policy_destination::destinations;
+use super::policy_outside::LiveOutside;
 
 /// A compiled configuration. Keep it: the next one takes its live state from it.
 #[derive(Debug)]
@@ -27,9 +29,22 @@ pub struct Policy {
     pub nat: Arc<Nat>,
     /// All access lists, with their hit counts.
     pub access_lists: BTreeMap<ListName, Arc<AccessList>>,
-    /// The number of each dynamic rule.
-    ids: HashMap<SourceRule, u16>,
+    /// The number of each dynamic rule, by its [`SourceRule::identity`].
+    ids: Ids,
 }
+
+/// A dynamic rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Mapping {
+    /// `ip nat inside source`.
+    Inside(SourceRule),
+    /// `ip nat outside source`.
+    Outside(OutsideRule),
+    /// `ip nat inside destination`.
+    Destination(DestinationRule),
+}
+
+pub(super) type Ids = HashMap<Mapping, u16>;
 
 impl Policy {
     /// Compiles a configuration.
@@ -45,6 +60,8 @@ impl Policy {
         now: Tick,
         previous: Option<&Policy>,
     ) -> Policy {
+        let live_outside = previous.map(|previous| LiveOutside::of(&previous.nat.outside));
+        let live_outside = live_outside.unwrap_or_default();
         let mut compiler = Compiler {
             config: &config,
             addresses,
@@ -58,6 +75,10 @@ impl Policy {
         let rules = compiler.rules(&access_lists, &route_maps, &ids);
         let statics = compiler.statics(&route_maps);
         let ipsec = compiler.ipsec(&access_lists);
+        let context = (&access_lists, &route_maps, &ids);
+        let outside = live_outside.compile(&config, context, now);
+        let before = previous.map(|previous| &previous.nat.destinations);
+        let destinations = destinations(&config, (&access_lists, &ids), before);
         let globals = compiler.globals;
         let (timers, max_entries) = (config.timers.clone(), config.max_entries);
         Policy {
@@ -65,6 +86,8 @@ impl Policy {
                 Nat::new(rules, statics, globals, timers, max_entries)
                     .with_host_limits(host_limits(&config, &access_lists, previous))
                     .with_ipsec(ipsec)
+                    .with_outside(outside)
+                    .with_destinations(destinations)
                     .with_access_groups(access_groups(&config, &access_lists)),
             ),
             config,
@@ -73,36 +96,39 @@ impl Policy {
         }
     }
 
-    /// A dynamic rule by its number.
-    #[must_use]
-    pub fn rule(&self, id: u16) -> Option<&SourceRule> {
-        self.ids
-            .iter()
-            .find(|(_, number)| **number == id)
-            .map(|(rule, _)| rule)
+    /// A dynamic rule by its number, with the usual filtering.
+    fn rule(&self, id: u16) -> Option<&Mapping> {
+        let mut ids = self.ids.iter();
+        ids.find(|(_, number)| **number == id).map(|(rule, _)| rule)
     }
 
     /// The text of a rule in `show ip nat statistics`: `access-list 1 pool NAT-POOL1`.
     #[must_use]
     pub fn rule_text(&self, id: u16) -> Option<String> {
-        let rule = self.rule(id)?;
-        let selector = match &rule.selector {
+        let selector = |selector: &Selector| match selector {
             Selector::List(name) => format!("access-list {name}"),
             Selector::RouteMap(name) => format!("route-map {name}"),
         };
-        Some(format!("{selector} {}", rule.target))
+        Some(match self.rule(id)? {
+            Mapping::Inside(rule) => format!("{} {}", selector(&rule.selector), rule.target),
+            Mapping::Outside(rule) => format!("{} pool {}", selector(&rule.selector), rule.pool),
+            Mapping::Destination(rule) => format!("access-list {} pool {}", rule.list, rule.pool),
+        })
     }
 
     /// The pool of a rule with its name, if it has one.
     #[must_use]
     pub fn rule_pool(&self, id: u16) -> Option<(&str, &Pool)> {
-        match &self.rule(id)?.target {
-            RuleTarget::Pool(name) => {
-                let (name, pool) = self.config.pools.get_key_value(name)?;
-                Some((name, pool))
-            }
-            RuleTarget::Interface(_) => None,
-        }
+        let name = match self.rule(id)? {
+            Mapping::Inside(rule) => match &rule.target {
+                RuleTarget::Pool(name) => name,
+                RuleTarget::Interface(_) => return None,
+            },
+            Mapping::Outside(rule) => &rule.pool,
+            Mapping::Destination(rule) => &rule.pool,
+        };
+        let (name, pool) = self.config.pools.get_key_value(name)?;
+        Some((name, pool))
     }
 }
 
@@ -151,32 +177,19 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn rules(
-        &mut self,
-        lists: &Lists,
-        maps: &Maps<'_>,
-        ids: &HashMap<SourceRule, u16>,
-    ) -> Vec<Rule> {
-        let (no_list, no_map) = (Arc::default(), Arc::default());
+    fn rules(&mut self, lists: &Lists, maps: &Maps<'_>, ids: &Ids) -> Vec<Rule> {
         let config = self.config;
         let mut rules = Vec::new();
         for rule in config.active_sources() {
-            let (Some(id), Some(target)) = (ids.get(rule), self.target(rule)) else {
+            let id = ids.get(&Mapping::Inside(rule.identity()));
+            let (Some(id), Some(target)) = (id, self.target(rule)) else {
                 continue; // no address to translate to, which was warned of
-            };
-            // What does not exist selects nothing.
-            let selector = match &rule.selector {
-                Selector::List(name) => {
-                    Selects::List(Arc::clone(lists.get(name).unwrap_or(&no_list)))
-                }
-                Selector::RouteMap(name) => {
-                    Selects::RouteMap(Arc::clone(maps.get(name.as_str()).unwrap_or(&no_map)))
-                }
             };
             rules.push(Rule {
                 id: *id,
-                selector,
+                selector: selects(&rule.selector, lists, maps),
                 target,
+                mapping: rule.mapping,
             });
         }
         rules
@@ -185,17 +198,17 @@ impl Compiler<'_> {
     fn target(&mut self, rule: &SourceRule) -> Option<Target> {
         let (ranges, lending) = match &rule.target {
             RuleTarget::Interface(name) => {
-                let address = self.interface_address(name)?;
-                (vec![(address, address)], Lending::FirstFree)
+                // Without an address nothing can be translated: packets are refused, and never leave
+                // as they are.
+                let address = self.interface_address(name);
+                let ranges = address.map(|address| (address, address));
+                (ranges.into_iter().collect(), Lending::FirstFree)
             }
             RuleTarget::Pool(name) => {
                 let pool = self.config.pools.get(name)?;
                 (pool.ranges.clone(), lending(pool))
             }
         };
-        if ranges.is_empty() {
-            return None;
-        }
         if rule.overload {
             let bits = |(first, last): (Ipv4Addr, Ipv4Addr)| first.to_bits()..=last.to_bits();
             let addresses = ranges.into_iter().flat_map(bits).map(Ipv4Addr::from_bits);
@@ -331,8 +344,18 @@ impl Compiler<'_> {
     }
 }
 
+/// What a rule asks about packets. What does not exist selects nothing.
+pub(super) fn selects(selector: &Selector, lists: &Lists, maps: &Maps<'_>) -> Selects {
+    match selector {
+        Selector::List(name) => Selects::List(lists.get(name).cloned().unwrap_or_default()),
+        Selector::RouteMap(name) => {
+            Selects::RouteMap(maps.get(name.as_str()).cloned().unwrap_or_default())
+        }
+    }
+}
+
 /// Which address of a pool the next host gets.
-fn lending(pool: &Pool) -> Lending {
+pub(super) fn lending(pool: &Pool) -> Lending {
     match pool.kind {
         PoolKind::Generic => Lending::FirstFree,
         PoolKind::Rotary => Lending::Rotary,
@@ -340,8 +363,8 @@ fn lending(pool: &Pool) -> Lending {
     }
 }
 
-type Maps<'a> = HashMap<&'a str, Arc<RouteMap>>;
-type Lists = BTreeMap<ListName, Arc<AccessList>>;
+pub(super) type Maps<'a> = HashMap<&'a str, Arc<RouteMap>>;
+pub(super) type Lists = BTreeMap<ListName, Arc<AccessList>>;
 
 /// The route maps of a configuration. A list that does not exist matches nothing.
 fn route_maps<'a>(config: &'a Config, lists: &Lists) -> Maps<'a> {
@@ -438,15 +461,20 @@ fn access_lists(config: &Config, previous: Option<&Policy>) -> Lists {
 
 /// Numbers the rules: those that stay keep theirs, new ones take the lowest that neither this
 /// configuration nor the one before uses, so that no number changes its meaning in one step.
-fn number(config: &Config, previous: Option<&Policy>) -> HashMap<SourceRule, u16> {
+fn number(config: &Config, previous: Option<&Policy>) -> Ids {
     let none = HashMap::new();
     let before = previous.map_or(&none, |p| &p.ids);
     let used: HashSet<u16> = before.values().copied().collect();
     let mut free = (1..=u16::MAX).filter(|id| !used.contains(id));
     let mut ids = HashMap::new();
-    for rule in &config.sources {
-        if let Some(id) = before.get(rule).copied().or_else(|| free.next()) {
-            ids.insert(rule.clone(), id);
+    let inside = config.sources.iter().map(SourceRule::identity);
+    let outside = config.outside_sources.iter().cloned();
+    let destinations = config.destinations.iter().cloned();
+    let others = outside.map(Mapping::Outside);
+    let others = others.chain(destinations.map(Mapping::Destination));
+    for rule in inside.map(Mapping::Inside).chain(others) {
+        if let Some(id) = before.get(&rule).copied().or_else(|| free.next()) {
+            ids.insert(rule, id);
         }
     }
     ids

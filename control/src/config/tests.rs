@@ -2,11 +2,12 @@ use super::*;
 
 mod arbitrary;
 mod compile;
+mod destination;
 mod each;
+mod outside;
 mod rows;
 mod samples;
 mod spec;
-mod speed;
 mod whole;
 
 /// Loads a configuration that must be good.

@@ -395,7 +395,8 @@ impl Appliance {
     #[must_use]
     pub fn statics(&self) -> u64 {
         let snapshot = self.snapshot();
-        (snapshot.nat.statics.len() + snapshot.nat.ipsec.static_esp.len()) as u64
+        let nat = &snapshot.nat;
+        (nat.statics.len() + nat.outside.statics.len() + nat.ipsec.static_esp.len()) as u64
     }
 
     pub(super) fn baseline(&self) -> MutexGuard<'_, Baseline> {

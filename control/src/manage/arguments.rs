@@ -1,21 +1,14 @@
 //! What the words of a command mean for the entries that it asks for.
 
-use std::net::Ipv4Addr;
-
 use spillway_dataplane::command::SessionFilter;
 
 use super::words::{Invocation, Role, Value};
-
-type Side = Option<(Ipv4Addr, Option<u16>)>;
 
 /// The entries that a command means.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Selection {
     /// What workers compare.
     pub(super) filter: SessionFilter,
-    /// Compared with the filter's outside global: entries are only made for outside hosts that
-    /// keep their address, so both sides must say the same.
-    outside_local: Side,
     vrf: bool,
 }
 
@@ -30,13 +23,17 @@ impl Selection {
                     selection.vrf = true;
                     continue;
                 }
+                Role::Forced => {
+                    filter.forced = true;
+                    continue;
+                }
                 Role::Protocol(protocol) => {
                     filter.protocol = Some(*protocol);
                     continue;
                 }
                 Role::InsideGlobal => &mut filter.inside_global,
                 Role::InsideLocal => &mut filter.inside_local,
-                Role::OutsideLocal => &mut selection.outside_local,
+                Role::OutsideLocal => &mut filter.outside_local,
                 Role::OutsideGlobal => &mut filter.outside_global,
                 // These mean nothing to entries.
                 _ => continue,
@@ -60,7 +57,7 @@ impl Selection {
 
     /// Whether no entry can be meant. No entry is in a VRF.
     pub(super) fn is_empty(&self) -> bool {
-        self.vrf || self.outside_local.is_some() && self.outside_local != self.filter.outside_global
+        self.vrf
     }
 }
 

@@ -50,11 +50,12 @@ impl<T> Drop for Answer<T> {
 pub struct SessionStream<'a> {
     appliance: &'a Appliance,
     filter: SessionFilter,
-    /// The worker that comes next.
-    next: usize,
+    /// The worker whose turn it is, and from which of its places on.
+    worker: usize,
+    from: u64,
     /// Entries given, so that the control thread's other tasks get their turn in between.
     given: u64,
-    current: Option<(WorkerId, Answer<SessionView>, MutexGuard<'a, ()>)>,
+    current: Option<Answer<SessionView>>,
 }
 
 impl<'a> SessionStream<'a> {
@@ -65,7 +66,8 @@ impl<'a> SessionStream<'a> {
         SessionStream {
             appliance,
             filter,
-            next: 0,
+            worker: 0,
+            from: 0,
             given: 0,
             current: None,
         }
@@ -76,36 +78,41 @@ impl<'a> SessionStream<'a> {
     /// # Errors
     /// A worker that can't be asked or falls silent.
     pub async fn next(&mut self) -> Result<Option<SessionView>, AskError> {
-        let limits = self.appliance.parts.limits;
         loop {
-            let Some((worker, answer, _)) = &self.current else {
-                if self.next == self.appliance.workers().len() {
+            let Some(answer) = &self.current else {
+                if self.worker == self.appliance.workers().len() {
                     return Ok(None);
                 }
-                self.current = Some(self.ask_next().await?);
-                self.next += 1;
+                self.current = Some(self.ask().await?);
                 continue;
             };
-            if let Some(session) = poll(&answer.0, *worker, limits.answer).await? {
+            if let Some(session) = answer.0.take() {
                 self.given += 1;
                 if self.given.is_multiple_of(GIVE_WAY) {
                     tokio::task::yield_now().await;
                 }
                 return Ok(Some(session));
             }
+            match answer.0.resume() {
+                Some(place) => self.from = place,
+                None => (self.worker, self.from) = (self.worker + 1, 0),
+            }
             self.current = None;
         }
     }
 
-    async fn ask_next(
-        &self,
-    ) -> Result<(WorkerId, Answer<SessionView>, MutexGuard<'a, ()>), AskError> {
+    /// As many entries as there is room for. Whoever reads them may take his time: the worker has
+    /// done its part, and others have their turn with it.
+    async fn ask(&self) -> Result<Answer<SessionView>, AskError> {
         let appliance = self.appliance;
-        let turn = turn(appliance, self.next).await?;
+        let _turn = turn(appliance, self.worker).await?;
         let reply = Reply::new(appliance.parts.limits.reply_capacity);
         let answer = Answer(Arc::clone(&reply));
-        request(appliance, self.next, Request::Sessions(self.filter, reply)).await?;
-        Ok((appliance.workers()[self.next].id, answer, turn))
+        let sessions = Request::Sessions(self.filter, self.from, reply);
+        request(appliance, self.worker, sessions).await?;
+        let id = appliance.workers()[self.worker].id;
+        wait(&answer.0, id, appliance.parts.limits.answer, Reply::is_done).await?;
+        Ok(answer)
     }
 }
 
@@ -202,17 +209,28 @@ pub(super) async fn poll<T>(
     worker: WorkerId,
     limit: Duration,
 ) -> Result<Option<T>, AskError> {
-    let start = Instant::now();
-    loop {
-        if let Some(item) = reply.take() {
-            return Ok(Some(item));
-        }
-        if reply.is_finished() {
-            return Ok(None);
-        }
-        if start.elapsed() >= limit {
+    wait(reply, worker, limit, |reply| {
+        reply.has_item() || reply.is_finished()
+    })
+    .await?;
+    Ok(reply.take())
+}
+
+/// Waits for what a worker does, as long as it is at it.
+async fn wait<T>(
+    reply: &Reply<T>,
+    worker: WorkerId,
+    limit: Duration,
+    until: impl Fn(&Reply<T>) -> bool,
+) -> Result<(), AskError> {
+    let (mut since, mut slices) = (Instant::now(), reply.slices());
+    while !until(reply) {
+        if reply.slices() != slices {
+            (since, slices) = (Instant::now(), reply.slices());
+        } else if since.elapsed() >= limit {
             return Err(AskError::Silent(worker, limit));
         }
         sleep(LOOK_AGAIN).await;
     }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use spillway_dataplane::journal::Topic;
 
 use super::appliance::{Appliance, Change};
 use super::arguments::{Selection, has};
-use super::ask::{self, AskError};
+use super::ask::{self, AskError, SessionStream};
 use super::output::{Output, Sink};
 use super::ping;
 use super::show;
@@ -333,11 +333,21 @@ async fn clear<S: Sink>(
     }
     // `*` is content with an empty table; a named entry has to be there.
     let named = selection != Selection::default();
-    Ok(if named && cleared == 0 {
-        ExitStatus::failed("% Translation not found")
+    if !named || cleared > 0 {
+        return Ok(ExitStatus::DONE);
+    }
+    let filter = selection.filter;
+    let may_be_mapping = filter.names_endpoint() && !filter.forced && !selection.is_empty();
+    let is_there = may_be_mapping
+        && SessionStream::new(appliance, filter)
+            .next()
+            .await?
+            .is_some();
+    Ok(ExitStatus::failed(if is_there {
+        "% Translation has entries below it: clear these, or say `forced`"
     } else {
-        ExitStatus::DONE
-    })
+        "% Translation not found"
+    }))
 }
 
 async fn change<S: Sink>(

@@ -71,7 +71,9 @@ pub(super) async fn explain<S: Sink>(
     out: &mut Output<'_, S>,
 ) -> Result<(), Failure> {
     let snapshot = appliance.snapshot();
-    let explained = ask::explain(appliance, query).await?;
+    let mut explained = ask::explain(appliance, query).await?;
+    // Who has an entry for the flow knows more than who would decide without one.
+    explained.sort_by_key(|one| !has_entry(one));
     let words = Words {
         appliance,
         snapshot: &snapshot,
@@ -111,6 +113,10 @@ pub(super) async fn explain<S: Sink>(
         }
     }
     Ok(())
+}
+
+fn has_entry(explained: &Explained) -> bool {
+    matches!(explained, Explained::Flow(flow) if matches!(flow.because, Because::Entry(_)))
 }
 
 struct Words<'a> {
@@ -243,6 +249,13 @@ impl Words<'_> {
                 let text = self.appliance.parts.description.rule(rule);
                 let text = text.map_or("?".to_owned(), |rule| rule.text);
                 format!("no entry yet; mapping {rule} ({text}) makes one")
+            }
+            Because::Mapping(rule) => {
+                let text = self.appliance.parts.description.rule(rule);
+                let text = text.map_or("?".to_owned(), |rule| rule.text);
+                format!(
+                    "no entry fits, but its port is that of an inside endpoint of mapping {rule} ({text}), whose filtering decides"
+                )
             }
             Because::Ours => "it is for the appliance itself".to_owned(),
             Because::StaysInside => "it does not leave by an outside interface".to_owned(),

@@ -1,12 +1,12 @@
 //! The figures of `show ip nat statistics`, and what `clear ip nat statistics` does to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
 use spillway_dataplane::command::SessionFilter;
 use spillway_dataplane::esp::{EspCounter, EspOccupancy};
-use spillway_dataplane::nat::{Rule, Target};
+use spillway_dataplane::nat::{OneToOnePool, Target};
 use spillway_dataplane::snapshot::Side;
 use spillway_dataplane::stats::{Counter, DropReason};
 
@@ -198,8 +198,30 @@ pub(super) struct Peak {
     pub(super) age_ms: Option<u64>,
 }
 
+/// What a mapping translates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// `ip nat inside source`.
+    InsideSource,
+    /// `ip nat outside source`.
+    OutsideSource,
+    /// `ip nat inside destination`.
+    InsideDestination,
+}
+
+impl Kind {
+    /// All of them in the order and with the headings of the text.
+    pub(super) const HEADINGS: [(Kind, &str); 3] = [
+        (Kind::InsideSource, "-- Inside Source"),
+        (Kind::InsideDestination, "-- Inside Destination"),
+        (Kind::OutsideSource, "-- Outside Source"),
+    ];
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Mapping {
+    pub(super) kind: Kind,
     pub(super) id: u16,
     pub(super) text: String,
     pub(super) refcount: u64,
@@ -228,15 +250,22 @@ pub(super) struct Range {
 pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError> {
     let (mut dynamic, mut extended) = (0, 0);
     let mut by_rule: BTreeMap<u16, u64> = BTreeMap::new();
+    // Hosts that have connections; there are at most as many as a configuration may name.
+    let mut servers: BTreeMap<u16, BTreeSet<Ipv4Addr>> = BTreeMap::new();
     let mut sessions = SessionStream::new(appliance, SessionFilter::default());
     while let Some(session) = sessions.next().await? {
         dynamic += 1;
         extended += u64::from(session.protocol != 0);
         *by_rule.entry(session.rule).or_default() += 1;
+        if session.is_shared {
+            let host = session.inside_local.address;
+            servers.entry(session.rule).or_default().insert(host);
+        }
     }
     let snapshot = appliance.snapshot();
     let static_esp = snapshot.nat.ipsec.static_esp.len() as u64;
-    let statics = snapshot.nat.statics.len() as u64 + static_esp;
+    let outside = snapshot.nat.outside.statics.len() as u64;
+    let statics = snapshot.nat.statics.len() as u64 + outside + static_esp;
     extended += static_esp;
     extended += snapshot
         .nat
@@ -250,7 +279,27 @@ pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError
     };
     let counts = Counts::read(appliance).since(*appliance.baseline());
     let (peak, peak_at) = appliance.parts.occupancy.peak();
-    let refcount = |rule: &Rule| by_rule.get(&rule.id).copied().unwrap_or(0);
+    let refcount = |id: u16| by_rule.get(&id).copied().unwrap_or(0);
+    let inside = snapshot.nat.rules.iter().map(|rule| {
+        let in_use = in_use(&rule.target, counts);
+        let what = (Kind::InsideSource, rule.id);
+        mapping(appliance, what, refcount(rule.id), in_use)
+    });
+    let shared = snapshot.nat.destinations.rules.iter().map(|rule| {
+        // Its hosts are not lent: each may have any number of connections.
+        let in_use = Use {
+            total: u64::from(rule.servers.count()),
+            allocated: servers.get(&rule.id).map_or(0, |hosts| hosts.len() as u64),
+            misses: counts.pool_exhausted,
+        };
+        let what = (Kind::InsideDestination, rule.id);
+        mapping(appliance, what, refcount(rule.id), in_use)
+    });
+    let outside = snapshot.nat.outside.rules.iter().map(|rule| {
+        let in_use = lent(rule.pool.addresses(), counts);
+        let what = (Kind::OutsideSource, rule.id);
+        mapping(appliance, what, refcount(rule.id), in_use)
+    });
     Ok(Statistics {
         translations: Totals {
             active: statics + dynamic,
@@ -269,38 +318,52 @@ pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError
         translated_packets: counts.hits + counts.created,
         expired: counts.expired,
         esp: Esp::new(&appliance.esp_occupancy(), &counts),
-        mappings: snapshot
-            .nat
-            .rules
-            .iter()
-            .map(|rule| mapping(appliance, rule, refcount(rule), counts))
-            .collect(),
+        mappings: inside.chain(shared).chain(outside).collect(),
     })
 }
 
-fn mapping(appliance: &Appliance, rule: &Rule, refcount: u64, counts: Counts) -> Mapping {
-    let text = appliance.parts.description.rule(rule.id);
+fn mapping(appliance: &Appliance, (kind, id): (Kind, u16), refcount: u64, in_use: Use) -> Mapping {
+    let text = appliance.parts.description.rule(id);
     let (text, pool) = text.map_or((String::new(), None), |t| (t.text, t.pool));
     Mapping {
-        id: rule.id,
+        kind,
+        id,
         text,
         refcount,
-        pool: pool.map(|pool| describe_pool(pool, &rule.target, counts)),
+        pool: pool.map(|pool| describe_pool(pool, in_use)),
     }
 }
 
-fn describe_pool(text: PoolText, target: &Target, counts: Counts) -> Pool {
-    let (total, allocated, misses) = match target {
+/// How much of a pool is in use.
+struct Use {
+    total: u64,
+    allocated: u64,
+    misses: u64,
+}
+
+fn in_use(target: &Target, counts: Counts) -> Use {
+    match target {
         Target::Overload(addresses) => {
             let lent = addresses.iter().filter(|a| a.ports_in_use() > 0).count();
-            (addresses.len() as u64, lent as u64, counts.ports_exhausted)
+            Use {
+                total: addresses.len() as u64,
+                allocated: lent as u64,
+                misses: counts.ports_exhausted,
+            }
         }
-        Target::OneToOne(pool) => (
-            u64::from(pool.size()),
-            u64::from(pool.lent()),
-            counts.pool_exhausted,
-        ),
-    };
+        Target::OneToOne(pool) => lent(pool, counts),
+    }
+}
+
+fn lent(pool: &OneToOnePool, counts: Counts) -> Use {
+    Use {
+        total: u64::from(pool.size()),
+        allocated: u64::from(pool.lent()),
+        misses: counts.pool_exhausted,
+    }
+}
+
+fn describe_pool(text: PoolText, in_use: Use) -> Pool {
     Pool {
         name: text.name,
         netmask: text.netmask,
@@ -310,8 +373,8 @@ fn describe_pool(text: PoolText, target: &Target, counts: Counts) -> Pool {
             .map(|(start, end)| Range { start, end })
             .collect(),
         kind: text.kind.name(),
-        total_addresses: total,
-        allocated_addresses: allocated,
-        misses,
+        total_addresses: in_use.total,
+        allocated_addresses: in_use.allocated,
+        misses: in_use.misses,
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Serialize, Serializer};
 use spillway_dataplane::command::{Endpoint, SessionFilter, SessionView, TcpState};
 use spillway_dataplane::esp::{HalfState, HalfView, Method};
-use spillway_dataplane::nat::{Nat, Static, StaticEsp};
+use spillway_dataplane::nat::{Nat, OutsideStatic, Static, StaticEsp};
 use spillway_dataplane::time::{Millis, Tick};
 use spillway_dataplane::wire::PROTO_ESP;
 
@@ -35,8 +35,9 @@ pub(super) struct Translation {
     pub(super) protocol: Option<u8>,
     #[serde(rename = "static")]
     pub(super) is_static: bool,
-    pub(super) inside_global: Place,
-    pub(super) inside_local: Place,
+    /// `None` for an outside host's entry.
+    pub(super) inside_global: Option<Place>,
+    pub(super) inside_local: Option<Place>,
     pub(super) outside_local: Option<Place>,
     pub(super) outside_global: Option<Place>,
     pub(super) age_ms: u64,
@@ -45,10 +46,16 @@ pub(super) struct Translation {
     pub(super) timeout_ms: Option<u64>,
     pub(super) left_ms: Option<u64>,
     pub(super) tcp_state: Option<TcpState>,
+    /// Of a connection that inside hosts share.
+    pub(super) destination: bool,
     /// The dynamic mapping that made it.
     pub(super) rule: Option<u16>,
     pub(super) id: u32,
     pub(super) worker: Option<u8>,
+    /// Of an endpoint-independent mapping, and of an address lent by a route map: the entries under
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) children: Option<u32>,
     /// Of ESP alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) half: Option<Half>,
@@ -126,11 +133,15 @@ impl From<SessionView> for Translation {
             address: endpoint.address,
             port: extended.then_some(endpoint.port),
         };
+        let inside = |endpoint: Endpoint| {
+            let is_there = !endpoint.address.is_unspecified();
+            is_there.then(|| place(endpoint))
+        };
         Translation {
             protocol: extended.then_some(session.protocol),
             is_static: false,
-            inside_global: place(session.inside_global),
-            inside_local: place(session.inside_local),
+            inside_global: inside(session.inside_global),
+            inside_local: inside(session.inside_local),
             outside_local: session.outside_local.map(place),
             outside_global: session.outside_global.map(place),
             age_ms: session.age_ms,
@@ -140,9 +151,11 @@ impl From<SessionView> for Translation {
                 .timeout_ms
                 .map(|t| t.saturating_sub(session.idle_ms)),
             tcp_state: session.tcp,
+            destination: session.is_shared,
             rule: Some(session.rule),
             id: session.id,
             worker: Some(session.worker.0),
+            children: session.children,
             half: session.half.map(Half::from),
         }
     }
@@ -152,31 +165,29 @@ impl Translation {
     /// The entry of a static; `id` is its place among the statics, from 1.
     fn of_static(entry: &Static, id: u32, now: Millis) -> Translation {
         let age_ms = now.since(entry.created.millis());
-        let idle_ms = match entry.last_used.load(Ordering::Relaxed) {
-            0 => age_ms,
-            tick => now.since(Tick(tick).millis()).min(age_ms),
-        };
         Translation {
             protocol: entry.port.map(|p| p.protocol),
             is_static: true,
-            inside_global: Place {
+            inside_global: Some(Place {
                 address: entry.global,
                 port: entry.port.map(|p| p.global),
-            },
-            inside_local: Place {
+            }),
+            inside_local: Some(Place {
                 address: entry.inside,
                 port: entry.port.map(|p| p.inside),
-            },
+            }),
             outside_local: None,
             outside_global: None,
             age_ms,
-            idle_ms,
+            idle_ms: idle(&entry.last_used, age_ms, now),
             timeout_ms: None,
             left_ms: None,
             tcp_state: None,
+            destination: false,
             rule: None,
             id,
             worker: None,
+            children: None,
             half: None,
         }
     }
@@ -190,7 +201,39 @@ impl Translation {
             .static_esp
             .iter()
             .zip(nat.statics.len() as u32 + 1..);
-        plain.chain(esp.map(move |(entry, id)| Translation::of_static_esp(entry, id, now)))
+        let outside = nat.outside.statics.iter();
+        let behind = nat.statics.len() + nat.ipsec.static_esp.len();
+        let outside = outside.zip(behind as u32 + 1..);
+        plain
+            .chain(esp.map(move |(entry, id)| Translation::of_static_esp(entry, id, now)))
+            .chain(outside.map(move |(entry, id)| Translation::of_outside(entry, id, now)))
+    }
+
+    fn of_outside(entry: &OutsideStatic, id: u32, now: Millis) -> Translation {
+        let place = |address| Place {
+            address,
+            port: None,
+        };
+        let age_ms = now.since(entry.created.millis());
+        Translation {
+            protocol: None,
+            is_static: true,
+            inside_global: None,
+            inside_local: None,
+            outside_local: Some(place(entry.local)),
+            outside_global: Some(place(entry.global)),
+            age_ms,
+            idle_ms: idle(&entry.last_used, age_ms, now),
+            timeout_ms: None,
+            left_ms: None,
+            tcp_state: None,
+            destination: false,
+            rule: None,
+            id,
+            worker: None,
+            children: None,
+            half: None,
+        }
     }
 
     fn of_static_esp(entry: &StaticEsp, id: u32, now: Millis) -> Translation {
@@ -201,8 +244,8 @@ impl Translation {
         Translation {
             protocol: Some(PROTO_ESP),
             is_static: true,
-            inside_global: place(entry.global),
-            inside_local: place(entry.inside),
+            inside_global: Some(place(entry.global)),
+            inside_local: Some(place(entry.inside)),
             outside_local: None,
             outside_global: None,
             age_ms: now.since(entry.created.millis()),
@@ -210,9 +253,11 @@ impl Translation {
             timeout_ms: None,
             left_ms: None,
             tcp_state: None,
+            destination: false,
             rule: None,
             id,
             worker: None,
+            children: None,
             half: None,
         }
     }
@@ -228,8 +273,9 @@ impl Translation {
         filter
             .protocol
             .is_none_or(|p| p == self.protocol.unwrap_or(0))
-            && side(filter.inside_local, Some(self.inside_local))
-            && side(filter.inside_global, Some(self.inside_global))
+            && side(filter.inside_local, self.inside_local)
+            && side(filter.inside_global, self.inside_global)
+            && side(filter.outside_local, self.outside_local)
             && side(filter.outside_global, self.outside_global)
     }
 
@@ -255,12 +301,8 @@ impl Translation {
         let start = text.len();
         text.push_str(&protocol);
         text.push(' ');
-        write_place(text, Some(self.inside_global));
-        let places = [
-            Some(self.inside_local),
-            self.outside_local,
-            self.outside_global,
-        ];
+        write_place(text, self.inside_global);
+        let places = [self.inside_local, self.outside_local, self.outside_global];
         for (at, (column, place)) in COLUMNS.into_iter().zip(places).enumerate() {
             let gap = column.saturating_sub(text.len() - start).max(1);
             text.extend(std::iter::repeat_n(' ', gap));
@@ -287,12 +329,18 @@ impl Translation {
             let _ = write!(text, " left {},", age(left));
         }
         if let Some(rule) = self.rule {
-            let _ = write!(text, " Map-Id(In): {rule},");
+            let way = if self.inside_local.is_some() {
+                "In"
+            } else {
+                "Out"
+            };
+            let _ = write!(text, " Map-Id({way}): {rule},");
         }
         let _ = writeln!(
             text,
-            "\n    flags:\n{}, use_count: 0, entry-id: {}, lc_entries: 0",
+            "\n    flags:\n{}, use_count: {}, entry-id: {}, lc_entries: 0",
             self.flags(),
+            self.children.unwrap_or(0),
             self.id
         );
     }
@@ -302,6 +350,8 @@ impl Translation {
         let flags: Vec<&str> = [
             (self.is_extended(), "extended"),
             (self.is_static, "static"),
+            (self.inside_local.is_none(), "outside"),
+            (self.destination, "destination"),
             (timing_out, "timing-out"),
         ]
         .into_iter()
@@ -312,6 +362,14 @@ impl Translation {
         } else {
             flags.join(", ")
         }
+    }
+}
+
+/// Milliseconds since the tick of the last use, or since it was made where there was none.
+fn idle(last_used: &AtomicU32, age_ms: u64, now: Millis) -> u64 {
+    match last_used.load(Ordering::Relaxed) {
+        0 => age_ms,
+        tick => now.since(Tick(tick).millis()).min(age_ms),
     }
 }
 

@@ -25,7 +25,10 @@ use spillway_control::manage::{
 use spillway_dataplane::acl::Subject;
 use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
-use spillway_dataplane::nat::{Nat, OneToOnePool, Rule, Static, StaticPort, Target, Timers};
+use spillway_dataplane::nat::{
+    Nat, OneToOnePool, Outside, OutsideRule, OutsideStatic, Rule, Static, StaticPort, Target,
+    Timers,
+};
 use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
@@ -51,6 +54,7 @@ pub fn endpoint(text: &str) -> Endpoint {
 pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionView {
     SessionView {
         protocol,
+        children: None,
         inside_local: endpoint(il),
         inside_global: endpoint(ig),
         outside_local: Some(endpoint(ol)),
@@ -59,6 +63,7 @@ pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionV
         idle_ms: 33_500,
         timeout_ms: Some(60_000),
         tcp: None,
+        is_shared: false,
         half: None,
         rule: 2,
         id: 69,
@@ -103,6 +108,8 @@ pub enum Behaviour {
     Serve(u64, Source),
     /// Takes requests and never answers.
     Silent,
+    /// Takes so many slices of 20 ms for a reconciliation, and serves nothing else.
+    Thorough(u32),
     /// Takes nothing from its ring.
     Deaf,
 }
@@ -119,10 +126,8 @@ pub fn serve(sessions: Vec<SessionView>) -> Behaviour {
 pub struct Seen {
     /// Entries given in all.
     pub given: AtomicU64,
-    /// Polls in which the way back had no room.
+    /// Requests that ended for want of room.
     pub full: AtomicU64,
-    /// Requests given up because nobody waited any more.
-    pub abandoned: AtomicU64,
     /// Requests finished.
     pub finished: AtomicU64,
     stop: AtomicBool,
@@ -155,6 +160,17 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
+            Behaviour::Thorough(slices) => {
+                if let Some(Request::Reconcile(reply)) = requests.pop() {
+                    for _ in 0..*slices {
+                        std::thread::sleep(Duration::from_millis(20));
+                        reply.go_on();
+                    }
+                    reply.give(7).unwrap();
+                    reply.finish();
+                }
+                continue;
+            }
             Behaviour::Serve(count, source) => (*count, source),
         };
         let Some(request) = requests.pop() else {
@@ -162,17 +178,10 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
             continue;
         };
         match request {
-            Request::Sessions(filter, reply) => {
-                let mut at = 0;
-                while at < count && !seen.stop.load(Ordering::Relaxed) {
-                    if reply.is_abandoned() {
-                        seen.abandoned.fetch_add(1, Ordering::Relaxed);
-                        break;
-                    }
+            Request::Sessions(filter, mut at, reply) => {
+                while at < count {
                     if !reply.has_room() {
-                        seen.full.fetch_add(1, Ordering::Relaxed);
-                        std::thread::sleep(Duration::from_micros(100));
-                        continue;
+                        break;
                     }
                     let session = source(at);
                     at += 1;
@@ -181,10 +190,17 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                         seen.given.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                reply.finish();
+                if at < count {
+                    seen.full.fetch_add(1, Ordering::Relaxed);
+                    reply.finish_at(at);
+                } else {
+                    reply.finish();
+                }
             }
             Request::Clear(filter, reply) => {
-                let n = (0..count).filter(|n| filter.matches(&source(*n))).count();
+                // A mapping goes with its entries only.
+                let meant = |s: &SessionView| s.children.is_none() && filter.matches(s);
+                let n = (0..count).filter(|n| meant(&source(*n))).count();
                 reply.give(n as u64).unwrap();
                 reply.finish();
             }
@@ -210,6 +226,8 @@ pub struct Setup {
     pub workers: Vec<Behaviour>,
     pub statics: Vec<Static>,
     pub rules: Vec<Rule>,
+    pub outside_statics: Vec<OutsideStatic>,
+    pub outside_rules: Vec<OutsideRule>,
     pub limits: Limits,
     pub occupancy: Arc<Occupancy>,
     pub reloader: Reloader,
@@ -223,6 +241,8 @@ impl Default for Setup {
             workers: vec![serve(Vec::new())],
             statics: Vec::new(),
             rules: Vec::new(),
+            outside_statics: Vec::new(),
+            outside_rules: Vec::new(),
             limits: Limits {
                 answer: Duration::from_millis(300),
                 ring: Duration::from_millis(200),
@@ -266,7 +286,14 @@ impl Setup {
                 memory_bytes: 8_388_608,
             });
         }
-        let snapshot = snapshot(&self.inside, &self.outside, self.rules, self.statics);
+        let of_outside = self.outside_statics.into_iter().map(Arc::new).collect();
+        let of_outside = Outside::new(self.outside_rules, of_outside);
+        let nat = Translations {
+            rules: self.rules,
+            statics: self.statics,
+            outside: of_outside,
+        };
+        let snapshot = snapshot(&self.inside, &self.outside, nat);
         let appliance = Appliance::new(Parts {
             version: "0.1.0".into(),
             hostname: Arc::new(ArcSwap::from_pointee("gateway".into())),
@@ -295,7 +322,13 @@ impl Setup {
     }
 }
 
-fn snapshot(inside: &str, outside: &str, rules: Vec<Rule>, statics: Vec<Static>) -> Snapshot {
+struct Translations {
+    rules: Vec<Rule>,
+    statics: Vec<Static>,
+    outside: Outside,
+}
+
+fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
     let interface = |name: &str, side, address: &str, last| Interface {
         name: name.into(),
         side,
@@ -327,7 +360,7 @@ fn snapshot(inside: &str, outside: &str, rules: Vec<Rule>, statics: Vec<Static>)
             (hop(a, "10.1.0.99"), Neighbour::Failed),
         ],
     );
-    let statics = statics.into_iter().map(Arc::new).collect();
+    let statics = policy.statics.into_iter().map(Arc::new).collect();
     Snapshot {
         generation: 1,
         interfaces: vec![
@@ -335,13 +368,10 @@ fn snapshot(inside: &str, outside: &str, rules: Vec<Rule>, statics: Vec<Static>)
             interface(outside, Side::Outside, "198.51.100.1/24", 2),
         ],
         fib: Arc::new(fib),
-        nat: Arc::new(Nat::new(
-            rules,
-            statics,
-            HashMap::new(),
-            Timers::default(),
-            0,
-        )),
+        nat: Arc::new(
+            Nat::new(policy.rules, statics, HashMap::new(), Timers::default(), 0)
+                .with_outside(policy.outside),
+        ),
     }
 }
 
@@ -371,6 +401,7 @@ pub fn pool_rule() -> Rule {
         id: 1,
         selector: Selector::List(Arc::default()),
         target: Target::OneToOne(Arc::new(pool)),
+        mapping: None,
     }
 }
 

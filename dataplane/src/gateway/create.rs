@@ -7,6 +7,8 @@ use super::Gateway;
 use super::access::may_go;
 use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
+use super::mapping::filtering_of;
+use super::outside_source::entry_way;
 use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
@@ -30,6 +32,8 @@ const RESERVED_RETRIES: u32 = 64;
 pub(super) struct Wanted<'a> {
     pub(super) ip: &'a Ipv4,
     pub(super) key: Key,
+    /// The destination's address as the outside knows it.
+    pub(super) host: u32,
     /// Where it goes; `None` where it comes in again.
     pub(super) hop: Option<Hop>,
 }
@@ -53,11 +57,11 @@ enum NoPort {
 }
 
 /// An outside address and port for a new entry.
-struct Place {
-    address: u32,
-    port: u16,
+pub(super) struct Place {
+    pub(super) address: u32,
+    pub(super) port: u16,
     /// What `GlobalAddress::take` said.
-    mark: bool,
+    pub(super) mark: bool,
 }
 
 impl<P: Packet> Gateway<P> {
@@ -88,10 +92,15 @@ impl<P: Packet> Gateway<P> {
             return Err((DropReason::MaxEntries, rule.id));
         }
         let change = match &rule.target {
-            Target::Overload(addresses) => {
-                self.create_extended(now, snapshot, wanted, rule, addresses)
+            Target::OneToOne(pool) if !rule.lends_to_flows() => {
+                self.create_address(now, snapshot, wanted, rule, pool)
             }
-            Target::OneToOne(pool) => self.create_address(now, snapshot, wanted, rule, pool),
+            _ if !nat.outside.join(wanted.key.dst, wanted.host) => {
+                Err(DropReason::OutsideHostUnknown)
+            }
+            _ => self
+                .create_extended(now, snapshot, wanted, rule)
+                .inspect_err(|_| nat.outside.leave(wanted.key.dst)),
         };
         let change = change.map_err(|reason| {
             self.host_counts.not_made(host);
@@ -108,24 +117,36 @@ impl<P: Packet> Gateway<P> {
         snapshot: &Snapshot,
         wanted: Wanted,
         rule: &Rule,
-        addresses: &Arc<[Arc<GlobalAddress>]>,
     ) -> Result<Rewrite, DropReason> {
-        let Wanted { ip, key, hop } = wanted;
-        if let Some(reason) = untranslatable(ip) {
+        let Wanted { ip, key, hop, .. } = wanted;
+        let away = Key {
+            dst: wanted.host,
+            ..key
+        };
+        if let Some(reason) = refused_by(rule, ip) {
             return Err(reason);
         }
         if !may_begin(ip) {
             return Err(DropReason::NoTranslation);
         }
-        let Some(space) = port_space(ip.protocol) else {
-            return Err(DropReason::ProtocolNotTranslatable);
+        let (place, mapped) = match &rule.target {
+            Target::OneToOne(pool) => self.place_leased(now, snapshot, key, (rule, pool))?,
+            Target::Overload(addresses) if filtering_of(rule, ip.protocol, key).is_some() => {
+                self.place_mapped(now, snapshot, ip.protocol, away, (rule, addresses))?
+            }
+            Target::Overload(addresses) => {
+                let space = port_space(ip.protocol);
+                let space = space.ok_or(DropReason::ProtocolNotTranslatable)?;
+                let exit = hop.map(|hop| hop.to.port);
+                let nat = &snapshot.nat;
+                let place = self.place(nat, space, ip.protocol, away, exit, addresses)?;
+                (place, 0)
+            }
         };
-        let exit = hop.map(|hop| hop.to.port);
-        let place = self.place(&snapshot.nat, space, ip.protocol, key, exit, addresses)?;
         let to = Key {
             src: place.address,
             sport: place.port,
-            ..key
+            ..away
         };
         let to = if ip.protocol == PROTO_ICMP {
             Key {
@@ -138,12 +159,13 @@ impl<P: Packet> Gateway<P> {
         let mut session = Session {
             port_timer: port_timer(&snapshot.nat.timers, ip.protocol, key),
             flags: if place.mark { flag::PORT_MARK } else { 0 }
+                | mapped
                 | if hop.is_none() { flag::HAIRPIN } else { 0 },
             hop: [hop.map_or(HOP_UNKNOWN, Hop::as_session_has_it), HOP_UNKNOWN],
             generation: snapshot.generation,
             addresses: Delta::of_u32(key.src, to.src) + Delta::of_u32(key.dst, to.dst),
             ports: Delta::of_u16(key.sport, to.sport),
-            ..blank(now, rule, ip.protocol, key, reverse(to))
+            ..blank(now, rule.id, ip.protocol, key, reverse(to))
         };
         if let L4::Tcp { flags, .. } = ip.l4 {
             if flags & tcp_flags::SYN == 0 {
@@ -158,6 +180,10 @@ impl<P: Packet> Gateway<P> {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::AccessListOut);
         }
+        if mapped != 0 && self.is_taken(&session) {
+            self.give_back(&snapshot.nat, &session);
+            return Err(DropReason::PortsExhausted);
+        }
         let timers = &snapshot.nat.timers;
         let Some(at) = self.table.insert(session, now.tick(), timers) else {
             self.give_back(&snapshot.nat, &session);
@@ -167,7 +193,8 @@ impl<P: Packet> Gateway<P> {
         self.stats.count(match ip.protocol {
             PROTO_TCP => Counter::CreatedTcp,
             PROTO_UDP => Counter::CreatedUdp,
-            _ => Counter::CreatedIcmp,
+            PROTO_ICMP => Counter::CreatedIcmp,
+            _ => Counter::CreatedOther,
         });
         Ok(rewrite)
     }
@@ -189,6 +216,7 @@ impl<P: Packet> Gateway<P> {
         let global = pool.address(index).to_bits();
         let leaves = Key {
             src: global,
+            dst: wanted.host,
             ..wanted.key
         };
         if let Some(hop) = wanted.hop
@@ -199,7 +227,7 @@ impl<P: Packet> Gateway<P> {
         }
         let outbound = Session::address_key(Direction::Out, ip.src);
         let inbound = Session::address_key(Direction::In, global);
-        let session = blank(now, rule, 0, outbound, inbound);
+        let session = blank(now, rule.id, 0, outbound, inbound);
         let timers = &snapshot.nat.timers;
         let Some(at) = self.table.insert(session, now.tick(), timers) else {
             pool.release(self.options.me, index);
@@ -208,7 +236,7 @@ impl<P: Packet> Gateway<P> {
         self.host_counts.made(at, session.inside_local().address);
         self.address_entries += 1;
         self.stats.count(Counter::CreatedSimple);
-        Ok(rewrite_addresses(ip, global, ip.dst))
+        Ok(rewrite_addresses(ip, global, wanted.host))
     }
 
     /// An outside address and port that no other entry with this destination has: the packet's
@@ -238,7 +266,7 @@ impl<P: Packet> Gateway<P> {
         place.ok_or(DropReason::PortsExhausted)
     }
 
-    fn place_at(
+    pub(super) fn place_at(
         &mut self,
         nat: &Nat,
         space: PortSpace,
@@ -372,19 +400,35 @@ impl<P: Packet> Gateway<P> {
                 .table
                 .look_up(Direction::In, protocol, answer(global, protocol, key, port))
                 .is_none()
+            && self.is_left_by_mappings(nat, protocol, key, global, port)
     }
 
     /// Removes an entry and gives back what it held.
     pub(super) fn remove_entry(&mut self, snapshot: &Snapshot, at: u32) {
+        self.remove_at(&snapshot.nat, at);
+    }
+
+    /// [`Gateway::remove_entry`], which needs no more than the policy.
+    pub(super) fn remove_at(&mut self, nat: &Nat, at: u32) {
         let session = self.table.remove(at);
-        self.host_counts.removed(at, session.inside_local().address);
-        self.address_entries -= u32::from(session.is_address_entry());
-        self.give_back(&snapshot.nat, &session);
+        if session.is_outside_entry() {
+            self.give_back_outside(nat, &session);
+        } else {
+            self.host_counts.removed(at, session.inside_local().address);
+            self.address_entries -= u32::from(session.is_address_entry());
+            self.give_back(nat, &session);
+        }
+        if session.changes_outside() && !session.is_address_entry() {
+            nat.outside.leave(session.outside_local().address.to_bits());
+        }
         self.occupancy.removed();
         self.stats.sessions.sub(1);
     }
 
-    fn give_back(&self, nat: &Nat, session: &Session) {
+    pub(super) fn give_back(&mut self, nat: &Nat, session: &Session) {
+        if session.flags & flag::MAPPED != 0 {
+            return self.leave_mapping(nat, session);
+        }
         let me = self.options.me;
         let global = session.inside_global();
         match nat.global(global.address) {
@@ -393,7 +437,9 @@ impl<P: Packet> Gateway<P> {
                     address.release(me, space, global.port, session.flags & flag::PORT_MARK != 0);
                 }
             }
-            Some(Global::OneToOne(pool, index)) if session.is_address_entry() => {
+            Some(Global::OneToOne(pool, index))
+                if session.is_address_entry() || session.is_mapping() =>
+            {
                 pool.release(me, *index);
             }
             // The address has left the configuration or changed its use, and what it kept count
@@ -408,7 +454,7 @@ pub(super) fn is_lendable(nat: &Nat, address: Ipv4Addr) -> bool {
     !nat.has_static_address(address)
 }
 
-fn blank(now: Millis, rule: &Rule, protocol: u8, outbound: Key, inbound: Key) -> Session {
+pub(super) fn blank(now: Millis, rule: u16, protocol: u8, outbound: Key, inbound: Key) -> Session {
     Session {
         keys: [outbound, inbound],
         protocol,
@@ -424,9 +470,16 @@ fn blank(now: Millis, rule: &Rule, protocol: u8, outbound: Key, inbound: Key) ->
         addresses: Delta::NONE,
         ports: Delta::NONE,
         id: 0,
-        rule: rule.id,
+        rule,
         wheel_slot: 0,
     }
+}
+
+/// Why a rule can't have an entry for a packet, if it can't. Where no ports change, there need be
+/// none.
+pub(super) fn refused_by(rule: &Rule, ip: &Ipv4) -> Option<DropReason> {
+    let is_portless = |reason: &DropReason| *reason == DropReason::ProtocolNotTranslatable;
+    untranslatable(ip).filter(|reason| !(rule.lends_to_flows() && is_portless(reason)))
 }
 
 /// What the answer to a packet looks like if the packet leaves from `port` of `global`.
@@ -446,7 +499,7 @@ pub(super) fn answer(global: &GlobalAddress, protocol: u8, key: Key, port: u16) 
 
 /// The ports among which a substitute is chosen: a well-known port is never replaced by an
 /// unprivileged one and the other way round, and the lowest keep among themselves as in IOS.
-fn port_range(space: PortSpace, port: u16) -> (u16, u16) {
+pub(super) fn port_range(space: PortSpace, port: u16) -> (u16, u16) {
     match (space, port) {
         (PortSpace::Icmp, _) => (0, u16::MAX),
         (_, 0..=511) => (1, 511),
@@ -491,7 +544,8 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
     let nat = &snapshot.nat;
     if session.is_address_entry() {
         let source = session.inside_local().address.to_bits();
-        return nat.rules.iter().find(|r| r.selector.permits_source(source));
+        let mut rules = nat.rules.iter().filter(|r| !r.lends_to_flows());
+        return rules.find(|r| r.selector.permits_source(source));
     }
     let (from, to) = (session.inside_local(), session.outside_local());
     let has_ports = matches!(session.protocol, PROTO_TCP | PROTO_UDP);
@@ -504,11 +558,22 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
         established: false,
         later_fragment: false,
     };
-    let exit = next_hop(snapshot, subject.destination).map(|hop| hop.to);
+    let exit = exit_of(snapshot, session).map(|hop| hop.to);
     let exit = exit.filter(|_| session.flags & flag::HAIRPIN == 0);
     nat.rules
         .iter()
         .find(|r| r.selector.decide(&subject, exit) == Action::Permit)
+}
+
+/// The next hop of what an entry's inside host sends.
+pub(super) fn exit_of(snapshot: &Snapshot, session: &Session) -> Option<Hop> {
+    let hop_to = |address| next_hop(snapshot, address);
+    let (local, host) = (session.outside_local(), session.outside_global());
+    let (local, host) = (local.address.to_bits(), host.address.to_bits());
+    if session.changes_outside() {
+        return entry_way(snapshot, local, host, hop_to).hop();
+    }
+    hop_to(local)
 }
 
 /// Whether a rule of worker `me` still translates to the address that an entry has.
@@ -516,12 +581,19 @@ pub(super) fn has_address(nat: &Nat, me: WorkerId, rule: &Rule, session: &Sessio
     let address: Ipv4Addr = session.inside_global().address;
     match &rule.target {
         Target::Overload(addresses) => {
-            !session.is_address_entry() && addresses.iter().any(|global| global.address == address)
+            !session.is_address_entry()
+                && session.flags & flag::LEASED == 0
+                && addresses.iter().any(|global| global.address == address)
         }
         Target::OneToOne(pool) => {
             // Lent to us: one that left the configuration and came back is nobody's.
             let lends = |index| pool.owner(index) == Some(me) && would_lend(pool, session, address);
-            session.is_address_entry()
+            let is_such = if rule.lends_to_flows() {
+                session.flags & flag::LEASED != 0
+            } else {
+                session.is_address_entry()
+            };
+            is_such
                 && matches!(nat.global(address), Some(Global::OneToOne(of, index)) if Arc::ptr_eq(of, pool) && lends(*index))
         }
     }

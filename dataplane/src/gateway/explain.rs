@@ -7,13 +7,17 @@ use std::net::Ipv4Addr;
 
 use super::access::{may_come, may_go};
 use super::create::{is_lendable, pairing, subject};
-use super::forward::{leaves_outside, next_hop};
+use super::explain_outside;
+use super::forward::{Hop, next_hop};
 use super::inside::{
     Destination, may_begin, rewrite_from_inside, static_from_inside, untranslatable,
 };
+use super::inside_destination::rule_for;
 use super::ipsec::is_ipsec;
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
-use super::outside::{rewrite_from_outside, static_to_global};
+use super::mapping::filtering_of;
+use super::outside::{leads_inside, rewrite_from_outside, static_to_global};
+use super::outside_source::{Outward, entry_way, is_translated, outward};
 use super::requests::{SLICE, view};
 use super::{Gateway, Item, unfit};
 use crate::acl::Action;
@@ -88,12 +92,14 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// What would become of the first packet of a flow, or of its next one where it has an entry;
-    /// `None` where another worker decides.
+    /// `None` where another worker decides. `lent` is the address that the sender has from a pool for
+    /// outside hosts.
     pub(super) fn explain_flow(
         &self,
         now: Millis,
         snapshot: &Snapshot,
         query: &FlowQuery,
+        lent: Option<u32>,
     ) -> Option<FlowExplanation> {
         let ip = packet_of(query);
         let key = query.key();
@@ -120,7 +126,13 @@ impl<P: Packet> Gateway<P> {
                 });
             }
         };
-        if self.owner_of_flow(snapshot, direction, &ip, key) != self.options.me {
+        // What servers send is of a shared connection where the worker has its entry.
+        let is_shared = || {
+            let at = self.table.look_up(direction, ip.protocol, key);
+            at.is_some_and(|at| self.table.session(at).is_shared())
+        };
+        let owner = self.owner_of_flow(snapshot, direction, &ip, key);
+        if owner != self.options.me && !is_shared() {
             return None;
         }
         let asks_us = direction == Direction::In && super::inside::is_request(&ip);
@@ -137,13 +149,14 @@ impl<P: Packet> Gateway<P> {
             return Some(ended(about, reason));
         }
         if is_ipsec(direction, ip.protocol, key)
+            && !is_translated(snapshot, direction, ip.protocol, key)
             && let Some(about) = self.explain_ike(snapshot, direction, &ip, key, about)
         {
             return Some(about);
         }
         Some(match direction {
             Direction::Out => self.explain_inside(snapshot, &ip, key, about),
-            Direction::In => self.explain_outside(snapshot, &ip, key, about),
+            Direction::In => self.explain_outside(snapshot, &ip, key, lent, about),
         })
     }
 
@@ -167,7 +180,16 @@ impl<P: Packet> Gateway<P> {
         if self.options.workers == 1 {
             return self.options.me;
         }
-        let lookup = if is_ipsec(direction, ip.protocol, key) {
+        if direction == Direction::In {
+            let meta = super::Meta::arrived(PortId(0));
+            let shared = self.owner_of_shared(snapshot, meta, (direction, ip.protocol, key));
+            if let Some(worker) = shared {
+                return worker;
+            }
+        }
+        let is_ipsec = is_ipsec(direction, ip.protocol, key)
+            && !is_translated(snapshot, direction, ip.protocol, key);
+        let lookup = if is_ipsec {
             super::Lookup::Ipsec(direction, key)
         } else {
             super::Lookup::Flow {
@@ -234,24 +256,28 @@ impl<P: Packet> Gateway<P> {
             Destination::Hairpin => true,
             Destination::Elsewhere => false,
         };
-        if !hairpin {
-            match next_hop(snapshot, ip.dst) {
-                None => return go(snapshot, ip, about),
-                Some(hop) if !leaves_outside(snapshot, hop.to.port) => {
-                    about.because = Because::StaysInside;
-                    return go(snapshot, ip, about);
-                }
-                Some(_) => {}
+        let way = outward(snapshot, ip.dst, |to| next_hop(snapshot, to));
+        let host = match way {
+            _ if hairpin => ip.dst,
+            Outward::Nowhere => return ended(about, DropReason::NoRoute),
+            Outward::Inside => {
+                about.because = Because::StaysInside;
+                return go(snapshot, ip, about);
             }
-        }
+            Outward::Nobody => return ended(about, DropReason::OutsideHostUnknown),
+            Outward::To(_, host) => host,
+        };
         let nat = &snapshot.nat;
         let source = Ipv4Addr::from_bits(ip.src);
-        let exit = next_hop(snapshot, ip.dst)
-            .map(|hop| hop.to)
-            .filter(|_| !hairpin);
+        let exit = way.hop().map(|hop| hop.to).filter(|_| !hairpin);
         if let Some(fixed) = static_from_inside(snapshot, ip, key, exit) {
             about.because = Because::Static;
-            return translated(snapshot, ip, about, rewrite_from_inside(fixed, ip, key));
+            return translated(
+                snapshot,
+                ip,
+                about,
+                rewrite_from_inside(fixed, ip, key, host),
+            );
         }
         let address_key = Session::address_key(Direction::Out, ip.src);
         if let Some(at) = self.table.look_up(Direction::Out, 0, address_key) {
@@ -262,7 +288,7 @@ impl<P: Packet> Gateway<P> {
                 snapshot,
                 ip,
                 about,
-                super::forward::rewrite_addresses(ip, global, ip.dst),
+                super::forward::rewrite_addresses(ip, global, host),
             );
         }
         let asked = subject(ip, key);
@@ -271,7 +297,7 @@ impl<P: Packet> Gateway<P> {
             .iter()
             .find(|rule| rule.selector.decide(&asked, exit) == Action::Permit);
         match rule {
-            Some(rule) => self.explain_new(snapshot, ip, key, rule, about),
+            Some(rule) => self.explain_new(snapshot, ip, key, (rule, host), about),
             None if hairpin => {
                 about.ending = Ending::Dropped(DropReason::NoTranslation);
                 about
@@ -279,6 +305,11 @@ impl<P: Packet> Gateway<P> {
             None if nat.globals.contains_key(&source) => {
                 about.ending = Ending::Dropped(DropReason::IpSource);
                 about
+            }
+            None if host != ip.dst => {
+                about.because = explain_outside::because(snapshot, ip.dst);
+                let change = super::forward::rewrite_addresses(ip, ip.src, host);
+                translated(snapshot, ip, about, change)
             }
             None => go(snapshot, ip, about),
         }
@@ -290,7 +321,7 @@ impl<P: Packet> Gateway<P> {
         snapshot: &Snapshot,
         ip: &Ipv4,
         key: Key,
-        rule: &Rule,
+        (rule, host): (&Rule, u32),
         mut about: FlowExplanation,
     ) -> FlowExplanation {
         let nat = &snapshot.nat;
@@ -307,6 +338,9 @@ impl<P: Packet> Gateway<P> {
             return ended(about, DropReason::MaxEntries);
         }
         let addresses = match &rule.target {
+            Target::OneToOne(pool) if rule.lends_to_flows() => {
+                return self.explain_leased(snapshot, ip, key, (rule, pool), about);
+            }
             Target::OneToOne(pool) => {
                 let source = Ipv4Addr::from_bits(ip.src);
                 let usable = |address| is_lendable(nat, address);
@@ -314,7 +348,7 @@ impl<P: Packet> Gateway<P> {
                     return ended(about, DropReason::PoolExhausted);
                 };
                 let global = pool.address(index).to_bits();
-                let change = super::forward::rewrite_addresses(ip, global, ip.dst);
+                let change = super::forward::rewrite_addresses(ip, global, host);
                 return translated(snapshot, ip, about, change);
             }
             Target::Overload(addresses) => addresses,
@@ -327,6 +361,9 @@ impl<P: Packet> Gateway<P> {
             about.ending = Ending::Dropped(DropReason::NoTranslation);
             return about;
         }
+        if filtering_of(rule, ip.protocol, key).is_some() {
+            return self.explain_mapped(snapshot, ip, key, (rule, addresses), about);
+        }
         let first = pairing(key.src, addresses.len());
         let Some(global) = addresses.get(first) else {
             about.ending = Ending::Dropped(DropReason::PortsExhausted);
@@ -337,7 +374,14 @@ impl<P: Packet> Gateway<P> {
             Some(owner) => owner == me,
             None => global.is_below_share(me, self.options.workers),
         };
-        let keeps = may_have && self.fits(nat, ip.protocol, key, global, key.sport);
+        let keeps = may_have
+            && self.fits(
+                nat,
+                ip.protocol,
+                Key { dst: host, ..key },
+                global,
+                key.sport,
+            );
         about.because = Because::NewEntry {
             rule: rule.id,
             keeps_port: Some(keeps),
@@ -345,6 +389,7 @@ impl<P: Packet> Gateway<P> {
         let sport = if keeps { key.sport } else { 0 };
         let to = Key {
             src: global.address.to_bits(),
+            dst: host,
             sport,
             ..key
         };
@@ -356,27 +401,51 @@ impl<P: Packet> Gateway<P> {
         snapshot: &Snapshot,
         ip: &Ipv4,
         key: Key,
+        lent: Option<u32>,
         mut about: FlowExplanation,
     ) -> FlowExplanation {
         let nat = &snapshot.nat;
         let address = Ipv4Addr::from_bits(ip.dst);
+        let seen = || self.explain_seen(snapshot, ip, key, lent);
         if let Some(fixed) = static_to_global(snapshot, ip, key) {
+            let (source, _) = match seen() {
+                Ok(seen) => seen,
+                Err(reason) => return ended(about, reason),
+            };
             about.because = Because::Static;
-            return translated(snapshot, ip, about, rewrite_from_outside(fixed, ip, key));
+            let change = rewrite_from_outside(fixed, ip, key, source);
+            return translated(snapshot, ip, about, change);
         }
         let global = nat.globals.get(&address);
         if let Some(Global::OneToOne(..)) = global {
             let key = Session::address_key(Direction::In, ip.dst);
             if let Some(at) = self.table.look_up(Direction::In, 0, key) {
                 let inside = self.table.session(at).inside_local().address.to_bits();
+                let (source, _) = match seen() {
+                    Ok(seen) => seen,
+                    Err(reason) => return ended(about, reason),
+                };
                 about.because = Because::AddressEntry;
-                return translated(
-                    snapshot,
-                    ip,
-                    about,
-                    super::forward::rewrite_addresses(ip, ip.src, inside),
-                );
+                let change = super::forward::rewrite_addresses(ip, source, inside);
+                return translated(snapshot, ip, about, change);
             }
+        }
+        if let Some(mapping) = self.mapping_asked(ip, key) {
+            let source = if self.lets_in(mapping, key.src) {
+                seen().map(|(source, _)| source)
+            } else {
+                Ok(ip.src)
+            };
+            return match source {
+                Ok(source) => self.explain_unsolicited(snapshot, ip, (key, source), mapping, about),
+                Err(reason) => ended(about, reason),
+            };
+        }
+        if let Some(rule) = rule_for(snapshot, ip, key, false) {
+            return match seen() {
+                Ok((source, _)) => self.explain_share(snapshot, ip, rule, (key, source), about),
+                Err(reason) => ended(about, reason),
+            };
         }
         if snapshot.local(address).is_some() {
             about.because = Because::Ours;
@@ -385,6 +454,16 @@ impl<P: Packet> Gateway<P> {
         } else if global.is_some() {
             about.ending = Ending::Dropped(DropReason::NoTranslation);
             about
+        } else if leads_inside(snapshot, ip.dst) {
+            match seen() {
+                Err(reason) => ended(about, reason),
+                Ok((source, _)) if source == ip.src => go(snapshot, ip, about),
+                Ok((source, because)) => {
+                    about.because = because;
+                    let change = super::forward::rewrite_addresses(ip, source, ip.dst);
+                    translated(snapshot, ip, about, change)
+                }
+            }
         } else {
             go(snapshot, ip, about)
         }
@@ -426,14 +505,14 @@ pub(super) fn packet_of(query: &FlowQuery) -> Ipv4 {
     }
 }
 
-fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
+pub(super) fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanation {
     FlowExplanation {
         ending: Ending::Dropped(reason),
         ..about
     }
 }
 
-fn translated(
+pub(super) fn translated(
     snapshot: &Snapshot,
     ip: &Ipv4,
     mut about: FlowExplanation,
@@ -455,7 +534,15 @@ fn translated(
         about.ending = Ending::Hairpinned;
         return about;
     }
-    go(snapshot, &goes, about)
+    let came = about.arrives.and_then(|port| snapshot.interface(port));
+    let hop_to = |to| next_hop(snapshot, to);
+    // Only from inside is a destination that changes somebody whom the inside knows by it.
+    let hop = if goes.dst != ip.dst && came.is_some_and(|i| i.side == Side::Inside) {
+        entry_way(snapshot, ip.dst, goes.dst, hop_to).hop()
+    } else {
+        hop_to(goes.dst)
+    };
+    go_by(snapshot, &goes, about, hop)
 }
 
 /// The way out, as `forward` goes it.
@@ -465,7 +552,18 @@ fn go(snapshot: &Snapshot, ip: &Ipv4, mut about: FlowExplanation) -> FlowExplana
         about.ending = Ending::Punted;
         return about;
     }
-    let Some(hop) = next_hop(snapshot, ip.dst) else {
+    let hop = next_hop(snapshot, ip.dst);
+    go_by(snapshot, ip, about, hop)
+}
+
+/// The way out by a next hop.
+fn go_by(
+    snapshot: &Snapshot,
+    ip: &Ipv4,
+    mut about: FlowExplanation,
+    hop: Option<Hop>,
+) -> FlowExplanation {
+    let Some(hop) = hop else {
         about.ending = Ending::Dropped(DropReason::NoRoute);
         return about;
     };

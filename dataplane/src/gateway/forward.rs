@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::outside_source::{Outward, entry_way};
 use super::waiting::Outcome;
 use super::{Gateway, Item, Meta, Output, Pass};
 use crate::fib::{Neighbour, NextHop};
@@ -133,12 +134,22 @@ impl<P: Packet> Gateway<P> {
                 place: None,
             });
         }
-        let Some(hop) = next_hop(snapshot, to) else {
-            return Way::Nowhere;
+        let hop = if direction == Direction::Out && session.changes_outside() {
+            let local = session.outside_local().address.to_bits();
+            match entry_way(snapshot, local, to, |to| next_hop(snapshot, to)) {
+                Outward::To(hop, _) => hop,
+                Outward::Inside => return Way::Inside,
+                Outward::Nowhere | Outward::Nobody => return Way::Nowhere,
+            }
+        } else {
+            let Some(hop) = next_hop(snapshot, to) else {
+                return Way::Nowhere;
+            };
+            if direction == Direction::Out && !leaves_outside(snapshot, hop.to.port) {
+                return Way::Inside;
+            }
+            hop
         };
-        if direction == Direction::Out && !leaves_outside(snapshot, hop.to.port) {
-            return Way::Inside;
-        }
         session.hop[direction as usize] = hop.as_session_has_it();
         Way::To(hop)
     }

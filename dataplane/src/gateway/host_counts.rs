@@ -48,7 +48,7 @@ impl HostCounts {
         };
         let end = self.counted.saturating_add(SLICE).min(capacity);
         for at in self.counted..end {
-            if let Some(session) = table.at(at) {
+            if let Some(session) = table.at(at).filter(|s| !s.is_outside_entry()) {
                 let host = session.inside_local().address;
                 limits.add(host);
                 self.add(&limits, host);
@@ -63,6 +63,26 @@ impl HostCounts {
         self.limits
             .as_ref()
             .is_none_or(|limits| self.is_below(limits, host) && limits.lists_have_room(host))
+    }
+
+    /// Whether a host may have two more entries.
+    pub(super) fn allow_two(&self, host: Ipv4Addr) -> bool {
+        // Nobody sees what is counted and taken back: at worst another worker is refused meanwhile.
+        let room = |limits: &Arc<HostLimits>| {
+            self.is_below_by(limits, host, 1) && limits.reserve(host) && {
+                let room = limits.lists_have_room(host);
+                limits.release(host);
+                room
+            }
+        };
+        self.limits.as_ref().is_none_or(room)
+    }
+
+    /// [`HostCounts::reserve`] for a host that has one reserved already.
+    pub(super) fn reserve_second(&self, host: Ipv4Addr) -> bool {
+        self.limits
+            .as_ref()
+            .is_none_or(|limits| self.is_below_by(limits, host, 1) && limits.reserve(host))
     }
 
     /// Whether a host may have one more entry, which then counts for its lists: see
@@ -107,8 +127,15 @@ impl HostCounts {
     }
 
     fn is_below(&self, limits: &HostLimits, host: Ipv4Addr) -> bool {
+        self.is_below_by(limits, host, 0)
+    }
+
+    /// Whether a host with so many more entries may have one more.
+    fn is_below_by(&self, limits: &HostLimits, host: Ipv4Addr, more: u32) -> bool {
         let entries = || self.hosts.get(&host).copied().unwrap_or(0);
-        limits.of(host).is_none_or(|most| entries() < most)
+        limits
+            .of(host)
+            .is_none_or(|most| entries().saturating_add(more) < most)
     }
 
     fn add(&mut self, limits: &HostLimits, host: Ipv4Addr) {

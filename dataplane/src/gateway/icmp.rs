@@ -4,8 +4,9 @@
 use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
+use super::outside_source::{Outward, entry_way, outward};
 use super::{Gateway, Item, Output, Pass};
-use crate::nat::Rule;
+use crate::nat::{OutsideLocal, Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
@@ -34,9 +35,19 @@ impl<P: Packet> Gateway<P> {
             Ok(quoted) => quoted,
             Err(reason) => return self.refused(reason, item.meta),
         };
-        let Some(translated) = self.translation(pass.snapshot, ip, &quoted, direction) else {
+        let host = self.quoted_host(pass, item, &quoted, (direction, reverse_key(&quoted)));
+        let Some((item, host)) = host else {
+            return;
+        };
+        let Some(translated) = self.translation(pass.snapshot, ip, &quoted, direction, host) else {
             return self.error_without_entry(pass, item, ip, direction);
         };
+        let is_nobodys = |local: &OutsideLocal| local.host().is_none();
+        let local = pass.snapshot.nat.outside.local(ip.dst);
+        if direction == Direction::Out && translated.dst == ip.dst && local.is_some_and(is_nobodys)
+        {
+            return self.refused(DropReason::IcmpErrorUnmatched, item.meta);
+        }
         let hairpin = direction == Direction::Out
             && pass
                 .snapshot
@@ -46,12 +57,21 @@ impl<P: Packet> Gateway<P> {
         if hairpin {
             return self.hairpin_error(pass, item, ip, &quoted, &translated);
         }
-        let Some(hop) = next_hop(pass.snapshot, translated.dst) else {
-            return self.no_route(pass, item, ip);
+        let way = match direction {
+            Direction::Out => {
+                let hop_to = |to| next_hop(pass.snapshot, to);
+                entry_way(pass.snapshot, ip.dst, translated.dst, hop_to)
+            }
+            Direction::In => match next_hop(pass.snapshot, translated.dst) {
+                Some(hop) => Outward::To(hop, translated.dst),
+                None => Outward::Nowhere,
+            },
         };
-        if direction == Direction::Out && !leaves_outside(pass.snapshot, hop.to.port) {
-            return self.route(pass, item, ip);
-        }
+        let hop = match way {
+            Outward::To(hop, _) => hop,
+            Outward::Inside => return self.route(pass, item, ip),
+            Outward::Nowhere | Outward::Nobody => return self.no_route(pass, item, ip),
+        };
         self.forward_error(pass, item, ip, &quoted, &translated, hop);
     }
 
@@ -91,53 +111,68 @@ impl<P: Packet> Gateway<P> {
         self.process_one(pass, item);
     }
 
-    /// What the entry or static of the quoted packet makes of an error that goes `direction`.
+    /// What the entry or static of the quoted packet makes of an error that goes `direction`. `host`
+    /// is the packet's outside host as the other side knows it, where no entry says that.
     fn translation(
         &self,
         snapshot: &Snapshot,
         ip: &Ipv4,
         quoted: &Quoted,
         direction: Direction,
+        host: u32,
     ) -> Option<Translated> {
         if ip.dst != quoted.src {
             return None; // an error goes to the sender of what it quotes
         }
-        let (sport, dport) = quoted_ports(quoted);
-        // The quoted packet went the other way: its key is the reverse of one of this direction.
-        let key = Key {
-            src: quoted.dst,
-            dst: quoted.src,
-            sport: dport,
-            dport: sport,
-        };
-        let went = Key {
-            src: quoted.src,
-            dst: quoted.dst,
-            sport,
-            dport,
-        };
-        let port = port_space(quoted.protocol).filter(|_| quoted.l4 != QuotedL4::LaterFragment);
-        if let Some(at) = self.table.look_up(direction, quoted.protocol, key) {
+        let key = reverse_key(quoted);
+        let entry = self.table.look_up(direction, quoted.protocol, key);
+        if let Some(at) = entry.filter(|at| !self.table.session(*at).is_mapping()) {
             let session = self.table.session(at);
             // What the quoted packet looked like on the other side.
             let inner = session.keys[direction.reverse() as usize];
-            return Some(translated(ip, direction, quoted, inner));
+            return Some(translated(snapshot, ip, direction, quoted, inner));
         }
         let spi = match quoted.l4 {
             QuotedL4::Esp { spi } => Some(spi),
             _ => None,
         };
         if let Some(inner) = self.quoted_ipsec(direction, quoted.protocol, spi, key) {
-            return Some(translated(ip, direction, quoted, inner));
+            return Some(translated(snapshot, ip, direction, quoted, inner));
         }
+        let (sport, dport) = quoted_ports(quoted);
+        let went = Key {
+            src: quoted.src,
+            dst: quoted.dst,
+            sport,
+            dport,
+        };
+        let (known, went) = match direction {
+            Direction::Out => (quoted.src, Key { src: host, ..went }),
+            Direction::In => (quoted.dst, Key { dst: host, ..went }),
+        };
+        let inner = self.quoted_address(snapshot, quoted, direction, went);
+        // Of the outside host alone, where the inside host has its own address outside.
+        let inner = inner.or_else(|| (host != known).then_some(went))?;
+        Some(translated(snapshot, ip, direction, quoted, inner))
+    }
+
+    /// What the static or address entry of its inside host makes of a quoted packet.
+    fn quoted_address(
+        &self,
+        snapshot: &Snapshot,
+        quoted: &Quoted,
+        direction: Direction,
+        went: Key,
+    ) -> Option<Key> {
         let nat = &snapshot.nat;
-        let inner = match direction {
+        let port = port_space(quoted.protocol).filter(|_| quoted.l4 != QuotedL4::LaterFragment);
+        Some(match direction {
             Direction::In => {
                 let global = Ipv4Addr::from_bits(quoted.src);
-                match nat.static_to_global(global, quoted.protocol, port.map(|_| sport)) {
+                match nat.static_to_global(global, quoted.protocol, port.map(|_| went.sport)) {
                     Some(fixed) => Key {
                         src: fixed.inside.to_bits(),
-                        sport: fixed.port.map_or(sport, |port| port.inside),
+                        sport: fixed.port.map_or(went.sport, |port| port.inside),
                         ..went
                     },
                     None => {
@@ -155,10 +190,18 @@ impl<P: Packet> Gateway<P> {
             }
             Direction::Out => {
                 let inside = Ipv4Addr::from_bits(quoted.dst);
-                match nat.static_from_inside(inside, quoted.protocol, port.map(|_| dport)) {
+                // The quoted packet came in: its answer would leave by the static that it came by.
+                let way = outward(snapshot, quoted.src, |to| next_hop(snapshot, to));
+                let exit = way.hop().map(|hop| hop.to);
+                let key = reverse_key(quoted);
+                let asked = super::requests::packet_like(quoted.protocol, key);
+                let applies =
+                    |fixed: &Static| fixed.applies(|| super::create::subject(&asked, key), exit);
+                let (protocol, port) = (quoted.protocol, port.map(|_| went.dport));
+                match nat.static_from_inside(inside, protocol, port, applies) {
                     Some(fixed) => Key {
                         dst: fixed.global.to_bits(),
-                        dport: fixed.port.map_or(dport, |port| port.global),
+                        dport: fixed.port.map_or(went.dport, |port| port.global),
                         ..went
                     },
                     None => {
@@ -174,8 +217,7 @@ impl<P: Packet> Gateway<P> {
                     }
                 }
             }
-        };
-        Some(translated(ip, direction, quoted, inner))
+        })
     }
 
     fn error_without_entry(
@@ -194,6 +236,7 @@ impl<P: Packet> Gateway<P> {
         if pass.snapshot.local(address).is_some() {
             self.punt(pass, Counter::PuntedLocal, item);
         } else if pass.snapshot.nat.globals.contains_key(&address)
+            || direction == Direction::Out && pass.snapshot.nat.outside.local(ip.dst).is_some()
             || direction == Direction::Out && self.would_be_translated(pass.snapshot, ip)
         {
             self.refused(DropReason::IcmpErrorUnmatched, item.meta);
@@ -263,19 +306,41 @@ impl<P: Packet> Gateway<P> {
 }
 
 /// The error's own addresses: its destination is the quoted packet's sender. Its source changes if
-/// it is the quoted packet's destination, and from inside always: no inside address may leave
-/// (RFC 5508 REQ-5).
-fn translated(ip: &Ipv4, direction: Direction, quoted: &Quoted, inner: Key) -> Translated {
+/// it is the quoted packet's destination, if it is a router outside that has a static, and from
+/// inside always: no inside address may leave (RFC 5508 REQ-5).
+fn translated(
+    snapshot: &Snapshot,
+    ip: &Ipv4,
+    direction: Direction,
+    quoted: &Quoted,
+    inner: Key,
+) -> Translated {
     let from_endpoint = ip.src == quoted.dst;
-    let src = if from_endpoint || direction == Direction::Out {
+    let hides = direction == Direction::Out && inner.dst != quoted.dst;
+    let known = |router| match direction {
+        Direction::Out => None,
+        Direction::In => snapshot.nat.outside.static_of(router),
+    };
+    let src = if from_endpoint || hides {
         inner.dst
     } else {
-        ip.src
+        known(ip.src).map_or(ip.src, |router| router.local.to_bits())
     };
     Translated {
         src,
         dst: inner.src,
         inner,
+    }
+}
+
+/// The key of an answer to a quoted packet: what the error is to the entry of that.
+pub(super) fn reverse_key(quoted: &Quoted) -> Key {
+    let (sport, dport) = quoted_ports(quoted);
+    Key {
+        src: quoted.dst,
+        dst: quoted.src,
+        sport: dport,
+        dport: sport,
     }
 }
 

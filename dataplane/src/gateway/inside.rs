@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::create::{Wanted, subject};
-use super::forward::{Hop, leaves_outside, rewrite_addresses};
+use super::forward::{Hop, rewrite_addresses};
+use super::outside_source::{Outward, outward};
 use super::{Gateway, Item, Output, Pass};
 use crate::fib::NextHop;
-use crate::nat::{Global, Static};
+use crate::nat::{Global, OutsideLocal, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, port_space};
 use crate::snapshot::Snapshot;
@@ -30,21 +31,26 @@ impl<P: Packet> Gateway<P> {
             Destination::Hairpin => true,
             Destination::Elsewhere => false,
         };
-        let hop = if hairpin {
-            None
+        let (hop, host) = if hairpin {
+            (None, ip.dst)
         } else {
-            match self.exits.hop(pass.snapshot, ip.dst) {
-                None => return self.no_route(pass, item, ip),
-                Some(hop) if !leaves_outside(pass.snapshot, hop.to.port) => {
-                    return self.route(pass, item, ip);
+            let exits = &mut self.exits;
+            match outward(pass.snapshot, ip.dst, |to| exits.hop(pass.snapshot, to)) {
+                Outward::Nowhere => return self.no_route(pass, item, ip),
+                Outward::Inside => return self.route(pass, item, ip),
+                Outward::Nobody => {
+                    return self.refused(DropReason::OutsideHostUnknown, item.meta);
                 }
-                hop => hop,
+                Outward::To(hop, host) => (Some(hop), host),
             }
         };
+        let outside = pass.snapshot.nat.outside.local(ip.dst);
+        let note_use = |local: &OutsideLocal| local.used(pass.now.tick());
         if let Some(fixed) = static_from_inside(pass.snapshot, ip, key, hop.map(|hop| hop.to)) {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
-            let change = rewrite_from_inside(fixed, ip, key);
+            outside.into_iter().for_each(note_use);
+            let change = rewrite_from_inside(fixed, ip, key, host);
             self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave_if_permitted(pass, item, ip, change, hop);
         }
@@ -52,12 +58,13 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Hits);
             self.table.session_mut(at).used = pass.now.tick();
             let global = self.table.session(at).inside_global().address.to_bits();
-            let change = rewrite_addresses(ip, global, ip.dst);
+            outside.into_iter().for_each(note_use);
+            let change = rewrite_addresses(ip, global, host);
             self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave_if_permitted(pass, item, ip, change, hop);
         }
         self.stats.count(Counter::Misses);
-        let wanted = Wanted { ip, key, hop };
+        let wanted = Wanted { ip, key, host, hop };
         match self.create(pass.now, pass.snapshot, wanted) {
             Ok(Some(change)) => {
                 self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, false);
@@ -74,6 +81,12 @@ impl<P: Packet> Gateway<P> {
                     .contains_key(&Ipv4Addr::from_bits(ip.src)) =>
             {
                 self.refused(DropReason::IpSource, item.meta);
+            }
+            Ok(None) if outside.is_some() => {
+                outside.into_iter().for_each(note_use);
+                let change = rewrite_addresses(ip, ip.src, host);
+                self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
+                self.leave_if_permitted(pass, item, ip, change, hop);
             }
             Ok(None) => self.route(pass, item, ip),
             Err((DropReason::AccessListOut, _)) => {
@@ -172,18 +185,21 @@ pub(super) fn static_from_inside<'a>(
 ) -> Option<&'a Static> {
     let port = port_space(ip.protocol).map(|_| key.sport);
     let source = Ipv4Addr::from_bits(ip.src);
-    let fixed = snapshot.nat.static_from_inside(source, ip.protocol, port)?;
-    fixed.applies(|| subject(ip, key), exit).then_some(fixed)
+    let applies = |fixed: &Static| fixed.applies(|| subject(ip, key), exit);
+    let nat = &snapshot.nat;
+    let fixed = nat.static_from_inside(source, ip.protocol, port, applies);
+    fixed.map(AsRef::as_ref)
 }
 
-/// What a static makes of a packet from its inside host.
-pub(super) fn rewrite_from_inside(fixed: &Static, ip: &Ipv4, key: Key) -> Rewrite {
+/// What a static makes of a packet from its inside host to `host`, as the outside knows that.
+pub(super) fn rewrite_from_inside(fixed: &Static, ip: &Ipv4, key: Key, host: u32) -> Rewrite {
     let sport = fixed.port.map_or(key.sport, |port| port.global);
     Rewrite::new(
         ip.protocol,
         key,
         Key {
             src: fixed.global.to_bits(),
+            dst: host,
             sport,
             ..key
         },

@@ -15,7 +15,7 @@ use crate::esp::{
     EspFilter, EspPacket, IkeIn, IkeOut, IkePacket, Inbound, Outbound, Outcome, Policy,
 };
 use crate::fib::{Neighbour, NextHop};
-use crate::nat::{Global, Nat, Target, Way};
+use crate::nat::{Global, Nat, Static, Target, Way};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session};
 use crate::snapshot::{PortId, Snapshot};
@@ -313,8 +313,10 @@ impl<P: Packet> Gateway<P> {
     /// Whether a client has a static or a lent address, which take all its protocols.
     fn has_own_address(&self, nat: &Nat, protocol: u8, key: Key, exit: NextHop) -> bool {
         let port = (protocol == PROTO_UDP).then_some(key.sport);
-        let fixed = nat.static_from_inside(Ipv4Addr::from_bits(key.src), protocol, port);
-        fixed.is_some_and(|fixed| fixed.applies(|| subject(protocol, key), Some(exit)))
+        let client = Ipv4Addr::from_bits(key.src);
+        let applies = |fixed: &Static| fixed.applies(|| subject(protocol, key), Some(exit));
+        let fixed = nat.static_from_inside(client, protocol, port, applies);
+        fixed.is_some()
             || nat.lends_addresses()
                 && self
                     .table

@@ -9,7 +9,7 @@ use crate::acl::{AccessList, Action, Subject};
 use crate::command::Occupancy;
 use crate::esp::{EspDrop, EspTimers, Globals, Limits, Policy, Ports, RelationView};
 use crate::fib::NextHop;
-use crate::nat::{GlobalAddress, Nat, Rule, Target, Timer};
+use crate::nat::{GlobalAddress, Nat, Rule, Static, Target, Timer};
 use crate::session::{Direction, Key};
 use crate::snapshot::Snapshot;
 use crate::stats::DropReason;
@@ -132,8 +132,16 @@ pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
     if let Some(fixed) = fixed.next() {
         return fixed.inside == view.client && fixed.global == view.global;
     }
+    let exit = next_hop(snapshot, view.peer.to_bits()).map(|hop| hop.to);
+    let packet = Key {
+        src: view.client.to_bits(),
+        dst: view.peer.to_bits(),
+        sport: 0,
+        dport: 0,
+    };
+    let applies = |fixed: &Static| fixed.applies(|| subject(PROTO_ESP, packet), exit);
     if nat
-        .static_from_inside(view.client, PROTO_ESP, None)
+        .static_from_inside(view.client, PROTO_ESP, None, applies)
         .is_some()
     {
         return false;

@@ -8,22 +8,29 @@ mod aim;
 mod create;
 mod exits;
 mod explain;
+mod explain_mapping;
+mod explain_outside;
 mod forward;
 mod fragments;
 mod host_counts;
 mod icmp;
 mod inside;
+mod inside_destination;
 mod ipsec;
 mod ipsec_policy;
 mod ipsec_trace;
+mod lease;
 pub(crate) mod limit;
+mod mapping;
 mod outside;
+mod outside_source;
 mod quick;
 mod quick_esp;
 mod quick_team;
 mod requests;
 mod steer;
 mod told;
+mod unsolicited;
 mod waiting;
 
 use std::net::Ipv4Addr;
@@ -47,6 +54,8 @@ use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
+use mapping::Mappings;
+pub use outside_source::Seen;
 use quick::Glances;
 use requests::Work;
 use waiting::Waiting;
@@ -73,6 +82,10 @@ pub struct Meta {
     pub handoffs: u8,
     /// It came from inside, has been translated as if it left, and now comes in again.
     pub hairpin: bool,
+    /// The address by which inside hosts know its outside host, where it had to be asked for.
+    pub seen: Seen,
+    /// It is of no shared connection, as the worker of its outside host has found out.
+    pub unshared: bool,
 }
 
 impl Meta {
@@ -86,6 +99,8 @@ impl Meta {
             mark: 0,
             handoffs: 0,
             hairpin: false,
+            seen: Seen::UNKNOWN,
+            unshared: false,
         }
     }
 
@@ -100,7 +115,7 @@ impl Meta {
 
     /// Whether something has come of it already that its octets do not say.
     fn is_followed(&self) -> bool {
-        self.hairpin || self.ports.is_some() || self.mark != 0
+        *self != Meta::handed(self.port, self.handoffs)
     }
 }
 
@@ -170,6 +185,8 @@ pub struct Gateway<P> {
     glances: Option<Box<Glances>>,
     /// Entries of hosts with an address of their own.
     address_entries: u32,
+    /// What is known of endpoint-independent mappings beside their entries.
+    mappings: Mappings,
     /// Entries of each host, where these are limited.
     host_counts: HostCounts,
     /// The last search for a free port that found none.
@@ -237,6 +254,7 @@ impl<P: Packet> Gateway<P> {
             exits: Exits::new(),
             glances: Some(Glances::new()),
             address_entries: 0,
+            mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
             in_vain: None,
             steering: None,
@@ -361,6 +379,11 @@ impl<P: Packet> Gateway<P> {
         } else {
             item
         };
+        let item = if item.meta.seen == Seen::ASKED {
+            self.answer_asked(pass, item, &ip)?
+        } else {
+            item
+        };
         let lookup = match ip.l4 {
             L4::IcmpError { .. } => Lookup::Quoted(direction),
             L4::IcmpQuery { .. } if direction == Direction::In && inside::is_request(&ip) => {
@@ -368,7 +391,9 @@ impl<P: Packet> Gateway<P> {
             }
             _ => {
                 let key = key_of(&ip, item.meta);
-                if ipsec::is_ipsec(direction, ip.protocol, key) {
+                if ipsec::is_ipsec(direction, ip.protocol, key)
+                    && !outside_source::is_translated(pass.snapshot, direction, ip.protocol, key)
+                {
                     Lookup::Ipsec(direction, key)
                 } else {
                     Lookup::Flow {
@@ -416,11 +441,15 @@ impl<P: Packet> Gateway<P> {
 
     /// Decides about a packet that has no entry.
     fn decide_anew(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
+        let Some(ready) = self.leave_to_own_worker(pass, ready) else {
+            return;
+        };
         let Prepared { item, ip, lookup } = ready;
         if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
             return self.refused(reason, item.meta);
         }
-        if !item.meta.hairpin
+        let is_judged = item.meta.hairpin || item.meta.seen != Seen::UNKNOWN;
+        if !is_judged
             && pass
                 .snapshot
                 .nat
@@ -464,6 +493,9 @@ impl<P: Packet> Gateway<P> {
             .table
             .next_expired(pass.now.tick(), timers, &mut budget)
         {
+            if self.is_used_elsewhere(pass.now, pass.snapshot, at) {
+                continue;
+            }
             let session = *self.table.session(at);
             self.told_expiring(pass.now, &session);
             self.remove_entry(pass.snapshot, at);

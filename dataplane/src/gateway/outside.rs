@@ -1,19 +1,21 @@
-//! Packets from outside that found no entry. They never make one.
+//! Packets from outside that found no entry. They make none for their flow but through a mapping, or for
+//! connections that inside hosts share.
 
 use std::net::Ipv4Addr;
 
 use super::create::subject;
 use super::forward::{next_hop, rewrite_addresses};
+use super::outside_source::outward;
 use super::{Gateway, Item, Output, Pass};
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, port_space, reverse};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Side, Snapshot};
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, PROTO_AH, Rewrite};
 
 impl<P: Packet> Gateway<P> {
-    /// Statics, then address entries; what is for us goes to the kernel, what is for nobody here
+    /// Statics, then address entries, then mappings; what is for us goes to the kernel, what is for nobody here
     /// is routed as it is.
     pub(super) fn outside(
         &mut self,
@@ -26,7 +28,10 @@ impl<P: Packet> Gateway<P> {
         if let Some(fixed) = static_to_global(pass.snapshot, ip, key) {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
-            let change = rewrite_from_outside(fixed, ip, key);
+            let Some((item, source)) = self.seen_source(pass, item, ip, key) else {
+                return;
+            };
+            let change = rewrite_from_outside(fixed, ip, key, source);
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
             return self.enter(pass, item, ip, change);
         }
@@ -37,10 +42,28 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Hits);
             self.table.session_mut(at).used = pass.now.tick();
             let inside = self.table.session(at).inside_local().address.to_bits();
-            let change = rewrite_addresses(ip, ip.src, inside);
+            let Some((item, source)) = self.seen_source(pass, item, ip, key) else {
+                return;
+            };
+            let change = rewrite_addresses(ip, source, inside);
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
             return self.enter(pass, item, ip, change);
         }
+        if let Some(mapping) = self.mapping_asked(ip, key) {
+            // Who is kept out gets no address.
+            let seen = if self.lets_in(mapping, key.src) {
+                self.seen_source(pass, item, ip, key)
+            } else {
+                Some((item, ip.src))
+            };
+            if let Some((item, source)) = seen {
+                self.unsolicited(pass, item, ip, (key, source), mapping);
+            }
+            return;
+        }
+        let Some(item) = self.share(pass, item, ip, key) else {
+            return;
+        };
         if item.meta.hairpin {
             self.refused(DropReason::NoTranslation, item.meta);
         } else if pass.snapshot.local(address).is_some() {
@@ -49,6 +72,16 @@ impl<P: Packet> Gateway<P> {
             let reason = unwanted(ip);
             self.told_refused(pass.now, ip, item.meta, reason, None);
             self.refused(reason, item.meta);
+        } else if leads_inside(pass.snapshot, ip.dst) {
+            let Some((item, source)) = self.seen_source(pass, item, ip, key) else {
+                return;
+            };
+            if source == ip.src {
+                return self.route(pass, item, ip);
+            }
+            let change = rewrite_addresses(ip, source, ip.dst);
+            self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
+            self.enter(pass, item, ip, change);
         } else {
             self.route(pass, item, ip);
         }
@@ -73,6 +106,17 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
+/// Whether packets to an address leave by an inside interface, as far as that matters to anybody.
+pub(super) fn leads_inside(snapshot: &Snapshot, address: u32) -> bool {
+    let is_inside = |port| {
+        snapshot
+            .interface(port)
+            .is_some_and(|i| i.side == Side::Inside)
+    };
+    !snapshot.nat.outside.is_empty()
+        && next_hop(snapshot, address).is_some_and(|hop| is_inside(hop.to.port))
+}
+
 /// Why a packet to a global address that nothing fits is dropped.
 pub(super) fn unwanted(ip: &Ipv4) -> DropReason {
     match ip.protocol {
@@ -90,10 +134,18 @@ pub(super) fn static_to_global<'a>(
     let port = port_space(ip.protocol).map(|_| key.dport);
     let address = Ipv4Addr::from_bits(ip.dst);
     let fixed = snapshot.nat.static_to_global(address, ip.protocol, port)?;
-    let exit = || next_hop(snapshot, ip.src).map(|hop| hop.to);
+    let exit = || {
+        let local = snapshot.nat.outside.static_of(ip.src);
+        let local = local.map_or(ip.src, |fixed| fixed.local.to_bits());
+        let way = outward(snapshot, local, |to| next_hop(snapshot, to));
+        way.hop().map(|hop| hop.to)
+    };
     let exit = fixed.only.as_ref().and_then(|_| exit());
     let answer = || {
-        let key = reverse(rewrite_from_outside(fixed, ip, key).to());
+        // The inside host would send it to the address that it knows its peer by.
+        let peer = snapshot.nat.outside.static_of(ip.src);
+        let source = peer.map_or(ip.src, |peer| peer.local.to_bits());
+        let key = reverse(rewrite_from_outside(fixed, ip, key, source).to());
         let goes = Ipv4 {
             src: key.src,
             dst: key.dst,
@@ -104,13 +156,14 @@ pub(super) fn static_to_global<'a>(
     fixed.applies(answer, exit).then_some(fixed)
 }
 
-/// What a static makes of a packet to its global address.
-pub(super) fn rewrite_from_outside(fixed: &Static, ip: &Ipv4, key: Key) -> Rewrite {
+/// What a static makes of a packet to its global address from `source`, as the inside knows that.
+pub(super) fn rewrite_from_outside(fixed: &Static, ip: &Ipv4, key: Key, source: u32) -> Rewrite {
     let dport = fixed.port.map_or(key.dport, |port| port.inside);
     Rewrite::new(
         ip.protocol,
         key,
         Key {
+            src: source,
             dst: fixed.inside.to_bits(),
             dport,
             ..key

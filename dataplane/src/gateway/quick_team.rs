@@ -60,7 +60,7 @@ impl<P: Packet> Gateway<P> {
             // One that is not ordinary may be of the same flow as those behind it: none overtakes it.
             in_turn |= glances[at].head.protocol == NOT_ORDINARY;
             if !in_turn
-                && let Some(owner) = self.other_owner(pass.snapshot, direction, &glances[at])
+                && let Some(owner) = self.other_owner(pass.snapshot, direction, meta, &glances[at])
             {
                 let meta = given;
                 pass.out.hand_off(owner, Item { packet, meta });
@@ -79,6 +79,7 @@ impl<P: Packet> Gateway<P> {
         &self,
         snapshot: &Snapshot,
         direction: Direction,
+        meta: Meta,
         glance: &Glance,
     ) -> Option<WorkerId> {
         let head = &glance.head;
@@ -86,7 +87,9 @@ impl<P: Packet> Gateway<P> {
             return None;
         }
         let key = head.key();
-        let owner = self.owner_of_entry(snapshot, direction, head.protocol, key);
+        let shared = self.owner_of_shared(snapshot, meta, (direction, head.protocol, key));
+        let owner =
+            shared.unwrap_or_else(|| self.owner_of_entry(snapshot, direction, head.protocol, key));
         // The first guess may be wrong. A client's entries are all its worker's; whose a port is can
         // change, once it has no entry.
         let is_here = || {

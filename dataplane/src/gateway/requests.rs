@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use super::Gateway;
 use super::access::{may_come, may_go};
-use super::create::{has_address, rule_of, subject};
+use super::create::{exit_of, has_address, rule_of, subject};
 use super::explain::packet_of;
+use super::explain_outside::{Scan, scan_lent};
 use super::forward::next_hop;
+use super::inside_destination;
 use super::ipsec_policy::{rule_for, still_allows};
+use super::outside_source::{last_used, still_known, still_lends};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
 use crate::esp::{EspFilter, FlowView, HalfView};
-use crate::nat::Static;
+use crate::nat::{Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, flag, port_space, port_timer};
 use crate::snapshot::{Snapshot, WorkerId};
@@ -52,16 +55,21 @@ impl<P: Packet> Gateway<P> {
 
     /// Begins a request. Histograms are the worker's own; such a request changes nothing here.
     pub fn begin(&mut self, request: Request) {
+        let mut from = 0;
         let task = match request {
-            Request::Sessions(filter, reply) => Task::Sessions(filter, reply),
+            Request::Sessions(filter, place, reply) => {
+                from = place;
+                Task::Sessions(filter, reply)
+            }
             Request::Clear(filter, reply) => Task::Clear(filter, reply),
             Request::Reconcile(reply) => Task::Reconcile(reply),
             Request::Explain(query, reply) => Task::Explain(query, reply),
             Request::Histograms(..) => return,
         };
+        let entries = self.table.capacity() as u64;
         self.work = Some(Work {
-            cursor: 0,
-            esp_cursor: 0,
+            cursor: from.min(entries) as u32,
+            esp_cursor: from.saturating_sub(entries).min(u64::from(u32::MAX)) as u32,
             count: 0,
             task,
         });
@@ -75,6 +83,7 @@ impl<P: Packet> Gateway<P> {
         if let Task::Explain(query, reply) = &work.task {
             let progress = (&mut work.esp_cursor, &mut work.count);
             if self.explain(now, snapshot, query, progress, reply) {
+                reply.go_on();
                 self.work = Some(work);
             } else {
                 reply.finish();
@@ -105,12 +114,14 @@ impl<P: Packet> Gateway<P> {
         }
         let more = (work.cursor as usize) < self.table.capacity()
             || self.serve_esp(now, snapshot, &mut work);
-        if more {
-            self.work = Some(work);
-            return;
-        }
-        match work.task {
+        match &work.task {
+            Task::Sessions(_, reply) if more && !reply.has_room() => {
+                reply.finish_at(u64::from(work.cursor) + u64::from(work.esp_cursor));
+                return;
+            }
+            Task::Sessions(_, reply) if more => reply.go_on(),
             Task::Sessions(_, reply) => reply.finish(),
+            Task::Clear(_, reply) | Task::Reconcile(reply) if more => reply.go_on(),
             Task::Clear(_, reply) | Task::Reconcile(reply) => {
                 // The requester made room for this one answer.
                 let _ = reply.give(work.count);
@@ -118,6 +129,7 @@ impl<P: Packet> Gateway<P> {
             }
             Task::Explain(..) => {}
         }
+        self.work = Some(work).filter(|_| more);
     }
 
     /// A slice of a dry run; whether there is more. That of a flow looks at few entries.
@@ -134,7 +146,12 @@ impl<P: Packet> Gateway<P> {
                 self.explain_esp(now, snapshot, (*peer, *spi), progress, reply)
             }
             Query::Flow(query) => {
-                if let Some(explained) = self.explain_flow(now, snapshot, query) {
+                let host = query.source.0.to_bits();
+                let lent = match scan_lent(snapshot, host, progress.0) {
+                    Scan::More => return !reply.is_abandoned(),
+                    Scan::Done(lent) => lent,
+                };
+                if let Some(explained) = self.explain_flow(now, snapshot, query, lent) {
                     let _ = reply.give(Explained::Flow(explained));
                 }
                 false
@@ -236,7 +253,13 @@ impl<P: Packet> Gateway<P> {
         let Some(session) = self.table.at(at) else {
             return false;
         };
-        let meant = filter.matches(&view(session, now, snapshot, self.options.me));
+        if session.is_mapping() {
+            return false; // it goes with the last of its entries
+        }
+        // What names a mapping means that alone, not what is under it.
+        let is_child = session.flags & flag::MAPPED != 0;
+        let is_kept = is_child && filter.names_endpoint() && !filter.forced;
+        let meant = !is_kept && filter.matches(&view(session, now, snapshot, self.options.me));
         if meant {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Cleared);
@@ -251,35 +274,59 @@ impl<P: Packet> Gateway<P> {
             return false;
         };
         let nat = &snapshot.nat;
-        let Some(rule) = rule_that_keeps(snapshot, self.options.me, session) else {
+        if session.is_mapping() {
+            return false; // it goes with the last of its entries
+        }
+        let keeps = if session.is_outside_entry() {
+            let (local, host) = (session.outside_local(), session.outside_global());
+            let (local, host) = (local.address.to_bits(), host.address.to_bits());
+            still_lends(snapshot, local, host).map(|rule| rule.id)
+        } else if session.is_shared() {
+            inside_destination::keeps(snapshot, session)
+        } else {
+            let keeps = rule_that_keeps(snapshot, self.options.me, session);
+            let keeps = keeps.filter(|rule| self.keeps_mapping(nat, at, rule));
+            keeps.map(|rule| rule.id)
+        };
+        let Some(rule) = keeps else {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Withdrawn);
             return true;
         };
-        let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
         let session = self.table.session_mut(at);
+        let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
         (session.rule, session.port_timer) = (rule, timer);
         self.table.rearm(at, now.tick(), &nat.timers);
         false
     }
 }
 
-/// The number of the rule under which an entry may stay.
-fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Option<u16> {
+/// The rule for inside hosts under which an entry may stay.
+pub(super) fn rule_that_keeps<'a>(
+    snapshot: &'a Snapshot,
+    me: WorkerId,
+    session: &Session,
+) -> Option<&'a Rule> {
     let nat = &snapshot.nat;
+    let (inside, host) = (session.outside_local(), session.outside_global());
+    let (inside, host) = (inside.address.to_bits(), host.address.to_bits());
+    let has_host = !session.is_address_entry() && session.flags & flag::HAIRPIN == 0;
+    if has_host && !still_known(snapshot, inside, host) {
+        return None;
+    }
     let (local, global) = (session.inside_local(), session.inside_global());
     let port = |port: u16| port_space(session.protocol).map(|_| port);
-    let takes = |fixed: &Arc<Static>| {
+    let takes = |fixed: &Static| {
         // One with a route map leaves to others what the map denies.
         let Some((ip, key)) = first_packet(session) else {
             return fixed.only.is_none();
         };
-        let exit = next_hop(snapshot, key.dst).map(|hop| hop.to);
+        let exit = exit_of(snapshot, session).map(|hop| hop.to);
         fixed.applies(|| subject(&ip, key), exit)
     };
     let outranked = nat
-        .static_from_inside(local.address, session.protocol, port(local.port))
-        .is_some_and(takes)
+        .static_from_inside(local.address, session.protocol, port(local.port), takes)
+        .is_some()
         || nat
             .static_to_global(global.address, session.protocol, port(global.port))
             .is_some();
@@ -289,11 +336,13 @@ fn rule_that_keeps(snapshot: &Snapshot, me: WorkerId, session: &Session) -> Opti
     rule_of(snapshot, session)
         .filter(|_| is_permitted(snapshot, session))
         .filter(|rule| has_address(nat, me, rule, session))
-        .map(|rule| rule.id)
 }
 
 /// Whether access groups would let the first packet of an entry pass, as far as the entry shows it.
 fn is_permitted(snapshot: &Snapshot, session: &Session) -> bool {
+    if session.flags & flag::FROM_OUTSIDE != 0 {
+        return may_come_in(snapshot, session);
+    }
     let Some(came) = first_packet(session) else {
         return true;
     };
@@ -302,7 +351,8 @@ fn is_permitted(snapshot: &Snapshot, session: &Session) -> bool {
     let comes = port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
     let to = session.rewrite(Direction::Out).to();
     let is_hairpin = session.flags & flag::HAIRPIN != 0;
-    let goes = || port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
+    let exit = || exit_of(snapshot, session).map(|hop| hop.to.port);
+    let goes = || exit().is_none_or(|port| may_go(snapshot, port, &ip, to, false));
     comes && (is_hairpin || goes())
 }
 
@@ -313,12 +363,27 @@ fn first_packet(session: &Session) -> Option<(Ipv4, Key)> {
         return None;
     }
     let key = session.keys[Direction::Out as usize];
-    let query = FlowQuery {
-        protocol: session.protocol,
+    Some((packet_like(session.protocol, key), key))
+}
+
+/// A small packet with these ends.
+pub(super) fn packet_like(protocol: u8, key: Key) -> Ipv4 {
+    packet_of(&FlowQuery {
+        protocol,
         source: (Ipv4Addr::from_bits(key.src), key.sport),
         destination: (Ipv4Addr::from_bits(key.dst), key.dport),
-    };
-    Some((packet_of(&query), key))
+    })
+}
+
+/// [`is_permitted`] for an entry that a packet from outside made.
+fn may_come_in(snapshot: &Snapshot, session: &Session) -> bool {
+    let key = session.keys[Direction::In as usize];
+    let ip = packet_like(session.protocol, key);
+    let port_to = |address| next_hop(snapshot, address).map(|hop| hop.to.port);
+    let comes = || port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
+    let to = session.rewrite(Direction::In).to();
+    let goes = || port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
+    (session.flags & flag::HAIRPIN != 0 || comes()) && goes()
 }
 
 /// The engine's filter for the same entries; `None` where no ESP is meant.
@@ -326,8 +391,14 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
     let sides = [
         filter.inside_local,
         filter.inside_global,
-        filter.outside_global,
+        filter.outside_global.or(filter.outside_local),
     ];
+    if filter
+        .outside_local
+        .is_some_and(|local| Some(local) != sides[2])
+    {
+        return None; // nobody's ESP is known by two addresses
+    }
     let has_ports = sides.iter().flatten().any(|side| side.1.is_some());
     let is_esp = filter.protocol.is_none_or(|p| p == PROTO_ESP);
     let [client, global, peer] = sides.map(|side| side.map(|(address, _)| address));
@@ -356,6 +427,7 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
     let at = |address| Endpoint { address, port: 0 };
     SessionView {
         protocol: PROTO_ESP,
+        children: None,
         inside_local: at(half.client),
         inside_global: at(half.global),
         outside_local: Some(at(half.peer)),
@@ -364,6 +436,7 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
         idle_ms: half.idle_ms,
         timeout_ms: half.timeout_ms,
         tcp: None,
+        is_shared: false,
         half: Some(half),
         rule: 0,
         id: half.id,
@@ -375,6 +448,7 @@ fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
     let at = |(address, port)| Endpoint { address, port };
     SessionView {
         protocol: PROTO_UDP,
+        children: None,
         inside_local: at(flow.client),
         inside_global: at(flow.global),
         outside_local: Some(at(flow.peer)),
@@ -383,6 +457,7 @@ fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
         idle_ms: flow.idle_ms,
         timeout_ms: flow.timeout_ms,
         tcp: None,
+        is_shared: false,
         half: None,
         rule: 0,
         id: flow.id,
@@ -397,18 +472,21 @@ pub(super) fn view(
     worker: WorkerId,
 ) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
-    let has_outside = !session.is_address_entry();
+    let has_outside =
+        (!session.is_address_entry() || session.is_outside_entry()) && !session.is_mapping();
     let timeout = session.timeout(&snapshot.nat.timers);
     SessionView {
         protocol: session.protocol,
+        children: session.children(),
         inside_local: session.inside_local(),
         inside_global: session.inside_global(),
         outside_local: has_outside.then(|| session.outside_local()),
         outside_global: has_outside.then(|| session.outside_global()),
         age_ms: ms(now.tick().since(session.created)),
-        idle_ms: ms(now.tick().since(session.used)),
+        idle_ms: ms(now.tick().since(last_used(snapshot, session, now.tick()))),
         timeout_ms: (timeout != u32::MAX).then(|| ms(timeout)),
         tcp: session.tcp_state(),
+        is_shared: session.is_shared(),
         half: None,
         rule: session.rule,
         id: session.id,

@@ -5,11 +5,13 @@
 //! what is only routed are anybody's.
 //!
 //! ESP, and UDP with an outside host's IKE ports, belong in both directions to the worker of the
-//! outside host's address: only one of an ESP packet's two SPIs is known.
+//! outside host's address: only one of an ESP packet's two SPIs is known. So do shared connections:
+//! see `inside_destination`.
 
 use std::net::Ipv4Addr;
 
 use super::ipsec::{is_ipsec, is_lent};
+use super::outside_source::is_translated;
 use super::{Gateway, Item, Lookup};
 use crate::nat::Global;
 use crate::packet::Packet;
@@ -28,7 +30,15 @@ impl<P: Packet> Gateway<P> {
     ) -> WorkerId {
         match lookup {
             Lookup::Quoted(direction) => self.owner_of_quoted(snapshot, item, ip, direction),
-            lookup => self.owner_by_lookup(snapshot, ip, lookup),
+            lookup => {
+                let shared = match lookup {
+                    Lookup::Flow { direction, key, .. } => {
+                        self.owner_of_shared(snapshot, item.meta, (direction, ip.protocol, key))
+                    }
+                    _ => None,
+                };
+                shared.unwrap_or_else(|| self.owner_by_lookup(snapshot, ip, lookup))
+            }
         }
     }
 
@@ -114,7 +124,13 @@ impl<P: Packet> Gateway<P> {
             sport: dport,
             dport: sport,
         };
-        if is_ipsec(direction, quoted.protocol, key) {
+        let flow = (direction, quoted.protocol, key);
+        if let Some(worker) = self.owner_of_shared(snapshot, item.meta, flow) {
+            return worker;
+        }
+        if is_ipsec(direction, quoted.protocol, key)
+            && !is_translated(snapshot, direction, quoted.protocol, key)
+        {
             return self.owner_of_ipsec(snapshot, direction, quoted.protocol, key);
         }
         match direction {

@@ -134,8 +134,17 @@ impl OneToOnePool {
     /// The address that an inside host would get now: one that is free and `usable`.
     #[must_use]
     pub fn candidate(&self, host: Ipv4Addr, usable: impl Fn(Ipv4Addr) -> bool) -> Option<u32> {
+        self.candidate_at(host, |_, address| usable(address))
+    }
+
+    /// [`OneToOnePool::candidate`], with the index of each address too.
+    pub(super) fn candidate_at(
+        &self,
+        host: Ipv4Addr,
+        usable: impl Fn(u32, Ipv4Addr) -> bool,
+    ) -> Option<u32> {
         self.search(host, |index, cell| {
-            cell.load(Ordering::Relaxed) == 0 && usable(self.address(index))
+            cell.load(Ordering::Relaxed) == 0 && usable(index, self.address(index))
         })
     }
 
@@ -147,9 +156,19 @@ impl OneToOnePool {
         host: Ipv4Addr,
         usable: impl Fn(Ipv4Addr) -> bool,
     ) -> Option<u32> {
+        self.take_at(me, host, |_, address| usable(address))
+    }
+
+    /// [`OneToOnePool::take`], with the index of each address too.
+    pub(super) fn take_at(
+        &self,
+        me: WorkerId,
+        host: Ipv4Addr,
+        usable: impl Fn(u32, Ipv4Addr) -> bool,
+    ) -> Option<u32> {
         let index = self.search(host, |index, cell| {
             cell.load(Ordering::Relaxed) == 0
-                && usable(self.address(index))
+                && usable(index, self.address(index))
                 && cell
                     .compare_exchange(0, me.0 + 1, Ordering::AcqRel, Ordering::Relaxed)
                     .is_ok()

@@ -1,6 +1,7 @@
 //! The gateway as a whole, in virtual time: packets in, frames out, with one, two and three workers.
 
 mod access;
+mod destination;
 mod esp;
 mod explain;
 mod fragments;
@@ -10,7 +11,9 @@ mod hairpin;
 mod host_limits;
 mod icmp_errors;
 mod journal;
+mod leases;
 mod local;
+mod mapping;
 mod model;
 mod napt;
 mod neighbours;
@@ -18,9 +21,12 @@ mod pools;
 mod requests;
 mod routing;
 mod statics;
+mod statics_by_map;
 mod steering;
 mod support;
 mod tcp;
 mod timers;
+mod twice;
+mod twice_pool;
 mod worker_loop;
 mod workers;

@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
+use spillway_dataplane::nat::Filtering;
 
 use crate::support::{INSIDE, Lab, OUTSIDE, Packet4, Policy, error, ping, pong, tcp, udp};
 
@@ -36,6 +37,8 @@ enum Step {
         from: SocketAddrV4,
         to: SocketAddrV4,
         entry: Option<usize>,
+        /// From `from`, whoever the entry is with.
+        stranger: bool,
         flags: String,
     },
     /// About a packet of an entry, or of none.
@@ -102,6 +105,8 @@ impl Entry {
 struct Model {
     now_ms: u64,
     entries: Vec<Entry>,
+    /// Of an endpoint-independent rule.
+    mapping: Option<Filtering>,
 }
 
 impl Model {
@@ -110,6 +115,13 @@ impl Model {
         let now = self.now_ms;
         self.entries
             .retain(|e| now - e.used_ms < e.timeout_ms() + LATE_MS);
+    }
+
+    /// Entries, and the mappings above them.
+    fn count(&self) -> usize {
+        let endpoints = self.entries.iter().map(|e| (e.proto as u8, e.inside));
+        let mappings = endpoints.collect::<std::collections::HashSet<_>>().len();
+        self.entries.len() + self.mapping.map_or(0, |_| mappings)
     }
 
     /// Some entry may or may not be gone already.
@@ -162,8 +174,21 @@ impl Model {
             return Err("drop no_translation");
         }
         let port = chosen();
+        let mine = |e: &&Entry| e.proto == proto && e.inside == from;
+        let mapped = self
+            .entries
+            .iter()
+            .find(mine)
+            .filter(|_| self.mapping.is_some());
+        if let Some(mapped) = mapped {
+            assert_eq!(port, mapped.port, "the port of the mapping of {from}");
+        }
         let is_free = |port: u16| {
-            let taken = |e: &Entry| e.proto == proto && e.port == port && e.peer == to;
+            let shares = |e: &Entry| match self.mapping {
+                Some(_) => e.inside == from,
+                None => e.peer != to,
+            };
+            let taken = |e: &Entry| e.proto == proto && e.port == port && !shares(e);
             !(self.entries.iter().any(taken) || proto == Proto::Tcp && port == SERVER_PORT)
         };
         assert!(is_free(port), "port {port} is taken");
@@ -173,7 +198,7 @@ impl Model {
             "{port} for {from}"
         );
         assert!(
-            !preserves || port == from.port() || !is_free(from.port()),
+            !preserves || port == from.port() || mapped.is_some() || !is_free(from.port()),
             "{port} though {from} was free"
         );
         let mut entry = Entry {
@@ -200,6 +225,49 @@ impl Model {
 
     /// Where a packet from outside goes; `None` to the kernel.
     fn inward(
+        &mut self,
+        proto: Proto,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        flags: &str,
+    ) -> Result<Option<SocketAddrV4>, &'static str> {
+        let known = self.known(proto, from, to, flags);
+        let mine = |e: &&Entry| e.proto == proto && e.port == to.port();
+        let mapped = self.entries.iter().find(mine).map(|e| e.inside);
+        let (None, Some(filtering), OURS) = (known, self.mapping, *to.ip()) else {
+            return Ok(known);
+        };
+        let Some(inside) = mapped.filter(|_| proto != Proto::Icmp) else {
+            return Ok(None);
+        };
+        if proto == Proto::Tcp && flags != "S" {
+            return Err("drop no_translation");
+        }
+        let spoken = |e: &Entry| mine(&e) && e.peer.ip() == from.ip();
+        let lets_in = match filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => self.entries.iter().any(spoken),
+            Filtering::AddressAndPortDependent => false,
+        };
+        if !lets_in {
+            return Err("drop filtered");
+        }
+        self.entries.push(Entry {
+            proto,
+            inside,
+            port: to.port(),
+            peer: from,
+            used_ms: self.now_ms,
+            syn: [false, true],
+            fin: [false; 2],
+            reset: false,
+            picked_up: false,
+        });
+        Ok(Some(inside))
+    }
+
+    /// Where a packet from outside goes that an entry or a static fits.
+    fn known(
         &mut self,
         proto: Proto,
         from: SocketAddrV4,
@@ -266,8 +334,19 @@ fn packet(
     }
 }
 
-fn check(lab: &mut Lab, steps: Vec<Step>) {
-    let mut model = Model::default();
+/// An outside host that inside hosts may know by another address.
+const PEER: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(203, 0, 113, 5), Ipv4Addr::new(172, 16, 0, 5));
+
+fn check(lab: &mut Lab, mapping: Option<Filtering>, steps: Vec<Step>, twice: bool) {
+    // A peer as the inside knows it.
+    let known_as = |peer: SocketAddrV4| match (twice, *peer.ip() == PEER.0) {
+        (true, true) => SocketAddrV4::new(PEER.1, peer.port()),
+        _ => peer,
+    };
+    let mut model = Model {
+        mapping,
+        ..Model::default()
+    };
     let preserves = lab.workers.len() == 1;
     for step in steps {
         match step {
@@ -285,7 +364,7 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                 } else {
                     String::new()
                 };
-                let got = lab.run(INSIDE, packet(proto, from, to, &flags, None));
+                let got = lab.run(INSIDE, packet(proto, from, known_as(to), &flags, None));
                 let sent = lab.last.first().map(|(_, frame)| frame.clone());
                 let at = if proto == Proto::Icmp { 38 } else { 34 };
                 let chosen = || {
@@ -303,12 +382,16 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                 mut from,
                 mut to,
                 entry,
+                stranger,
                 flags,
             } => {
                 let proto =
                     match entry.and_then(|at| model.entries.get(at % model.entries.len().max(1))) {
                         Some(entry) => {
-                            (from, to) = (entry.peer, SocketAddrV4::new(OURS, entry.port));
+                            to = SocketAddrV4::new(OURS, entry.port);
+                            if !stranger {
+                                from = entry.peer;
+                            }
                             entry.proto
                         }
                         None => proto,
@@ -323,8 +406,12 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                 };
                 let got = lab.run(OUTSIDE, packet(proto, from, to, &flags, Some(to.port())));
                 let wanted = match model.inward(proto, from, to, &flags) {
-                    Some(inside) => format!("0 {}", line(proto, from, inside, &flags, "pong")),
-                    None => format!("punt 1 {}", line(proto, from, to, &flags, "pong")),
+                    Ok(Some(inside)) => {
+                        let line = line(proto, known_as(from), inside, &flags, "pong");
+                        format!("0 {line}")
+                    }
+                    Ok(None) => format!("punt 1 {}", line(proto, from, to, &flags, "pong")),
+                    Err(reason) => reason.to_owned(),
                 };
                 assert_eq!(got, [wanted]);
             }
@@ -348,20 +435,19 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                     OUTSIDE,
                     error("192.0.2.50", "198.51.100.1", (3, 1), 0, &about.ip()),
                 );
-                let (to, source) = match known {
+                let (to, source, peer) = match known {
                     Some(known) => (
                         format!("0 icmp 3/1 192.0.2.50 > {}", known.inside.ip()),
                         known.inside,
+                        known_as(entry.peer),
                     ),
                     None => (
                         "punt 1 icmp 3/1 192.0.2.50 > 198.51.100.1".to_owned(),
                         SocketAddrV4::new(OURS, port),
+                        entry.peer,
                     ),
                 };
-                let wanted = format!(
-                    "{to} [{}]",
-                    line(entry.proto, source, entry.peer, "A", "ping")
-                );
+                let wanted = format!("{to} [{}]", line(entry.proto, source, peer, "A", "ping"));
                 assert_eq!(got, [wanted]);
             }
             Step::Wait(ms) => {
@@ -373,7 +459,7 @@ fn check(lab: &mut Lab, steps: Vec<Step>) {
                 }
             }
         }
-        assert_eq!(lab.entries(), model.entries.len());
+        assert_eq!(lab.entries(), model.count());
     }
     lab.assert_nothing_leaks();
 }
@@ -403,8 +489,8 @@ fn steps() -> impl Strategy<Value = Step> {
     ]);
     prop_oneof![
         8 => (proto(), inside, peer(), flags()).prop_map(|(proto, from, to, flags)| Step::Out { proto, from, to, flags }),
-        8 => (proto(), peer(), global, prop::option::weighted(0.8, any::<usize>()), flags())
-            .prop_map(|(proto, from, to, entry, flags)| Step::In { proto, from, to, entry, flags }),
+        8 => (proto(), peer(), global, prop::option::weighted(0.8, any::<usize>()), (prop::bool::weighted(0.3), flags()))
+            .prop_map(|(proto, from, to, entry, (stranger, flags))| Step::In { proto, from, to, entry, stranger, flags }),
         2 => (any::<usize>(), prop::bool::weighted(0.2)).prop_map(|(entry, alien)| Step::Error { entry, alien }),
         2 => wait.prop_map(Step::Wait),
     ]
@@ -414,10 +500,34 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_the_gateway(workers in 1u8..=3, steps in prop::collection::vec(steps(), 1..80)) {
+    fn agrees_with_the_gateway(workers in 1u8..=3, twice: bool, steps in prop::collection::vec(steps(), 1..80)) {
         let policy = Policy::overload()
             .forward(6, ("10.1.0.9", SERVER.port()), ("198.51.100.1", SERVER_PORT))
             .fixed("10.1.0.10", "203.0.113.10");
-        check(&mut Lab::new(policy, workers, 1 << 10), steps);
+        let policy = if twice {
+            policy.outside_fixed("203.0.113.5", "172.16.0.5", false)
+        } else {
+            policy
+        };
+        check(&mut Lab::new(policy, workers, 1 << 10), None, steps, twice);
+    }
+
+    #[test]
+    fn agrees_with_endpoint_independent_mappings(
+        workers in 1u8..=3,
+        filtering in prop::sample::select(&Filtering::ALL),
+        twice: bool,
+        steps in prop::collection::vec(steps(), 1..80),
+    ) {
+        let policy = Policy::overload()
+            .mapping(filtering)
+            .forward(6, ("10.1.0.9", SERVER.port()), ("198.51.100.1", SERVER_PORT))
+            .fixed("10.1.0.10", "203.0.113.10");
+        let policy = if twice {
+            policy.outside_fixed("203.0.113.5", "172.16.0.5", false)
+        } else {
+            policy
+        };
+        check(&mut Lab::new(policy, workers, 1 << 10), Some(filtering), steps, twice);
     }
 }

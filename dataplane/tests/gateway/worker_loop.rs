@@ -371,7 +371,7 @@ fn control_is_answered() {
     let empty = Box::new(Histograms::new().expect("good bounds"));
     let queue = &bench.requests[0];
     for request in [
-        Request::Sessions(SessionFilter::default(), Arc::clone(&sessions)),
+        Request::Sessions(SessionFilter::default(), 0, Arc::clone(&sessions)),
         Request::Histograms(empty, Arc::clone(&histograms)),
         Request::Clear(SessionFilter::default(), Arc::clone(&cleared)),
     ] {

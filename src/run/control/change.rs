@@ -1,6 +1,5 @@
 //! Changes of the running configuration: checked whole, then swapped in; or nothing happens.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,9 +82,11 @@ impl Control<'_> {
     }
 
     async fn load(&mut self, files: &Files) -> Changed {
-        let (config, warnings) = check::load(files).map_err(|refused| refused.texts())?;
-        let warnings = warnings.iter().map(ToString::to_string).collect();
         let name = files.config.display().to_string();
+        let files = files.clone();
+        let load = move || check::load(&files).map_err(|refused| refused.texts());
+        let (config, warnings) = aside(load).await??;
+        let warnings = warnings.iter().map(ToString::to_string).collect();
         self.put(Arc::new(config), &name, warnings).await
     }
 
@@ -97,9 +98,7 @@ impl Control<'_> {
         let file = self.options.config.clone();
         let text = self.policy.config.to_string();
         let name = file.display().to_string();
-        // A disk may be slow, and packets to the kernel pass through this thread.
-        let written = tokio::task::spawn_blocking(move || save::write(&file, &text)).await;
-        let written = written.map_err(|e| vec![e.to_string()])?;
+        let written = aside(move || save::write(&file, &text)).await?;
         written.map_err(|e| vec![format!("% {name} can't be written: {e}")])?;
         info!("{name} is written");
         Ok(self.nothing_changed())
@@ -111,11 +110,15 @@ impl Control<'_> {
         let texts = |diagnostics: Vec<Diagnostic>| -> Vec<String> {
             diagnostics.iter().map(|d| at_terminal(d, lines)).collect()
         };
-        let config = Config::clone(&self.policy.config);
-        let (config, mut warnings) = config::amend(config, "terminal", lines).map_err(texts)?;
+        let (before, typed) = (Arc::clone(&self.policy.config), lines.to_owned());
+        let amend = move || {
+            let amended = config::amend(Config::clone(&before), "terminal", &typed);
+            amended.map(|(config, warnings)| (config == *before, config, warnings))
+        };
+        let (same, config, mut warnings) = aside(amend).await?.map_err(texts)?;
         warnings.retain(|w| w.line as usize == lines.lines().count());
         let warnings = texts(warnings);
-        if config == *self.policy.config {
+        if same {
             return Ok(ReloadReport {
                 warnings,
                 ..self.nothing_changed()
@@ -150,22 +153,25 @@ impl Control<'_> {
     }
 
     /// Swaps a checked configuration in.
-    async fn put(&mut self, config: Arc<Config>, name: &str, mut warnings: Vec<String>) -> Changed {
+    pub(super) async fn put(
+        &mut self,
+        config: Arc<Config>,
+        name: &str,
+        mut warnings: Vec<String>,
+    ) -> Changed {
         same_ports(&self.policy.config, &config)?;
         let now = self.workers.clock.millis().tick();
-        let policy = Arc::new(Policy::compile(
-            Arc::clone(&config),
-            &HashMap::new(),
-            now,
-            Some(&self.policy),
-        ));
-        let kernel =
-            kernel_config(&config, &policy, &self.ports).map_err(|e| vec![e.to_string()])?;
+        let (new, before) = (Arc::clone(&config), Arc::clone(&self.policy));
+        let lent = self.leases.by_name(&config);
+        let compile = move || Policy::compile(new, &lent, now, Some(&before));
+        let policy = Arc::new(aside(compile).await?);
+        let kernel = kernel_config(&config, &policy, &self.ports, &self.leases)
+            .map_err(|e| vec![e.to_string()])?;
         let problems = self.kernel.apply(&kernel).await;
         warnings.extend(problems.iter().map(ToString::to_string));
 
         self.policy = Arc::clone(&policy);
-        self.running.0.store(Arc::clone(&policy));
+        self.running.store(Arc::clone(&policy), &self.leases);
         self.hostname.store(Arc::new(hostname(&config)));
         let interfaces = self.interfaces();
         publish(&self.publisher, |p| {
@@ -174,6 +180,7 @@ impl Control<'_> {
                 snapshot.nat = Arc::clone(&policy.nat);
             });
         });
+        self.keep_dhcp();
         let withdrawn = match ask::reconcile(&self.appliance).await {
             Ok(withdrawn) => withdrawn,
             Err(error) => {
@@ -190,6 +197,14 @@ impl Control<'_> {
             kept: self.workers.occupancy.active(),
         })
     }
+}
+
+/// Does what takes long on another thread: packets to and from the kernel pass through this one.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Vec<String>> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| vec![error.to_string()])
 }
 
 /// The line as far as the log may have it.

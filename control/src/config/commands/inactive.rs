@@ -21,21 +21,6 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     later(
         Global,
-        "[no] ip nat outside source {list $list|route-map <map:word>} pool <pool-name:word> [add-route]",
-        "Translate outside hosts",
-    ),
-    later(
-        Global,
-        "[no] ip nat outside source static <global:address> <local:address> (add-route|extendable|no-alias|no-payload)*",
-        "One outside host is always this address inside",
-    ),
-    later(
-        Global,
-        "[no] ip nat inside destination list $list pool <pool-name:word>",
-        "Share load among hosts",
-    ),
-    later(
-        Global,
         "[no] ip nat translation max-entries vrf <vrf-name:word> <entries:1-2147483647>",
         "Most entries of a VRF",
     ),

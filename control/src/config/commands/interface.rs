@@ -195,7 +195,7 @@ fn address(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     } else {
         Address::Fixed(host_address(args)?)
     };
-    if !matches!(address, Address::Fixed(_)) {
+    if address == Address::Negotiated {
         let line = args.canonical(0);
         draft.warn(args.whole(), format!("`{line}` is not active yet"));
     }

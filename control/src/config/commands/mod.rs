@@ -5,6 +5,8 @@ mod help;
 mod inactive;
 mod interface;
 mod nat;
+mod nat_destination;
+mod nat_outside;
 mod route_map;
 mod system;
 
@@ -117,6 +119,8 @@ pub static COMMANDS: &[&[Command]] = &[
     interface::COMMANDS,
     access_list::COMMANDS,
     nat::COMMANDS,
+    nat_outside::COMMANDS,
+    nat_destination::COMMANDS,
     route_map::COMMANDS,
     inactive::COMMANDS,
 ];
@@ -171,7 +175,11 @@ const PIECES: &[(&str, &str)] = &[
     (
         "dynamic",
         "{list $list | route-map <map:word>} {pool <pool-name:word> | interface <port:interface>}
-         (overload | vrf <vrf-name:word>)*",
+         (overload | endpoint-independent | filtering {$filtering} | vrf <vrf-name:word>)*",
+    ),
+    (
+        "filtering",
+        "eif=endpoint-independent|adf=address-dependent|apdf=address-and-port-dependent",
     ),
     (
         "static",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use spillway_dataplane::nat::{PortTimer, Timer, Timers};
+use spillway_dataplane::nat::{Filtering, PortTimer, Timer, Timers};
 
 use super::super::draft::{Context, Draft, Outcome, Problem, SourcePlaces};
 use super::super::model::{
@@ -248,14 +248,52 @@ fn source_rule(args: &Args<'_>) -> SourceRule {
             RuleTarget::Interface(args.text("port").to_owned())
         },
         overload: args.has("overload"),
+        mapping: args.has("endpoint-independent").then(|| filtering(args)),
         vrf: args
             .has("vrf-name")
             .then(|| args.text("vrf-name").to_owned()),
     }
 }
 
+fn filtering(args: &Args<'_>) -> Filtering {
+    let [eif, _, apdf] = ["eif", "adf", "apdf"].map(|label| args.has(label));
+    match (eif, apdf) {
+        (true, _) => Filtering::EndpointIndependent,
+        (_, true) => Filtering::AddressAndPortDependent,
+        _ => Filtering::AddressDependent,
+    }
+}
+
+/// `filtering` is of mappings, and mappings are of ports.
+fn check_mapping(rule: &SourceRule, args: &Args<'_>) -> Outcome {
+    if rule.mapping.is_some() && !rule.overload {
+        let span = args.span("endpoint-independent");
+        let message = "`endpoint-independent` means nothing without `overload`";
+        return Err(Problem::new(span, message).expecting("`overload` in the same line"));
+    }
+    if rule.mapping.is_none() && args.has("filtering") {
+        let message = "`filtering` means nothing without `endpoint-independent`";
+        return Err(Problem::new(args.span("filtering"), message)
+            .expecting("`endpoint-independent` in the same line"));
+    }
+    Ok(())
+}
+
 fn source(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     let rule = source_rule(args);
+    check_mapping(&rule, args)?;
+    let identity = rule.identity();
+    let is_same = |other: &&mut SourceRule| other.mapping.is_some() && other.identity() == identity;
+    if rule.mapping.is_some()
+        && !draft.known.sources.contains(&rule)
+        && let Some(there) = draft.config.sources.iter_mut().find(is_same)
+    {
+        // Only its filtering changes: it keeps its place and its entries.
+        draft.known.sources.remove(there);
+        draft.known.sources.insert(rule.clone());
+        *there = rule;
+        return Ok(());
+    }
     if draft.config.sources.len() >= Config::MOST_RULES {
         let message = format!("there can be at most {} such rules", Config::MOST_RULES);
         return Err(Problem::new(args.whole(), message));
@@ -277,10 +315,12 @@ fn source(draft: &mut Draft, args: &Args<'_>) -> Outcome {
 
 fn no_source(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     let rule = source_rule(args);
+    check_mapping(&rule, args)?;
+    let rule = rule.identity(); // whatever its filtering
     let removed = retain(&mut draft.config.sources, &mut draft.places.sources, |r| {
-        *r != rule
+        r.identity() != rule
     });
-    draft.known.sources.remove(&rule);
+    draft.known.sources.retain(|r| r.identity() != rule);
     if removed == 0 {
         draft.nothing_removed(args);
     }

@@ -220,7 +220,13 @@ fn a_learnt_address_is_used_where_none_is_configured() {
     let text = TEXT.replace("ip address 192.0.2.1 255.255.255.0", "ip address dhcp");
     let config = Arc::new(load(&text).0);
     let none = Policy::compile(Arc::clone(&config), &HashMap::new(), Tick(0), None);
-    assert_eq!(none.nat.rules.len(), 1);
+    let Target::Overload(addresses) = &none.nat.rules[0].target else {
+        panic!("one to one")
+    };
+    assert!(
+        addresses.is_empty(),
+        "what it selects is refused, not left alone"
+    );
     let learnt = HashMap::from([("out".to_owned(), Ipv4Addr::new(198, 51, 100, 7))]);
     let policy = Policy::compile(config, &learnt, Tick(0), Some(&none));
     assert_eq!(shared(&policy, 0).address, Ipv4Addr::new(198, 51, 100, 7));
@@ -237,7 +243,7 @@ fn a_static_network_is_translated_host_by_host() {
     assert_eq!(policy.nat.statics.len(), 16);
     let third = policy
         .nat
-        .static_from_inside(Ipv4Addr::new(10, 0, 0, 3), 6, Some(80));
+        .static_from_inside(Ipv4Addr::new(10, 0, 0, 3), 6, Some(80), |_| true);
     assert_eq!(third.map(|s| s.global), Some(Ipv4Addr::new(192, 0, 2, 3)));
 }
 
@@ -312,4 +318,70 @@ fn access_groups_are_by_port_and_a_missing_list_permits() {
             .access_group(PortId(out.0 ^ 1), Way::In)
             .is_none()
     );
+}
+
+#[test]
+fn only_another_filtering_is_the_same_rule() {
+    use spillway_dataplane::nat::Filtering;
+    let line = "ip nat inside source list 1 interface Out overload";
+    let with = |more: &str| TEXT.replace(line, &format!("{line}{more}"));
+    let plain = compile(TEXT, 0, None);
+    assert_eq!(plain.nat.rules[0].mapping, None);
+    let mapped = compile(&with(" endpoint-independent"), 0, Some(&plain));
+    let first = &mapped.nat.rules[0];
+    assert_eq!(first.mapping, Some(Filtering::AddressDependent));
+    assert_ne!(first.id, plain.nat.rules[0].id, "it makes other entries");
+    let open = with(" endpoint-independent filtering endpoint-independent");
+    let open = compile(&open, 0, Some(&mapped));
+    let second = &open.nat.rules[0];
+    assert_eq!(second.mapping, Some(Filtering::EndpointIndependent));
+    assert_eq!(second.id, first.id);
+    let address = shared(&open, 0).address;
+    assert!(open.nat.is_mapped(address) && !plain.nat.is_mapped(address));
+    let text = open.rule_text(second.id);
+    assert_eq!(text.as_deref(), Some("access-list 1 interface Out"));
+    // Said again in one configuration, the later line holds.
+    let again = with(&format!(
+        " endpoint-independent filtering endpoint-independent\n{line} endpoint-independent filtering address-and-port-dependent"
+    ));
+    let again = compile(&again, 0, Some(&open));
+    assert_eq!(again.nat.rules.len(), 2);
+    let third = &again.nat.rules[0];
+    assert_eq!(third.mapping, Some(Filtering::AddressAndPortDependent));
+    assert_eq!(third.id, first.id);
+}
+
+#[test]
+fn one_host_has_a_static_for_each_route_map() {
+    let text = with_ports()
+        + "route-map IN permit 10
+ match interface In
+route-map OUT permit 10
+ match interface Out
+ip nat inside source static 10.0.0.9 192.0.2.9 route-map OUT
+ip nat inside source static 10.0.0.9 198.51.100.9 route-map IN
+";
+    let policy = compile(&text, 0, None);
+    let inside = Ipv4Addr::new(10, 0, 0, 9);
+    let by = |port: u8| {
+        let address = Ipv4Addr::new(192, 0, 2, 254);
+        let port = PortId(port);
+        let exit = Some(NextHop { port, address });
+        let subject = || Subject {
+            protocol: 17,
+            source: inside.to_bits(),
+            destination: 0,
+            ports: Some((1, 1)),
+            icmp: None,
+            established: false,
+            later_fragment: false,
+        };
+        let found = policy
+            .nat
+            .static_from_inside(inside, 17, Some(1), |s| s.applies(subject, exit));
+        found.map(|fixed| fixed.global)
+    };
+    assert_eq!(by(0), Some(Ipv4Addr::new(198, 51, 100, 9)));
+    assert_eq!(by(1), Some(Ipv4Addr::new(192, 0, 2, 9)));
+    assert_eq!(by(2), None);
 }

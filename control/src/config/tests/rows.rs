@@ -576,7 +576,7 @@ pub(super) const ROWS: &[Row] = &[
         &[],
     ),
     row(
-        "",
+        "ip nat pool R 10.3.0.1 10.3.0.9 prefix-length 24 type rotary\n",
         "ip nat inside destination list 2 pool R",
         "ip nat inside destination list 2 pool R",
         "no ip nat inside destination list 2 pool R",

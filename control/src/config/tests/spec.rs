@@ -5,6 +5,8 @@ use super::rows::{ONE, Row, TWO, row};
 use super::*;
 
 const MAP: &str = "route-map R permit 10\n";
+const POOL_R: &str = "ip nat pool S 10.3.0.1 10.3.0.9 prefix-length 24 type rotary\naccess-list 2 permit 192.0.2.8\n";
+const POOL_S: &str = "ip nat pool S 10.3.0.1 10.3.0.9 prefix-length 24\n";
 const CRYPTO: &str = "crypto map M 10 ipsec-isakmp\n";
 
 // A row a command, a line a wrong variant: formatting would make four times as many lines.
@@ -94,6 +96,31 @@ const SPEC: &[Row] = &[
         ("ip nat inside source list 1 interface 7 overload", 39, "found `7`"),
         ("ip nat inside source list 1 interface Nowhere overload", 39, "no interface Nowhere"),
     ]),
+    row(TWO, "ip nat inside source list 1 pool P overload endpoint-independent",
+        "ip nat inside source list 1 pool P overload endpoint-independent", "no ip nat inside source list 1 pool P endpoint-independent overload", &[
+        ("ip nat inside source list 1 pool P endpoint-independent", 36, "without `overload`"),
+        ("ip nat inside source list 1 pool P overload endpoint-dependent", 45, "`endpoint-independent`"),
+        ("ip nat inside source list 1 pool P endpoint-independent overload endpoint-independent", 66, "given twice"),
+    ]),
+    row(TWO, "ip nat inside source route-map R interface Out filtering endpoint-independent endpoint-independent overload",
+        "ip nat inside source route-map R interface Out overload endpoint-independent filtering endpoint-independent",
+        "no ip nat inside source route-map R interface Out overload endpoint-independent", &[
+        ("ip nat inside source route-map R interface Out overload filtering endpoint-independent", 57, "without `endpoint-independent`"),
+        ("ip nat inside source route-map R interface Out overload endpoint-independent filtering", 87, "`address-dependent`"),
+        ("ip nat inside source route-map R interface Out overload endpoint-independent filtering none", 88, "`endpoint-independent`"),
+    ]),
+    row(TWO, "ip nat inside source list 1 pool P overload endpoint-independent filtering address-dependent",
+        "ip nat inside source list 1 pool P overload endpoint-independent", "no ip nat inside source list 1 pool P overload endpoint-independent filtering address-dependent", &[
+        ("ip nat inside source list 1 pool P overload endpoint-independent filtering address", 76, "address-and-port-dependent"),
+        ("ip nat inside source list 1 pool P overload endpoint-independent address-dependent", 66, "`filtering`"),
+        ("ip nat inside source list 1 pool P filtering address-dependent", 36, "without `endpoint-independent`"),
+    ]),
+    row(TWO, "ip nat inside source list 1 pool P vrf V endpoint-independent filtering address-and-port-dependent overload",
+        "ip nat inside source list 1 pool P vrf V overload endpoint-independent filtering address-and-port-dependent", "no ip nat inside source list 1 pool P vrf V overload endpoint-independent", &[
+        ("ip nat inside source list 1 pool P overload endpoint-independent filtering address-and-port-dependent filtering endpoint-independent", 103, "given twice"),
+        ("ip nat inside source list 1 pool P endpoint-independent filtering address-and-port-dependent", 36, "without `overload`"),
+        ("no ip nat inside source list 1 pool P endpoint-independent", 39, "without `overload`"),
+    ]),
     row(TWO, "ip nat inside source route-map R pool P",
         "ip nat inside source route-map R pool P", "no ip nat inside source route-map R pool P", &[
         ("ip nat inside source route-map", 31, "found the end"),
@@ -136,19 +163,21 @@ const SPEC: &[Row] = &[
         ("ip nat inside source static esp 224.0.0.7 interface Out", 33, "no host's address"),
         ("ip nat inside source static esp 10.0.0.7 interface Out 5", 56, "the end of the line"),
     ]),
-    row("", "ip nat inside destination list 2 pool S",
+    row(POOL_R, "ip nat inside destination list 2 pool S",
         "ip nat inside destination list 2 pool S", "no ip nat inside destination list 2 pool S", &[
         ("ip nat inside destination", 26, "`list`"),
         ("ip nat inside destination list", 31, "found the end"),
         ("ip nat inside destination list 2 interface E", 34, "`pool`"),
+        ("ip nat inside destination list 2 pool Z", 39, "no pool Z"),
     ]),
-    row("", "ip nat outside source list 3 pool S add-route",
+    row(POOL_S, "ip nat outside source list 3 pool S add-route",
         "ip nat outside source list 3 pool S add-route", "no ip nat outside source list 3 pool S", &[
         ("ip nat outside source", 22, "found the end"),
         ("ip nat outside source list 3", 29, "`pool`"),
         ("ip nat outside source list 3 pool S adds", 37, "`add-route`"),
+        ("ip nat outside source list 3 pool Z", 35, "no pool Z"),
     ]),
-    row("", "ip nat outside source route-map R pool S",
+    row(POOL_S, "ip nat outside source route-map R pool S",
         "ip nat outside source route-map R pool S", "no ip nat outside source route-map R pool S", &[
         ("ip nat outside source route-map R", 34, "`pool`"),
         ("ip nat outside source route-map R pool", 39, "a word"),
@@ -159,6 +188,7 @@ const SPEC: &[Row] = &[
         ("ip nat outside source static 192.0.2.8", 39, "an address A.B.C.D"),
         ("ip nat outside source static 192.0.2.8 x", 40, "an address A.B.C.D"),
         ("ip nat outside source static 192.0.2.8 10.0.0.8 add-routes", 49, "`add-route`"),
+        ("ip nat outside source static 192.0.2.8 224.0.0.8", 40, "no host's address"),
     ]),
     row("", "ip nat pool S 192.0.2.1 192.0.2.9 netmask 255.255.255.0 type match-host",
         "ip nat pool S 192.0.2.1 192.0.2.9 netmask 255.255.255.0 type match-host", "no ip nat pool S", &[

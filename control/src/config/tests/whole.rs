@@ -71,6 +71,18 @@ fn parts_that_do_not_fit_together_are_errors() {
         "need `extendable`",
     );
     one_error(
+        "route-map R permit 10\nip nat inside source static 10.0.0.2 192.0.2.2 route-map R\nip nat inside source static 10.0.0.2 192.0.2.3\n",
+        13,
+        29,
+        "or a `route-map` each",
+    );
+    one_error(
+        "route-map R permit 10\nip nat inside source static 10.0.0.2 192.0.2.2 route-map R\nip nat inside source static 10.0.0.3 192.0.2.2 route-map R\n",
+        13,
+        38,
+        "is another static's global address",
+    );
+    one_error(
         "ip nat inside source static 10.0.0.2 192.0.2.12\nip nat inside source list 1 pool P\n",
         12,
         34,

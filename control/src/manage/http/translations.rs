@@ -49,6 +49,7 @@ impl Wanted {
                 "proto" => filter.protocol = Some(protocol(text)?),
                 "inside_local" => filter.inside_local = Some(place(name, text)?),
                 "inside_global" => filter.inside_global = Some(place(name, text)?),
+                "outside_local" => filter.outside_local = Some(place(name, text)?),
                 "outside_global" => filter.outside_global = Some(place(name, text)?),
                 "limit" => wanted.limit = limit(text)?,
                 "cursor" => {
@@ -58,7 +59,7 @@ impl Wanted {
                 }
                 _ => {
                     return Err(format!(
-                        "no parameter {name}; there are proto, inside_local, inside_global, outside_global, limit and cursor"
+                        "no parameter {name}; there are proto, inside_local, inside_global, outside_local, outside_global, limit and cursor"
                     ));
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use spillway_dataplane::acl::Action;
@@ -60,12 +61,9 @@ async fn write<S: Sink>(
     Ok(())
 }
 
-#[derive(Serialize)]
-struct List {
-    name: String,
-    kind: &'static str,
-    entries: Vec<Entry>,
-}
+/// How long the shortest difference is looked for: of two long configurations that have little in
+/// common it would take for ever. After that, one that is right but longer is told.
+const DIFFERENCE_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Entry {
@@ -93,24 +91,27 @@ pub(in crate::manage) async fn access_lists<S: Sink>(
         let entries = list.entries().enumerate();
         let entries = entries.map(|(at, entry)| (entry, live.map_or(0, |l| l.hits(at))));
         if format == Format::Json {
-            let entry = |(entry, matches): (&spillway_dataplane::acl::Entry, u64)| Entry {
-                sequence: entry.sequence,
-                action: match entry.action {
-                    Action::Permit => "permit",
-                    Action::Deny => "deny",
-                },
-                text: EntryText(entry, list.kind).to_string(),
-                matches,
-            };
-            let list = List {
-                name: name.to_string(),
-                kind: kind(list.kind).0,
-                entries: entries.map(entry).collect(),
-            };
             let comma = if first { "" } else { "," };
-            out.text().push_str(&format!("{comma}{}", json(&list)?));
+            let (name, kind_name) = (json(&name.to_string())?, kind(list.kind).0);
+            let start = format!("{comma}{{\"name\":{name},\"kind\":\"{kind_name}\",\"entries\":[");
+            out.text().push_str(&start);
             first = false;
-            out.flush_piece().await?;
+            for (at, (entry, matches)) in entries.enumerate() {
+                let entry = Entry {
+                    sequence: entry.sequence,
+                    action: match entry.action {
+                        Action::Permit => "permit",
+                        Action::Deny => "deny",
+                    },
+                    text: EntryText(entry, list.kind).to_string(),
+                    matches,
+                };
+                let comma = if at == 0 { "" } else { "," };
+                let entry = json(&entry)?;
+                out.text().push_str(&format!("{comma}{entry}"));
+                out.flush_piece().await?;
+            }
+            out.text().push_str("]}");
             continue;
         }
         out.line(format!("{} IP access list {name}", kind(list.kind).1));
@@ -281,14 +282,17 @@ pub(in crate::manage) async fn difference<S: Sink>(
     out: &mut Output<'_, S>,
 ) -> Result<ExitStatus, Failure> {
     let name = appliance.parts.saved.file.display().to_string();
-    let running = appliance.parts.description.policy().config.to_string();
+    let policy = appliance.parts.description.policy();
     let saved = match saved(appliance).await {
-        Ok(saved) => saved.to_string(),
+        Ok(saved) => saved,
         Err(why) => return Ok(ExitStatus::failed(why)),
     };
     let called = name.clone();
     let compare = move || {
-        similar::TextDiff::from_lines(&saved, &running)
+        let (saved, running) = (saved.to_string(), policy.config.to_string());
+        similar::TextDiff::configure()
+            .timeout(DIFFERENCE_WITHIN)
+            .diff_lines(&saved, &running)
             .unified_diff()
             .header(&called, "running")
             .to_string()

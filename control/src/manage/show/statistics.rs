@@ -5,7 +5,7 @@ use crate::manage::appliance::Appliance;
 use crate::manage::command::{Failure, Format};
 use crate::manage::duration::age;
 use crate::manage::output::{Output, Sink};
-use crate::manage::statistics::{ESP_DROPS, Esp, Mapping, Pool, Statistics, gather};
+use crate::manage::statistics::{ESP_DROPS, Esp, Kind, Mapping, Pool, Statistics, gather};
 
 pub(in crate::manage) async fn statistics<S: Sink>(
     appliance: &Appliance,
@@ -53,11 +53,15 @@ fn write<S: Sink>(statistics: &Statistics, out: &mut Output<'_, S>) {
     ));
     out.line(format!("Expired translations: {}", statistics.expired));
     out.line("Dynamic mappings:");
-    if !statistics.mappings.is_empty() {
-        out.line("-- Inside Source");
-    }
-    for mapping in &statistics.mappings {
-        write_mapping(mapping, out);
+    for (kind, heading) in Kind::HEADINGS {
+        let mut mappings = statistics.mappings.iter().filter(|m| m.kind == kind);
+        let Some(first) = mappings.next() else {
+            continue;
+        };
+        out.line(heading);
+        for mapping in std::iter::once(first).chain(mappings) {
+            write_mapping(mapping, out);
+        }
     }
     if statistics.esp.is_in_use() {
         write_esp(&statistics.esp, out);

@@ -134,7 +134,7 @@ const INSIDE: &[Node] = &[value(
                     "Inside local port",
                     Role::InsideLocal,
                     CLEAR,
-                    AFTER_INSIDE,
+                    AFTER_INSIDE_PORT,
                 )],
             )],
         ),
@@ -149,6 +149,15 @@ const INSIDE: &[Node] = &[value(
 )];
 
 const AFTER_INSIDE: &[Node] = &[
+    word("outside", "Outside addresses and ports", None, OUTSIDE),
+    OUTSIDE_LOCAL,
+];
+
+const AFTER_INSIDE_PORT: &[Node] = &[
+    with_role(
+        word("forced", "With the entries below it", CLEAR, &[]),
+        Role::Forced,
+    ),
     word("outside", "Outside addresses and ports", None, OUTSIDE),
     OUTSIDE_LOCAL,
 ];

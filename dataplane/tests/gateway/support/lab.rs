@@ -385,7 +385,7 @@ impl Lab {
         let mut views = Vec::new();
         for at in 0..self.workers.len() {
             let reply = Reply::new(1 << 17);
-            self.serve(at, Request::Sessions(filter, Arc::clone(&reply)));
+            self.serve(at, Request::Sessions(filter, 0, Arc::clone(&reply)));
             views.extend(std::iter::from_fn(|| reply.take()));
             assert!(reply.is_finished());
         }
@@ -418,6 +418,11 @@ impl Lab {
         self.clear(SessionFilter::default());
         self.advance(10_000);
         assert_eq!(self.entries(), 0, "entries");
+        for rule in &self.policy.outside_rules {
+            assert_eq!(rule.pool.addresses().lent(), 0, "lent to outside hosts");
+            let hosts = (0..rule.pool.addresses().size()).find_map(|at| rule.pool.host(at));
+            assert_eq!(hosts, None, "an address that stands for somebody");
+        }
         for (address, global) in &self.policy.globals {
             match global {
                 Global::Overload(global) => {

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicU32;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, Nat, OneToOnePool, PortTimer, Rule,
-    Static, StaticPort, Target, Timer, Timers,
+    DestinationRule, Destinations, Filtering, Global, GlobalAddress, HostLimits, Ipsec, Leases,
+    Lending, Nat, OneToOnePool, Outside, OutsideLeases, OutsidePool, OutsideRule, OutsideStatic,
+    PortTimer, Rule, Servers, Static, StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
 use spillway_dataplane::time::Tick;
@@ -23,6 +24,9 @@ pub(crate) struct Policy {
     pub(crate) max_entries: u32,
     pub(crate) host_limits: Option<Arc<HostLimits>>,
     pub(crate) ipsec: Ipsec,
+    pub(crate) outside_statics: Vec<Arc<OutsideStatic>>,
+    pub(crate) outside_rules: Vec<OutsideRule>,
+    pub(crate) shares: Vec<DestinationRule>,
     /// By port: in and out.
     pub(crate) access_groups: [[Option<Arc<AccessList>>; 2]; 4],
 }
@@ -79,7 +83,15 @@ impl Policy {
             id,
             selector,
             target,
+            mapping: None,
         });
+        self
+    }
+
+    /// The last rule is `endpoint-independent`, with this filtering.
+    pub(crate) fn mapping(mut self, filtering: Filtering) -> Policy {
+        let last = self.rules.last_mut().expect("a rule");
+        last.mapping = Some(filtering);
         self
     }
 
@@ -96,7 +108,16 @@ impl Policy {
             id: self.rules.len() as u16 + 1,
             selector: Selector::RouteMap(Arc::new(map)),
             target: Target::Overload(addresses.into()),
+            mapping: None,
         });
+        self
+    }
+
+    /// A rule without overload by route map.
+    pub(crate) fn rule_map_pool(mut self, map: RouteMap, first: &str, size: u32) -> Policy {
+        self = self.rule_pool(permit_all(), first, size);
+        let last = self.rules.last_mut().expect("a rule");
+        last.selector = Selector::RouteMap(Arc::new(map));
         self
     }
 
@@ -132,6 +153,7 @@ impl Policy {
             id,
             selector: Selector::List(list),
             target: Target::OneToOne(pool),
+            mapping: None,
         });
         self
     }
@@ -162,6 +184,64 @@ impl Policy {
             created: Tick(0),
             last_used: AtomicU32::new(0),
         }));
+        self
+    }
+
+    /// The last static has this `route-map`.
+    pub(crate) fn only(mut self, map: RouteMap) -> Policy {
+        let last = self.statics.pop().expect("a static");
+        self.statics.push(Arc::new(Static {
+            only: Some(Arc::new(map)),
+            port: last.port,
+            inside: last.inside,
+            global: last.global,
+            created: last.created,
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
+    /// `ip nat outside source static GLOBAL LOCAL [add-route]`.
+    pub(crate) fn outside_fixed(mut self, global: &str, local: &str, add_route: bool) -> Policy {
+        self.outside_statics.push(Arc::new(OutsideStatic {
+            global: address(global),
+            local: address(local),
+            add_route,
+            created: Tick(0),
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
+    /// `ip nat outside source list A pool P`.
+    pub(crate) fn outside_pool(self, list: Arc<AccessList>, first: &str, last: &str) -> Policy {
+        let range = [(address(first), address(last))];
+        let leases = &mut OutsideLeases::default();
+        let pool = OutsidePool::new(&range, Lending::FirstFree, leases);
+        self.outside_rule(list, Arc::new(pool))
+    }
+
+    /// `ip nat outside source list A pool P`, with this pool.
+    pub(crate) fn outside_rule(mut self, list: Arc<AccessList>, pool: Arc<OutsidePool>) -> Policy {
+        self.outside_rules.push(OutsideRule {
+            id: 101 + self.outside_rules.len() as u16,
+            selector: Selector::List(list),
+            pool,
+            add_route: false,
+        });
+        self
+    }
+
+    /// `ip nat inside destination list A pool P`, with a standard list.
+    pub(crate) fn share(mut self, list: Arc<AccessList>, ranges: &[(&str, &str)]) -> Policy {
+        let ends = |(first, last): &(&str, &str)| (address(first), address(last));
+        let ranges: Vec<_> = ranges.iter().map(ends).collect();
+        self.shares.push(DestinationRule {
+            id: 201 + self.shares.len() as u16,
+            list,
+            is_standard: true,
+            servers: Arc::new(Servers::new(&ranges)),
+        });
         self
     }
 
@@ -204,6 +284,11 @@ impl Policy {
         )
         .with_host_limits(self.host_limits.clone())
         .with_ipsec(self.ipsec.clone())
+        .with_outside(Outside::new(
+            self.outside_rules.clone(),
+            self.outside_statics.clone(),
+        ))
+        .with_destinations(Destinations::new(self.shares.clone(), Vec::new()))
         .with_access_groups(self.access_groups.to_vec())
     }
 }

@@ -1,0 +1,197 @@
+//! Long lists against looking at one line after the other.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::compiled::Compiled;
+use super::*;
+
+/// Few values, so that lines overlap, shadow each other and share keys.
+fn address() -> impl Strategy<Value = u32> {
+    (select(vec![10u32, 172, 198]), 0u32..3, 0u32..4, 0u32..6)
+        .prop_map(|(a, b, c, d)| a << 24 | b << 16 | c << 8 | d)
+}
+
+fn wildcard() -> impl Strategy<Value = Wildcard> {
+    let prefix = (0u32..=32).prop_map(|length| u32::MAX.checked_shr(length).unwrap_or(0));
+    let usual = select(vec![0, 0xff, 0xffff, u32::MAX]);
+    // Masks that are no prefixes: even hosts, a third octet, anything.
+    let odd = prop_oneof![select(vec![0xfe, 0x0001_0000, 0x00ff_00ff]), any::<u32>()];
+    let mask = prop_oneof![4 => usual, 2 => prefix, 1 => odd];
+    // Bits that do not matter may be set in the address.
+    (address(), mask).prop_map(|(address, dont_care)| Wildcard { address, dont_care })
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    select(vec![0u16, 1, 53, 80, 443, 1024, 5000, u16::MAX])
+}
+
+fn ports() -> impl Strategy<Value = Ports> {
+    let exactly = (port(), any::<bool>()).prop_map(|(port, negated)| Ports {
+        first: port,
+        last: port,
+        negated,
+    });
+    let range = (port(), port(), any::<bool>()).prop_map(|(one, other, negated)| Ports {
+        first: one.min(other),
+        last: one.max(other),
+        negated,
+    });
+    prop_oneof![3 => Just(Ports::ANY), 2 => exactly, 1 => range]
+}
+
+prop_compose! {
+    fn entry()(
+        permits in any::<bool>(),
+        protocol in prop_oneof![Just(None), select(vec![Some(1u8), Some(6), Some(17), Some(50)])],
+        source in wildcard(),
+        destination in wildcard(),
+        source_ports in ports(),
+        destination_ports in ports(),
+        icmp in prop_oneof![5 => Just(None), 1 => (0u8..3, proptest::option::of(0u8..2)).prop_map(Some)],
+        established in proptest::bool::weighted(0.1),
+        fragments in proptest::bool::weighted(0.1),
+        plain in proptest::bool::weighted(0.5),
+    ) -> Entry {
+        let action = if permits { Action::Permit } else { Action::Deny };
+        let any = Entry::standard(0, action, source);
+        if plain {
+            return Entry { protocol, destination, ..any };
+        }
+        Entry {
+            protocol,
+            destination,
+            source_ports,
+            destination_ports,
+            icmp,
+            established,
+            fragments,
+            ..any
+        }
+    }
+}
+
+prop_compose! {
+    fn packet()(
+        protocol in select(vec![1u8, 6, 17, 50]),
+        source in address(),
+        destination in address(),
+        ports in proptest::option::of((port(), port())),
+        icmp in proptest::option::of((0u8..3, 0u8..2)),
+        established in any::<bool>(),
+        later_fragment in any::<bool>(),
+    ) -> Subject {
+        Subject { protocol, source, destination, ports, icmp, established, later_fragment }
+    }
+}
+
+/// Lines that differ in their addresses and actions alone.
+fn alike() -> impl Strategy<Value = Vec<Entry>> {
+    let differences = proptest::collection::vec((address(), address(), any::<bool>()), 0..120);
+    (entry(), differences).prop_map(|(one, differences)| {
+        let line = |(source, destination, permits): (u32, u32, bool)| Entry {
+            source: Wildcard {
+                address: source,
+                ..one.source
+            },
+            destination: Wildcard {
+                address: destination,
+                ..one.destination
+            },
+            action: if permits {
+                Action::Permit
+            } else {
+                Action::Deny
+            },
+            ..one.clone()
+        };
+        differences.into_iter().map(line).collect()
+    })
+}
+
+/// Lists of many shapes, of one shape with many lines, and of both.
+fn lines() -> impl Strategy<Value = Vec<Entry>> {
+    let mixed = || proptest::collection::vec(entry(), 0..120);
+    let both = (alike(), alike(), proptest::collection::vec(entry(), 0..20));
+    let both = both.prop_map(|(one, other, few)| [one, other, few].concat());
+    prop_oneof![mixed(), alike(), both]
+}
+
+/// The line that looking at one after the other finds.
+fn linear(entries: &[Entry], packet: &Subject) -> Option<usize> {
+    entries.iter().position(|e| e.matches(packet))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_compiled_list_finds_the_line_that_a_linear_search_finds(
+        entries in lines(),
+        packets in proptest::collection::vec(packet(), 40),
+    ) {
+        let compiled = Compiled::of(&entries);
+        for packet in &packets {
+            let found = compiled.find(&entries, packet).map(|m| m.line as usize);
+            prop_assert_eq!(found, linear(&entries, packet));
+            let about = entries.iter().position(|e| e.source.matches(packet.source));
+            prop_assert_eq!(compiled.first_about(packet.source), about);
+        }
+    }
+
+    #[test]
+    fn a_list_decides_and_counts_as_its_lines_in_their_order_do(
+        entries in lines(),
+        packets in proptest::collection::vec((packet(), any::<bool>()), 40),
+    ) {
+        let list = AccessList::new(entries.clone());
+        let mut hits = vec![0; entries.len()];
+        for (packet, counts) in &packets {
+            let found = linear(&entries, packet);
+            let action = found.map_or(Action::Deny, |at| entries[at].action);
+            prop_assert_eq!(list.look(packet, *counts), action);
+            if let (Some(at), true) = (found, *counts) {
+                hits[at] += 1;
+            }
+            let about = entries.iter().find(|e| e.source.matches(packet.source));
+            let permits = about.is_some_and(|e| e.action == Action::Permit);
+            prop_assert_eq!(list.permits_source(packet.source), permits);
+        }
+        let counted: Vec<u64> = (0..entries.len()).map(|at| list.hits(at)).collect();
+        prop_assert_eq!(counted, hits);
+    }
+}
+
+/// More masks than have a bit of their own, with more than one line for each.
+#[test]
+fn masks_without_number_are_searched_as_well() {
+    let entries: Vec<Entry> = (0u32..2000)
+        .map(|at| {
+            let dont_care = (at / 5).wrapping_mul(0x9e37_79b9) | 0xff;
+            let address = at.wrapping_mul(0x85eb_ca6b) & !dont_care;
+            Entry::standard(at, Action::Permit, Wildcard { address, dont_care })
+        })
+        .collect();
+    let list = AccessList::new(entries.clone());
+    let mut found = 0;
+    for at in 0u32..4000 {
+        let packet = Subject {
+            protocol: 17,
+            source: at.wrapping_mul(0x85eb_ca6b),
+            destination: 1,
+            ports: Some((1, 2)),
+            icmp: None,
+            established: false,
+            later_fragment: false,
+        };
+        let expected = linear(&entries, &packet);
+        assert_eq!(
+            list.find(&packet).map(|found| found.line as usize),
+            expected,
+            "packet {at}"
+        );
+        found += usize::from(expected.is_some());
+        assert_eq!(list.permits_source(packet.source), expected.is_some());
+    }
+    assert!(found >= 2000, "each line has a packet");
+}

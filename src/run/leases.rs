@@ -1,0 +1,152 @@
+//! The addresses that interfaces have: configured ones, and those that DHCP servers lend.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use spillway_control::config::{Config, model};
+use spillway_control::dhcp::{Lease, Told, Wanted};
+use spillway_control::kernel::{StaticRoute, StaticTarget};
+use spillway_dataplane::snapshot::PortId;
+
+use super::ports::{Ports, with_port};
+
+/// What servers have lent, by port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Leases(HashMap<PortId, Lease>);
+
+impl Leases {
+    /// Notes what a client says. Returns whether an address or a router is another one now.
+    pub(super) fn note(&mut self, told: &Told) -> bool {
+        let essence = |lease: &Lease| (lease.address, lease.router);
+        let before = match told.lease {
+            Some(lease) => self.0.insert(told.port, lease),
+            None => self.0.remove(&told.port),
+        };
+        before.as_ref().map(essence) != told.lease.as_ref().map(essence)
+    }
+
+    /// Forgets the leases of ports that want none.
+    pub(super) fn keep(&mut self, wanted: &[Wanted]) {
+        self.0
+            .retain(|port, _| wanted.iter().any(|wanted| wanted.port == *port));
+    }
+
+    /// The address of an interface.
+    pub(super) fn address(&self, port: PortId, interface: &model::Interface) -> Option<Ipv4Net> {
+        let lent = || match interface.address {
+            Some(model::Address::Dhcp) => self.0.get(&port).map(|lease| lease.address),
+            _ => None,
+        };
+        interface.fixed().or_else(lent)
+    }
+
+    /// The addresses that are lent, by the interface's name in lower case.
+    pub(super) fn by_name(&self, config: &Config) -> HashMap<String, Ipv4Addr> {
+        let lent = with_port(config).filter_map(|(port, interface, _)| {
+            let address = self.address(port, interface)?.addr();
+            Some((interface.name.to_ascii_lowercase(), address))
+        });
+        lent.collect()
+    }
+
+    /// The default routes that servers told of. Routers give them distance 254: they yield to a
+    /// configured default route.
+    pub(super) fn default_routes(&self, config: &Config) -> Vec<StaticRoute> {
+        let prefix = Ipv4Net::default();
+        if config.routes.iter().any(|route| route.prefix == prefix) {
+            return Vec::new();
+        }
+        let routers = with_port(config).filter_map(|(port, interface, _)| {
+            let address = self.address(port, interface)?;
+            let router = self.0.get(&port)?.router?;
+            address.contains(&router).then_some(router)
+        });
+        let to = |router| StaticRoute {
+            prefix,
+            target: StaticTarget::NextHop(router),
+        };
+        routers.map(to).collect()
+    }
+
+    /// Whether there is a default route for [`Leases::default_routes`].
+    pub(super) fn have_default_route(&self, config: &Config) -> bool {
+        !self.default_routes(config).is_empty()
+    }
+}
+
+/// The interfaces whose address comes from a server.
+pub(super) fn wanted(
+    config: &Config,
+    ports: &Ports,
+    devices: &[(PortId, String)],
+    hostname: &str,
+) -> Vec<Wanted> {
+    let wants = |(port, interface, _): (PortId, &model::Interface, &model::Port)| {
+        let is_wanted = interface.address == Some(model::Address::Dhcp) && !interface.shutdown;
+        let (_, device) = devices.iter().find(|(id, _)| *id == port)?;
+        is_wanted.then(|| Wanted {
+            port,
+            device: device.clone(),
+            mac: ports.mac(port),
+            hostname: hostname.to_owned(),
+        })
+    };
+    with_port(config).filter_map(wants).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spillway_control::config;
+
+    fn lease(address: &str, router: &str) -> Option<Lease> {
+        Some(Lease {
+            address: address.parse().expect("an address"),
+            router: router.parse().ok(),
+            server: Ipv4Addr::LOCALHOST,
+            seconds: None,
+        })
+    }
+
+    fn parsed(text: &str) -> Config {
+        config::parse("test", text).expect("good").0
+    }
+
+    #[test]
+    fn a_lease_gives_address_and_default_route_unless_these_are_configured() {
+        let outside = "interface Outside\n port vdev net_null0\n ip address dhcp\n";
+        let (dhcp, fixed) = (parsed(outside), "ip route 0.0.0.0 0.0.0.0 192.0.2.9\n");
+        let told = Told {
+            port: PortId(0),
+            lease: lease("192.0.2.77/24", "192.0.2.1"),
+        };
+        let mut leases = Leases::default();
+        assert!(leases.by_name(&dhcp).is_empty() && leases.note(&told));
+        assert!(!leases.note(&told), "renewed");
+        assert_eq!(
+            leases.by_name(&dhcp)["outside"],
+            Ipv4Addr::new(192, 0, 2, 77)
+        );
+        let routes = leases.default_routes(&dhcp);
+        assert_eq!(
+            routes[0].target,
+            StaticTarget::NextHop(Ipv4Addr::new(192, 0, 2, 1))
+        );
+        let configured = parsed(&format!("{outside}{fixed}"));
+        assert!(!leases.have_default_route(&configured));
+        let elsewhere = Told {
+            lease: lease("192.0.2.77/24", "198.51.100.1"),
+            ..told
+        };
+        assert!(leases.note(&elsewhere));
+        assert!(!leases.have_default_route(&dhcp), "no such neighbour");
+        let text = "interface Outside\n port vdev net_null0\n ip address 10.0.0.1 255.0.0.0\n";
+        assert_eq!(
+            leases.by_name(&parsed(text))["outside"],
+            Ipv4Addr::new(10, 0, 0, 1)
+        );
+        leases.keep(&[]);
+        assert!(leases.by_name(&dhcp).is_empty());
+    }
+}
