@@ -89,8 +89,6 @@ pub(super) struct Workers {
     pub(super) resolve: ResolveQueue,
     pub(super) occupancy: Arc<Occupancy>,
     pub(super) clock: CycleClock,
-    /// How ports spread packets over workers.
-    steering: Steering,
     stop: Arc<AtomicBool>,
 }
 
@@ -114,7 +112,6 @@ impl Workers {
             resolve: Arc::new(ArrayQueue::new(RESOLVE)),
             occupancy: Arc::default(),
             clock: CycleClock::new(eal),
-            steering: steering.clone(),
             stop: Arc::default(),
         };
         let snapshot = publisher
@@ -142,7 +139,7 @@ impl Workers {
                 sessions: options.sessions.div_ceil(cores.len() as u32),
                 seed,
             };
-            let started = workers.spawn(options, gateway, *core, links, eal, pool);
+            let started = workers.spawn(options, (gateway, steering), *core, links, eal, pool);
             match started {
                 Ok(started) => workers.started.push(started),
                 Err(sentence) => {
@@ -157,7 +154,7 @@ impl Workers {
     fn spawn(
         &self,
         options: &Run,
-        gateway: Options,
+        (gateway, steering): (Options, &Steering),
         core: usize,
         links: Links<Mbuf, DpdkRxQueue, DpdkTxQueue>,
         eal: &Arc<Eal>,
@@ -180,7 +177,7 @@ impl Workers {
         let (ready, outcome) = mpsc::sync_channel(1);
         let (pool, counters) = (pool.clone(), Arc::clone(&stats));
         let (me, eal) = (gateway.me, Arc::clone(eal));
-        let steering = self.steering.clone();
+        let steering = steering.clone();
         let work = move || {
             if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
                 let _ = ready.send(Err(format!("can't be pinned to core {core}")));
