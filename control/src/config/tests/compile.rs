@@ -223,7 +223,10 @@ fn a_learnt_address_is_used_where_none_is_configured() {
     let Target::Overload(addresses) = &none.nat.rules[0].target else {
         panic!("one to one")
     };
-    assert!(addresses.is_empty(), "what it selects is refused, not left alone");
+    assert!(
+        addresses.is_empty(),
+        "what it selects is refused, not left alone"
+    );
     let learnt = HashMap::from([("out".to_owned(), Ipv4Addr::new(198, 51, 100, 7))]);
     let policy = Policy::compile(config, &learnt, Tick(0), Some(&none));
     assert_eq!(shared(&policy, 0).address, Ipv4Addr::new(198, 51, 100, 7));
