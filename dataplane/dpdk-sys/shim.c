@@ -21,6 +21,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_thash.h>
 #include <rte_version.h>
 
 /* --- environment --- */
@@ -191,22 +192,56 @@ int spw_port_detach(uint16_t port, const char *bus, const char *device)
     (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | \
      RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV4_OTHER)
 
+/* Octets of a key where the driver does not say how long it is. */
+#define SPW_RSS_KEY_USUAL 40
+
+static bool key_is_settable(const struct rte_eth_dev_info *info)
+{
+    return info->hash_key_size >= SPW_RSS_KEY_USUAL && info->hash_key_size <= SPW_RSS_KEY_OCTETS;
+}
+
 static int configure(uint16_t port, struct spw_port_config *config,
-                     const struct rte_eth_dev_info *info)
+                     const struct rte_eth_dev_info *info, bool with_key)
 {
     struct rte_eth_conf conf;
 
     memset(&conf, 0, sizeof(conf));
     conf.rxmode.mtu = config->mtu;
     config->rss = config->rx_queues > 1 && (info->flow_type_rss_offloads & SPW_RSS_TYPES) != 0;
+    config->rss_by_source = config->rss_by_source && config->rss &&
+                            (info->flow_type_rss_offloads & RTE_ETH_RSS_L3_SRC_ONLY) != 0 &&
+                            (info->flow_type_rss_offloads & RTE_ETH_RSS_IPV4) != 0;
     if (config->rss) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & SPW_RSS_TYPES;
+        if (config->rss_by_source)
+            conf.rx_adv_conf.rss_conf.rss_hf |= RTE_ETH_RSS_L3_SRC_ONLY;
+        if (with_key && key_is_settable(info)) {
+            conf.rx_adv_conf.rss_conf.rss_key = config->rss_key;
+            conf.rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
+        }
     }
     config->rx_ip_checksum = (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) != 0;
     if (config->rx_ip_checksum)
         conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
     return rte_eth_dev_configure(port, config->rx_queues, config->tx_queues, &conf);
+}
+
+static int configure_with_mtu(uint16_t port, struct spw_port_config *config,
+                              const struct rte_eth_dev_info *info, bool with_key)
+{
+    uint16_t mtu = config->mtu;
+    int error = configure(port, config, info, with_key);
+
+    if (error != -EINVAL || mtu == 0)
+        return error;
+    /* Software drivers name a frame size that leaves out what they in fact carry: let the
+     * driver say its own. The caller sees in the config what came of it. */
+    config->mtu = 0;
+    error = configure(port, config, info, with_key);
+    if (error != 0)
+        config->mtu = mtu;
+    return error;
 }
 
 int spw_port_start(uint16_t port, struct spw_port_config *config, struct rte_mempool *pool)
@@ -218,12 +253,11 @@ int spw_port_start(uint16_t port, struct spw_port_config *config, struct rte_mem
 
     if (error != 0)
         return error;
-    error = configure(port, config, &info);
-    if (error == -EINVAL && config->mtu != 0) {
-        /* Software drivers name a frame size that leaves out what they in fact carry: let the
-         * driver say its own. The caller sees in the config what came of it. */
-        config->mtu = 0;
-        error = configure(port, config, &info);
+    error = configure_with_mtu(port, config, &info, true);
+    if (error != 0 && config->rss) {
+        /* A driver that refuses the key, or to hash less than it could, still receives. */
+        config->rss_by_source = false;
+        error = configure_with_mtu(port, config, &info, false);
     }
     if (error == 0)
         error = rte_eth_dev_adjust_nb_rx_tx_desc(port, &config->rx_descriptors,
@@ -244,6 +278,65 @@ int spw_port_start(uint16_t port, struct spw_port_config *config, struct rte_mem
     if (error == 0 && rte_eth_dev_get_mtu(port, &mtu) == 0)
         config->mtu = mtu;
     return error;
+}
+
+int spw_port_rss(uint16_t port, const struct spw_port_config *config, struct spw_rss *out)
+{
+    struct rte_eth_dev_info info;
+    struct rte_eth_rss_conf conf;
+    uint8_t key[SPW_RSS_KEY_OCTETS];
+    int error = rte_eth_dev_info_get(port, &info);
+
+    memset(out, 0, sizeof(*out));
+    if (error != 0 || !config->rss)
+        return error;
+    memset(&conf, 0, sizeof(conf));
+    memset(key, 0, sizeof(key));
+    conf.rss_key = key;
+    conf.rss_key_len = sizeof(key);
+    if (rte_eth_dev_rss_hash_conf_get(port, &conf) != 0)
+        return 0;
+    out->key = memcmp(key, config->rss_key,
+                      key_is_settable(&info) ? info.hash_key_size : SPW_RSS_KEY_USUAL) == 0;
+    out->by_source = config->rss_by_source && (conf.rss_hf & RTE_ETH_RSS_L3_SRC_ONLY) != 0;
+    out->udp_ports = (conf.rss_hf & RTE_ETH_RSS_NONFRAG_IPV4_UDP) != 0;
+    out->tcp_ports = (conf.rss_hf & RTE_ETH_RSS_NONFRAG_IPV4_TCP) != 0;
+    if (info.reta_size <= SPW_RETA_PLACES)
+        out->places = info.reta_size;
+    return 0;
+}
+
+uint32_t spw_toeplitz(uint32_t *words, uint32_t count, const uint8_t *key)
+{
+    return rte_softrss(words, count, key);
+}
+
+int spw_port_set_reta(uint16_t port, const uint16_t *queues, uint16_t places)
+{
+    struct rte_eth_rss_reta_entry64 set[SPW_RETA_PLACES / RTE_ETH_RETA_GROUP_SIZE];
+    struct rte_eth_rss_reta_entry64 found[SPW_RETA_PLACES / RTE_ETH_RETA_GROUP_SIZE];
+    int error;
+
+    if (places > SPW_RETA_PLACES)
+        return -EINVAL;
+    memset(set, 0, sizeof(set));
+    for (uint16_t at = 0; at < places; at++) {
+        set[at / RTE_ETH_RETA_GROUP_SIZE].mask |= UINT64_C(1) << (at % RTE_ETH_RETA_GROUP_SIZE);
+        set[at / RTE_ETH_RETA_GROUP_SIZE].reta[at % RTE_ETH_RETA_GROUP_SIZE] = queues[at];
+    }
+    error = rte_eth_dev_rss_reta_update(port, set, places);
+    if (error != 0)
+        return error;
+    memcpy(found, set, sizeof(found));
+    for (size_t group = 0; group < sizeof(found) / sizeof(found[0]); group++)
+        memset(found[group].reta, 0xff, sizeof(found[group].reta));
+    error = rte_eth_dev_rss_reta_query(port, found, places);
+    if (error != 0)
+        return error;
+    for (uint16_t at = 0; at < places; at++)
+        if (found[at / RTE_ETH_RETA_GROUP_SIZE].reta[at % RTE_ETH_RETA_GROUP_SIZE] != queues[at])
+            return -EIO;
+    return 0;
 }
 
 int spw_port_info(uint16_t port, struct spw_port_info *out)

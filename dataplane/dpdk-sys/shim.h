@@ -32,6 +32,8 @@ enum spw_limit {
     SPW_NAME_OCTETS = 128,
     SPW_XSTAT_NAME_OCTETS = 64,
     SPW_SOCKET_ANY = -1,
+    SPW_RSS_KEY_OCTETS = 52,
+    SPW_RETA_PLACES = 512,
 };
 
 /* --- environment --- */
@@ -106,7 +108,23 @@ struct spw_port_config {
     /* 0: the driver's own. */
     uint16_t mtu;
     bool rx_ip_checksum;
+    /* Whether packets are spread over queues; and by the source address alone: wished and, where the
+     * device can, set. */
     bool rss;
+    bool rss_by_source;
+    /* The hash's key; as much of it as the device's is long is set. */
+    uint8_t rss_key[SPW_RSS_KEY_OCTETS];
+};
+
+/* How a started port spreads packets over its queues, as its driver tells. */
+struct spw_rss {
+    /* Whether the hash's key is known to be what was wished. */
+    bool key;
+    bool by_source;
+    bool udp_ports;
+    bool tcp_ports;
+    /* Places of the table that leads from hashes to queues; 0 where it can't be set. */
+    uint16_t places;
 };
 
 struct spw_port_stats {
@@ -134,6 +152,12 @@ int spw_port_detach(uint16_t port, const char *bus, const char *device);
 /* Configures queues and starts the port. `config` is changed to what was set. */
 int spw_port_start(uint16_t port, struct spw_port_config *config, struct rte_mempool *pool);
 int spw_port_stop(uint16_t port);
+/* How a port spreads; `config` is what it was started with. */
+int spw_port_rss(uint16_t port, const struct spw_port_config *config, struct spw_rss *rss);
+/* DPDK's own Toeplitz hash of words in host order, for tests; the key as long as the words and 4 octets. */
+uint32_t spw_toeplitz(uint32_t *words, uint32_t count, const uint8_t *key);
+/* Sets the table and reads it back: -EIO where it is not what was set. */
+int spw_port_set_reta(uint16_t port, const uint16_t *queues, uint16_t places);
 int spw_port_info(uint16_t port, struct spw_port_info *info);
 int spw_port_link(uint16_t port, struct spw_port_link *link);
 int spw_port_stats(uint16_t port, struct spw_port_stats *stats);

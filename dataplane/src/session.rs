@@ -59,8 +59,7 @@ pub mod flag {
     pub const MAPPING: u8 = 16;
     /// The entry counts among those for whose sake the mapping lets its outside host in.
     pub const PERMITS: u8 = 32;
-    /// The first packet came from outside, to a mapping; without [`MAPPED`] to an address whose
-    /// connections inside hosts share.
+    /// The first packet came from outside: to a mapping, or to an address that inside hosts share.
     pub const FROM_OUTSIDE: u8 = 64;
     /// The entry's outside address is lent to its host by a rule that makes entries of flows; of a
     /// mapping: it is that lease.
@@ -235,7 +234,7 @@ impl Session {
         self.is_address_entry() && self.keys[Direction::Out as usize].src == 0
     }
 
-    /// Whether this is the entry of a shared connection (`ip nat inside destination`).
+    /// Whether this is of a connection that inside hosts share (`ip nat inside destination`).
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.flags & (flag::FROM_OUTSIDE | flag::MAPPED) == flag::FROM_OUTSIDE
@@ -267,10 +266,10 @@ impl Session {
             self.tcp |= tcp_bit::RST;
         } else if flags & SYN != 0 {
             let finished = matches!(before, Some(TcpState::Closed | TcpState::Reset));
-            let beginner = if self.is_shared() {
-                Direction::In
-            } else {
+            let beginner = if !self.is_shared() {
                 Direction::Out
+            } else {
+                Direction::In
             };
             if finished && direction == beginner {
                 self.tcp = 0; // the same ports again: a new connection

@@ -57,9 +57,9 @@ named! {
         NeighbourFailed = "neighbour_failed", "the next hop does not answer ARP";
         NeighbourTimeout = "neighbour_timeout", "waited too long for the next hop's MAC address";
         NoTranslation = "no_translation", "to a global address, but no entry and no static fits";
+        Filtered = "filtered", "unasked, to an endpoint-independent mapping whose filtering keeps its sender out";
         NoConnection = "no_connection", "TCP to an address whose load is shared, of no connection and beginning none";
         OutsideHostUnknown = "outside_host_unknown", "to an address of a pool for outside hosts that stands for none";
-        Filtered = "filtered", "unasked, to an endpoint-independent mapping whose filtering keeps its sender out";
         ProtocolNotTranslatable = "protocol_not_translatable", "IP protocol without ports under overload";
         IcmpNotTranslatable = "icmp_not_translatable", "ICMP type that can't make an entry";
         PoolExhausted = "pool_exhausted", "no free address in the pool";

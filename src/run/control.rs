@@ -429,12 +429,7 @@ fn kernel_config(
             address: leases.address(port, interface),
             shutdown: interface.shutdown,
             device,
-            aliases: aliases(
-                config,
-                policy,
-                leases,
-                (interface.side, leases.address(port, interface)),
-            ),
+            aliases: aliases(config, policy, leases, (port, interface)),
         });
     }
     let by_name = |name: &str| {
@@ -466,9 +461,9 @@ fn aliases(
     config: &Config,
     policy: &Policy,
     leases: &Leases,
-    (side, subnet): (Side, Option<ipnet::Ipv4Net>),
+    (port, interface): (PortId, &model::Interface),
 ) -> Vec<ipnet::Ipv4Net> {
-    let Some(subnet) = subnet else {
+    let Some(subnet) = leases.address(port, interface) else {
         return Vec::new();
     };
     let lent = leases.by_name(config);
@@ -482,9 +477,9 @@ fn aliases(
     let locals = policy.nat.outside.locals();
     let locals = locals.filter(|(_, local)| local.add_route());
     let locals = locals.map(|(address, _)| address);
-    let locals = locals.filter(|_| side == Side::Inside);
+    let locals = locals.filter(|_| interface.side == Side::Inside);
     let shared = policy.nat.destinations.addresses.iter().copied();
-    let shared = shared.filter(|_| side == Side::Outside);
+    let shared = shared.filter(|_| interface.side == Side::Outside);
     let mut addresses: Vec<ipnet::Ipv4Net> = globals
         .chain(locals)
         .chain(shared)

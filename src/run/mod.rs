@@ -106,9 +106,11 @@ fn start(options: &Run, config: Config) -> Result<(), Vec<String>> {
 
     let mut ports = ports::Ports::new(&config, options.workers, pool.clone());
     ports.open_all(&eal)?;
+    let steering = ports.steering();
     let interfaces: Vec<Interface> = ports.interfaces(&config, &leases::Leases::default());
     let publisher = Arc::new(Mutex::new(Publisher::new(interfaces)));
-    let mut workers = workers::Workers::start(options, &cores, &eal, &pool, &ports, &publisher)?;
+    let mut workers =
+        workers::Workers::start(options, &cores, &eal, &pool, &ports, &steering, &publisher)?;
     tell(options, &eal, &pool, &ports, &workers);
     ports.attach_all(&workers);
 

@@ -13,6 +13,8 @@ use tracing::{info, warn};
 use super::leases::Leases;
 use super::workers::Workers;
 
+mod steering;
+
 /// The MTU of an interface that does not say.
 const DEFAULT_MTU: u16 = 1500;
 
@@ -26,6 +28,10 @@ struct Slot {
     port: Option<Port>,
     /// As it was when it was opened last.
     info: Option<PortInfo>,
+    /// Whether it is inside: then clients' addresses decide where packets come in, where they can.
+    inside: bool,
+    /// The table of queues that it was given, if it takes one.
+    table: Option<Vec<u16>>,
     /// Transmit queues when it was opened first: workers are wired for that number.
     tx_queues: u16,
 }
@@ -96,6 +102,8 @@ impl Ports {
             mtu: interface.mtu.unwrap_or(DEFAULT_MTU),
             port: None,
             info: None,
+            inside: interface.side == Side::Inside,
+            table: None,
             tx_queues: 0,
         };
         Ports {
@@ -133,6 +141,7 @@ impl Ports {
             rx_queues: u16::from(self.workers),
             tx_queues: u16::from(self.workers),
             mtu: slot.mtu,
+            by_source: slot.inside,
             ..PortConfig::new(self.pool.clone())
         };
         let port = Port::open(eal, &slot.spec, &config)
@@ -220,6 +229,7 @@ impl Ports {
         workers: &Workers,
     ) -> Result<(), String> {
         self.open(eal, id)?;
+        steering::again(&mut self.slots[id.index()]);
         self.attach(id, workers);
         let slot = &self.slots[id.index()];
         info!("interface {}: the device {} is back", slot.name, slot.spec);
@@ -319,6 +329,7 @@ fn view_of(slot: &Slot) -> manage::PortInfo {
         mtu: slot.mtu,
         rx_queues: info.map_or(0, |i| i.rx_queues),
         tx_queues: info.map_or(0, |i| i.tx_queues),
+        spread: steering::spread(slot),
         numa_node: info.and_then(|i| i.socket),
         counters,
     }

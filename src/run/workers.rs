@@ -10,6 +10,7 @@ use spillway_control::publish::Publisher;
 use spillway_dataplane::command::{Histograms, Occupancy, Request, ResolveQueue};
 use spillway_dataplane::gateway::{Gateway, Options};
 use spillway_dataplane::handover::mesh;
+use spillway_dataplane::rss::Steering;
 use spillway_dataplane::snapshot::{PortId, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::Millis;
@@ -99,6 +100,7 @@ impl Workers {
         eal: &Arc<Eal>,
         pool: &Pool,
         ports: &Ports,
+        steering: &Steering,
         publisher: &Mutex<Publisher>,
     ) -> Result<Workers, Vec<String>> {
         let others = cores.len().saturating_sub(1).max(1);
@@ -137,7 +139,7 @@ impl Workers {
                 sessions: options.sessions.div_ceil(cores.len() as u32),
                 seed,
             };
-            let started = workers.spawn(options, gateway, *core, links, eal, pool);
+            let started = workers.spawn(options, (gateway, steering), *core, links, eal, pool);
             match started {
                 Ok(started) => workers.started.push(started),
                 Err(sentence) => {
@@ -152,7 +154,7 @@ impl Workers {
     fn spawn(
         &self,
         options: &Run,
-        gateway: Options,
+        (gateway, steering): (Options, &Steering),
         core: usize,
         links: Links<Mbuf, DpdkRxQueue, DpdkTxQueue>,
         eal: &Arc<Eal>,
@@ -175,6 +177,7 @@ impl Workers {
         let (ready, outcome) = mpsc::sync_channel(1);
         let (pool, counters) = (pool.clone(), Arc::clone(&stats));
         let (me, eal) = (gateway.me, Arc::clone(eal));
+        let steering = steering.clone();
         let work = move || {
             if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
                 let _ = ready.send(Err(format!("can't be pinned to core {core}")));
@@ -188,7 +191,7 @@ impl Workers {
                 }
             };
             // Made here, so that its memory is on this core's NUMA node.
-            let gateway = Gateway::new(gateway, counters, occupancy);
+            let gateway = Gateway::new(gateway, counters, occupancy).with_steering(&steering);
             let sizes = (gateway.table().capacity(), gateway.table().octets());
             let mut worker =
                 Worker::new(me, gateway, pool, links, clock, Box::new(histograms), idle);

@@ -49,7 +49,7 @@ pub(super) fn text(place: &Place, line: &str) -> String {
     choices.iter().map(line).collect()
 }
 
-/// In `configure terminal`: the lines of the mode, else those that leave it.
+/// In `configure terminal`: the lines of the mode, and behind their first word those that leave it.
 fn configuration(mode: Mode, before: &str) -> Vec<Next> {
     let table = Table::shared();
     let words = spans(1, before);
@@ -58,8 +58,11 @@ fn configuration(mode: Mode, before: &str) -> Vec<Next> {
         found.push(next("do", "A command as outside the configuration", true));
         found.push(next("end", "Leave the configuration", true));
         found.push(next("exit", "Leave this mode", true));
-    } else if found.is_empty() {
-        found = table.next(Mode::Global, before, &words);
+    } else if mode != Mode::Global {
+        // `ip` begins lines of an interface and global ones: both are taken here.
+        let mut leaving = table.next(Mode::Global, before, &words);
+        leaving.retain(|next| found.iter().all(|own| own.text != next.text));
+        found.extend(leaving);
     }
     found
 }
@@ -156,7 +159,14 @@ mod tests {
             ..Place::enabled()
         };
         assert!(texts(&place, "").contains(&"shutdown".to_owned()));
-        assert_eq!(texts(&place, "ip nat "), ["inside", "outside"]);
+        let nat = ["inside", "outside", "pool", "service", "translation"];
+        assert_eq!(texts(&place, "ip nat "), nat);
+        assert_eq!(texts(&place, "ip ro"), ["route"]);
+        let inside = ["<cr>", "destination", "source"];
+        assert_eq!(texts(&place, "ip nat inside "), inside);
+        assert_eq!(texts(&place, "no ip nat po"), ["pool"]);
+        // What another mode has alone is not offered.
+        assert!(texts(&place, "match ").is_empty());
         assert_eq!(texts(&place, "ip nat inside source st"), ["static"]);
         assert!(text(&place, "mtu ").contains("<68-9216>  "));
     }

@@ -136,6 +136,27 @@ class Shell(Case):
                 t.type("\x15")
         return f"{len(asked)} places, and a line by tab"
 
+    def test_a_sub_mode_has_the_global_lines_that_begin_as_its_own(self):
+        with self._terminal() as t:
+            said = t.run(f"explain icmp {IN1} {OUT}", "lab>")
+            expect("Invalid" not in said and OUT in said, f"explain before enable: {said}")
+            refused = t.run("debug ip nat", "lab>")
+            expect("Invalid input" in refused, refused)
+            t.run("en", "lab#")
+            t.run("conf t", "lab(config)#")
+            t.run("int Inside", "lab(config-if)#")
+            for start, words in (("ip ", ("address", "nat", "route")), ("ip nat ", ("inside", "pool", "translation")), ("ip nat inside ", ("<cr>", "source"))):
+                t.type(start + "?")
+                text = t.wait_for(rf"\(config-if\)#{re.escape(start)}$")
+                missing = [w for w in words if f"\n  {w}" not in text]
+                expect(not missing, f"`{start}?` lacks {missing}: {text}")
+                t.type("\x15")
+            t.type("ip na\ttr\ticmp-t\t61\r")
+            t.wait_for(r"lab\(config\)#$")
+            kept = self._show("show running-config | include icmp-timeout")
+            t.run("no ip nat translation icmp-timeout", "lab(config)#")
+        return expect(kept.strip() == "ip nat translation icmp-timeout 61", f"`ip na<tab>tr<tab>icmp-t<tab>61` below an interface is the global line: {kept.strip()}")
+
     def test_history_and_what_is_wrong(self):
         with self._enabled() as t:
             expect("Spillway, Version" in t.run("sh ver", "lab#"), "sh ver")

@@ -29,7 +29,7 @@ pub struct Policy {
     pub nat: Arc<Nat>,
     /// All access lists, with their hit counts.
     pub access_lists: BTreeMap<ListName, Arc<AccessList>>,
-    /// The number of each dynamic rule, inside ones by their [`SourceRule::identity`].
+    /// The number of each dynamic rule, by its [`SourceRule::identity`].
     ids: Ids,
 }
 
@@ -96,7 +96,7 @@ impl Policy {
         }
     }
 
-    /// A dynamic rule by its number.
+    /// A dynamic rule by its number, with the usual filtering.
     fn rule(&self, id: u16) -> Option<&Mapping> {
         let mut ids = self.ids.iter();
         ids.find(|(_, number)| **number == id).map(|(rule, _)| rule)
@@ -468,12 +468,11 @@ fn number(config: &Config, previous: Option<&Policy>) -> Ids {
     let mut free = (1..=u16::MAX).filter(|id| !used.contains(id));
     let mut ids = HashMap::new();
     let inside = config.sources.iter().map(SourceRule::identity);
-    let inside = inside.map(Mapping::Inside);
     let outside = config.outside_sources.iter().cloned();
     let destinations = config.destinations.iter().cloned();
     let others = outside.map(Mapping::Outside);
     let others = others.chain(destinations.map(Mapping::Destination));
-    for rule in inside.chain(others) {
+    for rule in inside.map(Mapping::Inside).chain(others) {
         if let Some(id) = before.get(&rule).copied().or_else(|| free.next()) {
             ids.insert(rule, id);
         }

@@ -8,7 +8,6 @@ mod outside;
 mod rows;
 mod samples;
 mod spec;
-mod speed;
 mod whole;
 
 /// Loads a configuration that must be good.

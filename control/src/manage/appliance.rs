@@ -60,10 +60,29 @@ pub struct PortInfo {
     pub rx_queues: u16,
     /// Transmit queues in use.
     pub tx_queues: u16,
+    /// How received packets are spread over the receive queues.
+    pub spread: Spread,
     /// The NUMA node that the device sits on, if known.
     pub numa_node: Option<u32>,
     /// The device's own counters: name, value.
     pub counters: Vec<(String, u64)>,
+}
+
+/// By what a port spreads received packets over its receive queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// There is one queue.
+    #[default]
+    None,
+    /// Receive-side scaling by the source address alone: a client's packets come to its worker.
+    SourceAddress,
+    /// Receive-side scaling by both addresses.
+    Addresses,
+    /// Receive-side scaling by both addresses and, of UDP and TCP, both ports.
+    AddressesAndPorts,
+    /// Its driver does it in a way that it does not tell.
+    Unknown,
 }
 
 /// Tells about the ports.

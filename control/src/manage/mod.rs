@@ -28,7 +28,7 @@ pub mod words;
 pub use appliance::{
     Appliance, Change, Description, InterfaceText, Limits, Loader, Parts, PoolKind, PoolText,
     PortInfo, Ports, ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved,
-    WorkerHandle,
+    Spread, WorkerHandle,
 };
 pub use command::{ExitStatus, Format, TERMINAL, execute};
 pub use notices::log_notices;

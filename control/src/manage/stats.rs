@@ -7,7 +7,7 @@ use spillway_dataplane::esp::EspCounter;
 use spillway_dataplane::snapshot::{PortId, Side};
 use spillway_dataplane::stats::{Counter, DropReason};
 
-use super::appliance::{Appliance, PortInfo, WorkerHandle};
+use super::appliance::{Appliance, PortInfo, Spread, WorkerHandle};
 use super::latency::{self, Measured, Percentiles};
 use super::show::colons;
 
@@ -38,6 +38,7 @@ pub(super) struct PortIdentity {
     mtu: u16,
     rx_queues: u16,
     tx_queues: u16,
+    spread: Spread,
     numa_node: Option<u32>,
 }
 
@@ -53,6 +54,7 @@ impl From<&PortInfo> for PortIdentity {
             mtu: port.mtu,
             rx_queues: port.rx_queues,
             tx_queues: port.tx_queues,
+            spread: port.spread,
             numa_node: port.numa_node,
         }
     }

@@ -80,7 +80,9 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Whether the view before `enable` has it: what changes nothing and shows no secret.
+    /// Whether the view before `enable` has it: what changes nothing and shows no secret. As on
+    /// routers, `debug` is not there: it shows packets as they pass, and `undebug all` ends what
+    /// others asked for.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(
@@ -94,6 +96,8 @@ impl Verb {
                 | Verb::ShowAccessLists
                 | Verb::ShowBrief
                 | Verb::ShowRouteMaps
+                | Verb::ExplainEsp
+                | Verb::ExplainFlow
                 | Verb::TerminalLength
                 | Verb::TerminalWidth
                 | Verb::Enable

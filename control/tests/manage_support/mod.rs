@@ -20,7 +20,7 @@ use spillway_control::config::Policy;
 use spillway_control::config::model::ListName;
 use spillway_control::manage::{
     Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
-    ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved, WorkerHandle,
+    ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved, Spread, WorkerHandle,
 };
 use spillway_dataplane::acl::Subject;
 use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
@@ -507,6 +507,7 @@ impl Ports for TwoPorts {
             mtu: 1500,
             rx_queues: 1,
             tx_queues: 1,
+            spread: Spread::None,
             numa_node: None,
             counters: vec![("rx_nombuf".into(), 7)],
         };

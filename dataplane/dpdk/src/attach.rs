@@ -6,8 +6,11 @@ use crate::device::Device;
 use crate::error::{PortError, bracketed};
 use crate::log;
 use crate::port::{self, PortConfig};
+use crate::rss::Rss;
+use spillway_dataplane::rss::KEY;
 use spillway_dpdk_sys as sys;
 use std::ffi::CString;
+use std::mem::MaybeUninit;
 
 /// Frees what lies in a ring port: its driver frees the ring and forgets the packets.
 pub(crate) fn drain(number: u16, queues: u16) {
@@ -90,12 +93,12 @@ fn refused_attach(device: &Device, code: i32, said: &str) -> PortError {
     }
 }
 
-/// Sets the port up and starts it; the numbers of its queues.
+/// Sets the port up and starts it; the numbers of its queues, and how it spreads over them.
 pub(crate) fn start(
     number: u16,
     device: &Device,
     config: &PortConfig,
-) -> Result<(u16, u16), PortError> {
+) -> Result<((u16, u16), Option<Rss>), PortError> {
     let failed = |code: i32, said: &str| PortError::Setup {
         device: device.name.clone(),
         detail: bracketed(said, code),
@@ -110,6 +113,8 @@ pub(crate) fn start(
         mtu: config.mtu.min(info.max_mtu.max(1)).max(info.min_mtu),
         rx_ip_checksum: false,
         rss: false,
+        rss_by_source: config.by_source,
+        rss_key: KEY,
     };
     // SAFETY: the port exists and is stopped, nobody else knows of it; the pool lives as long as
     // the environment.
@@ -125,7 +130,25 @@ pub(crate) fn start(
             config.mtu
         );
     }
-    Ok((set.rx_queues, set.tx_queues))
+    Ok(((set.rx_queues, set.tx_queues), rss(number, &set)))
+}
+
+/// How a started port spreads what it receives; `None` where it does not, or nobody knows how.
+fn rss(number: u16, set: &sys::spw_port_config) -> Option<Rss> {
+    let mut found = MaybeUninit::zeroed();
+    // SAFETY: the port is started; the shim fills the structure, for which all zeroes are a value too.
+    let (code, found) = unsafe {
+        let code = sys::spw_port_rss(number, set, found.as_mut_ptr());
+        (code, found.assume_init())
+    };
+    let places = usize::from(found.places);
+    let is_known = code == 0 && found.key && places.is_power_of_two();
+    is_known.then_some(Rss {
+        by_source: found.by_source,
+        udp_ports: found.udp_ports,
+        tcp_ports: found.tcp_ports,
+        places,
+    })
 }
 
 /// How many queues to set up, receive and transmit: what is wished, within what the device has.

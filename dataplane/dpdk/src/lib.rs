@@ -18,6 +18,7 @@ mod mbuf;
 mod pool;
 mod port;
 mod queue;
+mod rss;
 mod thread;
 
 pub use args::{EalOptions, LogLevel, Memory};
@@ -28,4 +29,5 @@ pub use mbuf::{HEADROOM, Mbuf};
 pub use pool::{Pool, PoolConfig};
 pub use port::{Port, PortConfig};
 pub use queue::{DpdkRxQueue, DpdkTxQueue};
+pub use rss::{Rss, toeplitz};
 pub use thread::{ThreadGuard, cycles, cycles_hz, thread_register};

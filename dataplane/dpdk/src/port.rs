@@ -8,6 +8,7 @@ use crate::info::{Link, PortInfo, PortStats, text};
 use crate::log;
 use crate::pool::Pool;
 use crate::queue::{DpdkRxQueue, DpdkTxQueue};
+use crate::rss::Rss;
 use spillway_dpdk_sys as sys;
 use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,9 @@ pub struct PortConfig {
     pub pool: Pool,
     /// Whether to receive frames to other MAC addresses too.
     pub promiscuous: bool,
+    /// Whether queues are chosen by the source address alone, where the device can:
+    /// [`Port::rss`] tells.
+    pub by_source: bool,
 }
 
 impl PortConfig {
@@ -45,6 +49,7 @@ impl PortConfig {
             mtu: 1500,
             pool,
             promiscuous: false,
+            by_source: false,
         }
     }
 }
@@ -54,6 +59,7 @@ impl PortConfig {
 pub struct Port {
     shared: Arc<PortShared>,
     queues: Option<(u16, u16)>,
+    pub(crate) rss: Option<Rss>,
 }
 
 /// What the queues of a port keep alive.
@@ -92,7 +98,7 @@ impl Port {
             return Err(PortError::Open(device.name));
         }
         let number = attach::attach(&device)?;
-        let (rx_queues, tx_queues) = match attach::start(number, &device, config) {
+        let ((rx_queues, tx_queues), rss) = match attach::start(number, &device, config) {
             Ok(queues) => queues,
             Err(error) => {
                 attach::detach(number, &device);
@@ -113,6 +119,7 @@ impl Port {
         let port = Port {
             shared: Arc::new(shared),
             queues: Some((rx_queues, tx_queues)),
+            rss,
         };
         if config.promiscuous
             && let Err(error) = port.set_promiscuous(true)
@@ -141,10 +148,16 @@ impl Port {
     /// # Errors
     /// The port itself, while some of its queues are out.
     pub fn close(self) -> Result<(), Port> {
-        let Port { shared, queues } = self;
-        Arc::try_unwrap(shared)
-            .map(drop)
-            .map_err(|shared| Port { shared, queues })
+        let Port {
+            shared,
+            queues,
+            rss,
+        } = self;
+        Arc::try_unwrap(shared).map(drop).map_err(|shared| Port {
+            shared,
+            queues,
+            rss,
+        })
     }
 
     /// The name of the device, without its arguments.
@@ -266,7 +279,15 @@ impl Port {
             .map_err(|(code, _)| self.refused("change its MTU", code))
     }
 
-    fn check(&self, action: &'static str, code: i32) -> Result<(), PortError> {
+    pub(crate) fn number(&self) -> u16 {
+        self.shared.number()
+    }
+
+    pub(crate) fn control(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.shared.control()
+    }
+
+    pub(crate) fn check(&self, action: &'static str, code: i32) -> Result<(), PortError> {
         if code < 0 {
             Err(self.refused(action, code))
         } else {

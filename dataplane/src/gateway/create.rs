@@ -419,8 +419,7 @@ impl<P: Packet> Gateway<P> {
             self.give_back(nat, &session);
         }
         if session.changes_outside() && !session.is_address_entry() {
-            let local = session.outside_local().address;
-            nat.outside.leave(local.to_bits());
+            nat.outside.leave(session.outside_local().address.to_bits());
         }
         self.occupancy.removed();
         self.stats.sessions.sub(1);

@@ -432,13 +432,15 @@ impl<P: Packet> Gateway<P> {
             }
         }
         if let Some(mapping) = self.mapping_asked(ip, key) {
-            let lets_in = self.lets_in(mapping, key.src);
-            let source = match seen() {
-                Ok((source, _)) => source,
-                Err(_) if !lets_in => ip.src,
-                Err(reason) => return ended(about, reason),
+            let source = if self.lets_in(mapping, key.src) {
+                seen().map(|(source, _)| source)
+            } else {
+                Ok(ip.src)
             };
-            return self.explain_unsolicited(snapshot, ip, (key, source), mapping, about);
+            return match source {
+                Ok(source) => self.explain_unsolicited(snapshot, ip, (key, source), mapping, about),
+                Err(reason) => ended(about, reason),
+            };
         }
         if let Some(rule) = rule_for(snapshot, ip, key, false) {
             return match seen() {

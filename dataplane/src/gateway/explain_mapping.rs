@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Gateway;
 use super::create::pairing;
 use super::explain::{ended, translated};
+use super::outside_source::still_known;
 use crate::command::{Because, FlowExplanation};
 use crate::nat::{GlobalAddress, Rule};
 use crate::packet::Packet;
@@ -69,7 +70,8 @@ impl<P: Packet> Gateway<P> {
         translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
     }
 
-    /// A packet from outside to a mapping that no entry fits.
+    /// A packet from outside to a mapping that no entry fits; `source` is its sender as the client
+    /// would know it.
     pub(super) fn explain_unsolicited(
         &self,
         snapshot: &Snapshot,
@@ -79,10 +81,14 @@ impl<P: Packet> Gateway<P> {
         mut about: FlowExplanation,
     ) -> FlowExplanation {
         about.because = Because::Mapping(self.table.session(mapping).rule);
-        match self.admission(snapshot, ip, (key, source), mapping, (false, false)) {
+        // An address that is yet to be lent stands for nobody so far.
+        let is_known = still_known(snapshot, source, ip.src);
+        let sender = if is_known { source } else { ip.src };
+        match self.admission(snapshot, ip, (key, sender), mapping, (false, false)) {
             Ok(admitted) => {
-                let change = admitted.session.rewrite(Direction::In);
-                translated(snapshot, ip, about, change)
+                let to = admitted.session.rewrite(Direction::In).to();
+                let to = Key { src: source, ..to };
+                translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
             }
             Err(reason) => ended(about, reason),
         }

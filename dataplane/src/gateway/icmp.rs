@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
 use super::outside::leads_inside;
-use super::outside_source::{Outward, entry_way};
+use super::outside_source::{Outward, entry_way, outward};
 use super::{Gateway, Item, Output, Pass};
 use crate::nat::{OutsideLocal, Rule, Static};
 use crate::packet::Packet;
@@ -194,8 +194,9 @@ impl<P: Packet> Gateway<P> {
             Direction::Out => {
                 let inside = Ipv4Addr::from_bits(quoted.dst);
                 // The quoted packet came in: its answer would leave by the static that it came by.
+                let way = outward(snapshot, quoted.src, |to| next_hop(snapshot, to));
+                let exit = way.hop().map(|hop| hop.to);
                 let key = reverse_key(quoted);
-                let exit = next_hop(snapshot, went.src).map(|hop| hop.to);
                 let asked = super::requests::packet_like(quoted.protocol, key);
                 let applies =
                     |fixed: &Static| fixed.applies(|| super::create::subject(&asked, key), exit);

@@ -115,8 +115,7 @@ impl Meta {
 
     /// Whether something has come of it already that its octets do not say.
     fn is_followed(&self) -> bool {
-        let is_known = self.seen != Seen::UNKNOWN || self.unshared;
-        self.hairpin || self.ports.is_some() || self.mark != 0 || is_known
+        *self != Meta::handed(self.port, self.handoffs)
     }
 }
 

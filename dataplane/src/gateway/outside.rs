@@ -1,5 +1,5 @@
-//! Packets from outside that found no entry. They make none for their flow but through a mapping, and
-//! for connections that inside hosts share.
+//! Packets from outside that found no entry. They make none for their flow but through a mapping, or for
+//! connections that inside hosts share.
 
 use std::net::Ipv4Addr;
 
@@ -50,15 +50,16 @@ impl<P: Packet> Gateway<P> {
             return self.enter(pass, item, ip, change);
         }
         if let Some(mapping) = self.mapping_asked(ip, key) {
-            let (item, source) = if self.lets_in(mapping, key.src) {
-                match self.seen_source(pass, item, ip, key) {
-                    Some(seen) => seen,
-                    None => return,
-                }
+            // Who is kept out gets no address.
+            let seen = if self.lets_in(mapping, key.src) {
+                self.seen_source(pass, item, ip, key)
             } else {
-                (item, ip.src) // it is refused, and nobody has to know it
+                Some((item, ip.src))
             };
-            return self.unsolicited(pass, item, ip, (key, source), mapping);
+            if let Some((item, source)) = seen {
+                self.unsolicited(pass, item, ip, (key, source), mapping);
+            }
+            return;
         }
         let Some(item) = self.share(pass, item, ip, key) else {
             return;

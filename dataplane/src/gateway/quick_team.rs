@@ -60,8 +60,7 @@ impl<P: Packet> Gateway<P> {
             // One that is not ordinary may be of the same flow as those behind it: none overtakes it.
             in_turn |= glances[at].head.protocol == NOT_ORDINARY;
             if !in_turn
-                && let Some(owner) =
-                    self.other_owner(pass.snapshot, direction, (meta, &glances[at]))
+                && let Some(owner) = self.other_owner(pass.snapshot, direction, meta, &glances[at])
             {
                 let meta = given;
                 pass.out.hand_off(owner, Item { packet, meta });
@@ -80,7 +79,8 @@ impl<P: Packet> Gateway<P> {
         &self,
         snapshot: &Snapshot,
         direction: Direction,
-        (meta, glance): (Meta, &Glance),
+        meta: Meta,
+        glance: &Glance,
     ) -> Option<WorkerId> {
         let head = &glance.head;
         if glance.guess != NIL || matches!(head.protocol, NOT_ORDINARY | PROTO_ESP) {

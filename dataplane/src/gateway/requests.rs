@@ -277,26 +277,18 @@ impl<P: Packet> Gateway<P> {
         if session.is_mapping() {
             return false; // it goes with the last of its entries
         }
-        if session.is_outside_entry() || session.is_shared() {
-            return self.reconcile_of_outside(now, snapshot, at);
-        }
-        let keeps = rule_that_keeps(snapshot, self.options.me, session);
-        let Some(rule) = keeps.filter(|rule| self.keeps_mapping(nat, at, rule)) else {
-            self.remove_entry(snapshot, at);
-            self.stats.count(Counter::Withdrawn);
-            return true;
+        let keeps = if session.is_outside_entry() {
+            let (local, host) = (session.outside_local(), session.outside_global());
+            let (local, host) = (local.address.to_bits(), host.address.to_bits());
+            still_lends(snapshot, local, host).map(|rule| rule.id)
+        } else if session.is_shared() {
+            inside_destination::keeps(snapshot, session)
+        } else {
+            let keeps = rule_that_keeps(snapshot, self.options.me, session);
+            let keeps = keeps.filter(|rule| self.keeps_mapping(nat, at, rule));
+            keeps.map(|rule| rule.id)
         };
-        let session = self.table.session_mut(at);
-        let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
-        (session.rule, session.port_timer) = (rule.id, timer);
-        self.table.rearm(at, now.tick(), &nat.timers);
-        false
-    }
-
-    /// [`Gateway::reconcile`] for entries of other rules than those of `ip nat inside source`.
-    fn reconcile_of_outside(&mut self, now: Millis, snapshot: &Snapshot, at: u32) -> bool {
-        let nat = &snapshot.nat;
-        let Some(rule) = outside_rule_that_keeps(snapshot, self.table.session(at)) else {
+        let Some(rule) = keeps else {
             self.remove_entry(snapshot, at);
             self.stats.count(Counter::Withdrawn);
             return true;
@@ -309,17 +301,7 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-/// The number of the rule under which the entry of an outside host or of a shared connection may stay.
-fn outside_rule_that_keeps(snapshot: &Snapshot, session: &Session) -> Option<u16> {
-    if session.is_shared() {
-        return inside_destination::keeps(snapshot, session);
-    }
-    let (local, host) = (session.outside_local(), session.outside_global());
-    let (local, host) = (local.address.to_bits(), host.address.to_bits());
-    still_lends(snapshot, local, host).map(|rule| rule.id)
-}
-
-/// The rule under which an entry may stay.
+/// The rule for inside hosts under which an entry may stay.
 pub(super) fn rule_that_keeps<'a>(
     snapshot: &'a Snapshot,
     me: WorkerId,
@@ -490,8 +472,8 @@ pub(super) fn view(
     worker: WorkerId,
 ) -> SessionView {
     let ms = |ticks: u32| u64::from(ticks) << Tick::SHIFT;
-    let is_address = session.is_address_entry() && !session.is_outside_entry();
-    let has_outside = !is_address && !session.is_mapping();
+    let has_outside =
+        (!session.is_address_entry() || session.is_outside_entry()) && !session.is_mapping();
     let timeout = session.timeout(&snapshot.nat.timers);
     SessionView {
         protocol: session.protocol,

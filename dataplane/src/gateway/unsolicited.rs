@@ -143,10 +143,10 @@ impl<P: Packet> Gateway<P> {
         if !self.host_counts.reserve(host) {
             return Err(DropReason::MaxEntries);
         }
-        let peer = session.outside_global().address.to_bits();
-        let known = session.outside_local().address.to_bits();
         let nat = &pass.snapshot.nat;
-        if known != peer && !nat.outside.join(known, peer) {
+        let (local, peer) = (session.outside_local(), session.outside_global());
+        let (local, peer) = (local.address.to_bits(), peer.address.to_bits());
+        if !nat.outside.join(local, peer) {
             self.host_counts.not_made(host);
             return Err(DropReason::OutsideHostUnknown);
         }
@@ -154,9 +154,7 @@ impl<P: Packet> Gateway<P> {
         let Some(at) = self.table.insert(*session, tick, &nat.timers) else {
             self.host_counts.not_made(host);
             self.give_back(nat, session);
-            if known != peer {
-                nat.outside.leave(known);
-            }
+            nat.outside.leave(local);
             return Err(DropReason::SessionTableFull);
         };
         self.host_counts.made(at, host);
@@ -180,7 +178,8 @@ fn may_ask(ip: &Ipv4) -> bool {
     }
 }
 
-/// The entry under a mapping for packets with this key from outside, whose source is `source` inside; yet without times and place.
+/// The entry under a mapping for packets with this key from outside, whose sender the client knows as
+/// `source`; yet without times and place.
 fn under(mapping: &Session, (key, source): (Key, u32), is_hairpin: bool) -> Session {
     let client = mapping.inside_local();
     let inside = Key {

@@ -65,6 +65,37 @@ fn policies() -> Vec<fn() -> Policy> {
             };
             Policy::overload().host_limits(limits)
         },
+        || Policy::overload().mapping(Filtering::EndpointIndependent),
+        || {
+            let map = |list| RouteMap {
+                clauses: vec![Clause {
+                    action: Action::Permit,
+                    lists: Some(vec![list]),
+                    interfaces: None,
+                    next_hops: None,
+                }],
+            };
+            let hosts = || map(permit("10.1.0.0", "0.0.0.7"));
+            let policy = Policy::default().rule_map_pool(hosts(), "203.0.113.64", 1);
+            let policy = policy.rule_overload(permit_all(), &["198.51.100.1"]);
+            policy.max_entries(9)
+        },
+        || {
+            let policy = Policy::default().rule_overload(permit_all(), &["203.0.113.10"]);
+            policy.mapping(Filtering::AddressDependent).max_entries(7)
+        },
+        || {
+            let limits = HostLimits {
+                all_hosts: Some(3),
+                hosts: [([10, 1, 0, 3].into(), 4)].into(),
+                lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 7)],
+            };
+            let policy = Policy::default()
+                .rule_overload(permit("10.1.0.0", "0.0.0.3"), &["198.51.100.1"])
+                .mapping(Filtering::EndpointIndependent);
+            let policy = policy.rule_overload(permit_all(), &["198.51.100.1"]);
+            policy.host_limits(limits)
+        },
         || {
             Policy::overload()
                 .fixed("10.1.0.10", "203.0.113.10")
@@ -106,47 +137,6 @@ fn policies() -> Vec<fn() -> Policy> {
                     &[("10.1.0.2", "10.1.0.3")],
                 )
                 .share(permit("172.16.0.7", "0.0.0.0"), &[])
-        },
-        || Policy::overload().mapping(Filtering::EndpointIndependent),
-        || {
-            Policy::overload()
-                .mapping(Filtering::EndpointIndependent)
-                .outside_fixed("203.0.113.5", "172.16.0.5", false)
-                .outside_pool(
-                    permit("203.0.113.0", "0.0.0.255"),
-                    "172.16.0.7",
-                    "172.16.0.8",
-                )
-        },
-        || {
-            let map = |list| RouteMap {
-                clauses: vec![Clause {
-                    action: Action::Permit,
-                    lists: Some(vec![list]),
-                    interfaces: None,
-                    next_hops: None,
-                }],
-            };
-            let hosts = || map(permit("10.1.0.0", "0.0.0.7"));
-            let policy = Policy::default().rule_map_pool(hosts(), "203.0.113.64", 1);
-            let policy = policy.rule_overload(permit_all(), &["198.51.100.1"]);
-            policy.max_entries(9)
-        },
-        || {
-            let policy = Policy::default().rule_overload(permit_all(), &["203.0.113.10"]);
-            policy.mapping(Filtering::AddressDependent).max_entries(7)
-        },
-        || {
-            let limits = HostLimits {
-                all_hosts: Some(3),
-                hosts: [([10, 1, 0, 3].into(), 4)].into(),
-                lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 7)],
-            };
-            let policy = Policy::default()
-                .rule_overload(permit("10.1.0.0", "0.0.0.3"), &["198.51.100.1"])
-                .mapping(Filtering::EndpointIndependent);
-            let policy = policy.rule_overload(permit_all(), &["198.51.100.1"]);
-            policy.host_limits(limits)
         },
     ]
 }

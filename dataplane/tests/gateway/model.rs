@@ -515,8 +515,8 @@ proptest! {
     #[test]
     fn agrees_with_endpoint_independent_mappings(
         workers in 1u8..=3,
-        twice: bool,
         filtering in prop::sample::select(&Filtering::ALL),
+        twice: bool,
         steps in prop::collection::vec(steps(), 1..80),
     ) {
         let policy = Policy::overload()

@@ -64,7 +64,7 @@ fn flow(n: u32) -> (Vec<u8>, impl Fn(u16) -> Vec<u8>) {
     let mixed = n.wrapping_mul(0x9e37_79b1);
     let client = format!("10.2.0.{}:{}", 2 + n % 50, 1024 + (mixed >> 16) % 60_000);
     let peer = format!("203.0.113.{}:{}", 1 + mixed % 200, 1 + mixed % 3 * 440);
-    let is_tcp = n % 3 == 0;
+    let is_tcp = n.is_multiple_of(3);
     let out = if is_tcp {
         tcp(&client, &peer, "S")
     } else {

@@ -164,12 +164,12 @@ fn block() -> impl Strategy<Value = String> {
             format!("no ip nat inside source static tcp {a} {p} {b} {q}\nip nat inside source static tcp {a} {p} {b} {q} extendable")
         }),
         (1u16..200).prop_map(|n| format!("ip nat inside source list {n} interface E0 overload")),
+        (1u16..200, prop::sample::select(&["endpoint-independent", "address-dependent", "address-and-port-dependent"])).prop_map(|(n, f)| {
+            format!("ip nat inside source list {n} interface E0 overload endpoint-independent filtering {f}")
+        }),
         (address(), 1u8..200, any::<bool>()).prop_map(|(a, n, add)| {
             let add = if add { " add-route" } else { "" };
             format!("no ip nat outside source static {a} 10.8.0.{n}\nip nat pool O{n} 10.11.{n}.1 10.11.{n}.2 prefix-length 24\nip nat outside source list {n} pool O{n}{add}\nip nat pool S{n} 10.12.{n}.1 10.12.{n}.2 prefix-length 24 type rotary\nip nat inside destination list W pool S1\nno ip nat inside destination list W pool S1")
-        }),
-        (1u16..200, prop::sample::select(&["endpoint-independent", "address-dependent", "address-and-port-dependent"])).prop_map(|(n, f)| {
-            format!("ip nat inside source list {n} interface E0 overload endpoint-independent filtering {f}")
         }),
         (0u8..4, address()).prop_map(|(n, a)| format!("ip route 172.16.{n}.0 255.255.255.0 {a}")),
         (0u8..9, "[ -~]{0,20}[a-z]", 68u16..9217).prop_map(|(n, t, m)| {

@@ -5,7 +5,7 @@ use spillway_dataplane::snapshot::{Interface, PortId, Side};
 use spillway_dataplane::stats::DropReason;
 
 use super::{dotted, json};
-use crate::manage::appliance::{Appliance, PortInfo};
+use crate::manage::appliance::{Appliance, PortInfo, Spread};
 use crate::manage::command::{Failure, Format};
 use crate::manage::output::{Output, Sink};
 use crate::manage::stats::{PortStats, Traffic, port_stats};
@@ -104,6 +104,9 @@ fn write<S: Sink>(
             "  Device {}, {} receive and {} transmit queues{node}",
             port.device, port.rx_queues, port.tx_queues
         ));
+        if let Some(by) = spread(port.spread) {
+            out.line(format!("  Packets are spread over receive queues {by}"));
+        }
     }
     match interface.side {
         Side::None => {}
@@ -121,6 +124,17 @@ fn write<S: Sink>(
     ));
     for (name, value) in port.iter().flat_map(|p| &p.counters) {
         out.line(format!("     {value} {name}"));
+    }
+}
+
+/// In words; `None` where there is one queue.
+fn spread(by: Spread) -> Option<&'static str> {
+    match by {
+        Spread::None => None,
+        Spread::SourceAddress => Some("by source address (RSS)"),
+        Spread::Addresses => Some("by addresses (RSS)"),
+        Spread::AddressesAndPorts => Some("by addresses and ports (RSS)"),
+        Spread::Unknown => Some("as the driver likes"),
     }
 }
 

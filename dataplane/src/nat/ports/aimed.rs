@@ -76,7 +76,7 @@ mod tests {
                     prop_assert!(global.take(PortSpace::Udp, *port));
                 }
             }
-            let wanted = |port: u16| port % modulus == 0;
+            let wanted = |port: u16| port.is_multiple_of(modulus);
             let range = (1024, 1599);
             let may_be = |port: &u16| {
                 let owner = global.owner(*port);

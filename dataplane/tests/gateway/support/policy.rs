@@ -187,18 +187,6 @@ impl Policy {
         self
     }
 
-    /// `ip nat outside source static GLOBAL LOCAL [add-route]`.
-    pub(crate) fn outside_fixed(mut self, global: &str, local: &str, add_route: bool) -> Policy {
-        self.outside_statics.push(Arc::new(OutsideStatic {
-            global: address(global),
-            local: address(local),
-            add_route,
-            created: Tick(0),
-            last_used: AtomicU32::new(0),
-        }));
-        self
-    }
-
     /// The last static has this `route-map`.
     pub(crate) fn only(mut self, map: RouteMap) -> Policy {
         let last = self.statics.pop().expect("a static");
@@ -208,6 +196,18 @@ impl Policy {
             inside: last.inside,
             global: last.global,
             created: last.created,
+            last_used: AtomicU32::new(0),
+        }));
+        self
+    }
+
+    /// `ip nat outside source static GLOBAL LOCAL [add-route]`.
+    pub(crate) fn outside_fixed(mut self, global: &str, local: &str, add_route: bool) -> Policy {
+        self.outside_statics.push(Arc::new(OutsideStatic {
+            global: address(global),
+            local: address(local),
+            add_route,
+            created: Tick(0),
             last_used: AtomicU32::new(0),
         }));
         self
