@@ -75,6 +75,7 @@ struct Run {
 }
 
 impl Run {
+    #[inline(always)]
     fn is_to_one_port(&self) -> bool {
         let ports = &self.ports[..self.count];
         ports.iter().all(|port| *port == ports[0])

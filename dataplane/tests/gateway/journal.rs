@@ -176,3 +176,22 @@ fn a_list_that_denies_hides() {
     lab.pass(INSIDE, udp("10.1.0.2:4000", SERVER));
     assert_eq!(lines(&lab), []);
 }
+
+#[test]
+fn what_comes_unasked_to_a_mapping_is_told_let_in_or_not() {
+    use spillway_dataplane::nat::Filtering;
+    let mut lab = lab(Policy::overload().mapping(Filtering::AddressDependent));
+    lab.pass(INSIDE, udp("10.1.0.2:4000", SERVER));
+    want(&lab, &[Topic::Packets], Vec::new());
+    lab.pass(OUTSIDE, udp("203.0.113.5:99", "198.51.100.1:4000"));
+    lab.run(OUTSIDE, udp("203.0.113.6:99", "198.51.100.1:4000"));
+    match lines(&lab)[..] {
+        [Line::Translated(first), Line::Refused(second)] => {
+            assert_eq!((first.direction, first.known), (Direction::In, false));
+            assert_eq!(first.to.dport, 4000);
+            assert_eq!(second.reason, DropReason::Filtered);
+            assert_eq!(second.rule, Some(1));
+        }
+        ref other => panic!("{other:?}"),
+    }
+}

@@ -120,10 +120,12 @@ fn rfc4787_req3_no_port_is_two_endpoints() {
     };
     each(policy, |lab| {
         let mut owner: HashMap<u16, String> = HashMap::new();
-        for peer in PEERS {
+        for (turn, peer) in PEERS.into_iter().enumerate() {
             for host in 2..30 {
-                for (port, net) in [(INSIDE, 1), (INSIDE2, 2)] {
-                    let from = format!("10.{net}.0.{host}:4000");
+                // Now these, now those come first and would like to keep their port.
+                let host = if turn % 2 == 0 { host } else { 31 - host };
+                for (port, net, own) in [(INSIDE, 1, 4000), (INSIDE2, 2, 5000)] {
+                    let from = format!("10.{net}.0.{host}:{own}");
                     let sport = lab.pass(port, udp(&from, peer)).sport;
                     let whose = owner.entry(sport).or_insert_with(|| from.clone());
                     assert_eq!(*whose, from, "port {sport}");

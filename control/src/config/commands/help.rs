@@ -336,6 +336,10 @@ mod tests {
         assert!(has(line, "overload") && has(line, "<cr>"));
         let line = "ip nat inside source list 1 interface Out overload";
         assert!(!has(line, "overload") && has(line, "<cr>"));
+        assert!(has(line, "endpoint-independent") && has(line, "filtering"));
+        let line =
+            "ip nat inside source list 1 interface Out overload endpoint-independent filtering";
+        assert!(has(line, "address-and-port-dependent") && !has(line, "<cr>"));
     }
 
     #[test]
