@@ -2,6 +2,7 @@
 //! providers, an address of each.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -31,11 +32,14 @@ impl InsideStatics {
         for fixed in with.chain(without) {
             let port = fixed.port.map(|p| (p.protocol, p.inside));
             let inside = (fixed.inside, port);
-            if all.first.contains_key(&inside) {
-                let others = all.others.entry(inside).or_default();
-                others.push(Arc::clone(fixed));
-            } else {
-                all.first.insert(inside, Arc::clone(fixed));
+            match all.first.entry(inside) {
+                Entry::Vacant(place) => {
+                    place.insert(Arc::clone(fixed));
+                }
+                Entry::Occupied(_) => {
+                    let others = all.others.entry(inside).or_default();
+                    others.push(Arc::clone(fixed));
+                }
             }
         }
         all
