@@ -33,8 +33,8 @@ impl InsideStatics {
             let port = fixed.port.map(|p| (p.protocol, p.inside));
             let inside = (fixed.inside, port);
             match all.first.entry(inside) {
-                Entry::Vacant(first) => {
-                    first.insert(Arc::clone(fixed));
+                Entry::Vacant(place) => {
+                    place.insert(Arc::clone(fixed));
                 }
                 Entry::Occupied(_) => {
                     let others = all.others.entry(inside).or_default();
