@@ -13,24 +13,22 @@ impl<P: Packet> Gateway<P> {
     /// What leads the answers to a packet that leaves by `exit` from `global`, if somebody knows.
     pub(super) fn aim<'a>(
         &self,
-        steering: Option<&'a Steering>,
+        steering: &'a Steering,
         exit: Option<PortId>,
         protocol: u8,
         key: Key,
         global: &GlobalAddress,
     ) -> Option<Aim<'a>> {
         let answer = answer(global, protocol, key, 0);
-        steering?.aim(exit?, self.options.me, protocol, answer)
+        steering.aim(exit?, self.options.me, protocol, answer)
     }
 
     /// Counts whether the port that was chosen brings answers here.
-    pub(super) fn count_aim(&self, aim: Option<Aim<'_>>, port: u16) {
-        if let Some(aim) = aim {
-            self.stats.count(if aim.hits(port) {
-                Counter::AnswersSteered
-            } else {
-                Counter::AnswersNotSteered
-            });
-        }
+    pub(super) fn count_aim(&self, aim: Aim<'_>, port: u16) {
+        self.stats.count(if aim.hits(port) {
+            Counter::AnswersSteered
+        } else {
+            Counter::AnswersNotSteered
+        });
     }
 }

@@ -256,16 +256,23 @@ impl<P: Packet> Gateway<P> {
         let (before, from) = addresses.split_at(first);
         // Not in the way of those that change this worker meanwhile; it is put back below.
         let steering = self.steering.take();
-        let place = from.iter().chain(before).find_map(|global| {
-            let aim = self.aim(steering.as_deref(), exit, protocol, key, global);
-            let place = self.place_at(nat, space, protocol, key, global, aim)?;
-            self.count_aim(aim, place.port);
-            Some(place)
-        });
+        let mut place = Err(DropReason::PortsExhausted);
+        for global in from.iter().chain(before) {
+            let to = steering.as_deref();
+            let aim = to.and_then(|to| self.aim(to, exit, protocol, key, global));
+            if let Some(found) = self.place_at(nat, space, protocol, key, global, aim) {
+                if let Some(aim) = aim {
+                    self.count_aim(aim, found.port);
+                }
+                place = Ok(found);
+                break;
+            }
+        }
         self.steering = steering;
-        place.ok_or(DropReason::PortsExhausted)
+        place
     }
 
+    #[inline]
     pub(super) fn place_at(
         &mut self,
         nat: &Nat,
