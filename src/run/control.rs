@@ -17,12 +17,13 @@ use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
 use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
 use spillway_control::publish::Publisher;
-use spillway_dataplane::snapshot::{PortId, Side};
+use spillway_dataplane::snapshot::PortId;
 use spillway_dpdk::{Eal, Pool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use super::aliases::aliases;
 use super::description::Running;
 use super::leases::{self, Leases};
 use super::links::Links;
@@ -454,38 +455,4 @@ fn kernel_config(
             .chain(leases.default_routes(config))
             .collect(),
     })
-}
-
-/// The global addresses in an interface's subnet other than its own: ARP is answered for them.
-fn aliases(
-    config: &Config,
-    policy: &Policy,
-    leases: &Leases,
-    (port, interface): (PortId, &model::Interface),
-) -> Vec<ipnet::Ipv4Net> {
-    let Some(subnet) = leases.address(port, interface) else {
-        return Vec::new();
-    };
-    let lent = leases.by_name(config);
-    let own = |address: &std::net::Ipv4Addr| {
-        let fixed = config.interfaces.iter().filter_map(|i| i.fixed());
-        fixed.map(|net| net.addr()).any(|own| own == *address)
-            || lent.values().any(|own| own == address)
-    };
-    let globals = policy.nat.globals.keys().copied();
-    // Those by which inside hosts know outside ones lie in the inside network with `add-route`.
-    let locals = policy.nat.outside.locals();
-    let locals = locals.filter(|(_, local)| local.add_route());
-    let locals = locals.map(|(address, _)| address);
-    let locals = locals.filter(|_| interface.side == Side::Inside);
-    let shared = policy.nat.destinations.addresses.iter().copied();
-    let shared = shared.filter(|_| interface.side == Side::Outside);
-    let mut addresses: Vec<ipnet::Ipv4Net> = globals
-        .chain(locals)
-        .chain(shared)
-        .filter(|address| subnet.contains(address) && !own(address))
-        .map(ipnet::Ipv4Net::from)
-        .collect();
-    addresses.sort();
-    ipnet::Ipv4Net::aggregate(&addresses)
 }

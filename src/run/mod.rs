@@ -1,5 +1,6 @@
 //! `spillway run`: starts the parts in order, joins them, and ends them in the reverse order.
 
+mod aliases;
 mod control;
 mod cores;
 mod description;

@@ -385,9 +385,6 @@ fn fixed(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         draft.given_twice(args);
         return Ok(());
     }
-    if rule.no_alias {
-        draft.warn(args.span("no-alias"), "`no-alias` is not active yet");
-    }
     draft.config.statics.push(rule);
     let to = if args.has("global") { "global" } else { "port" };
     draft.places.statics.push(SourcePlaces {

@@ -115,9 +115,6 @@ fn fixed(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         draft.given_twice(args);
         return Ok(());
     }
-    if fixed.no_alias {
-        draft.warn(args.span("no-alias"), "`no-alias` is not active yet");
-    }
     draft.config.outside_statics.push(fixed);
     draft.places.outside_statics.push(SourcePlaces {
         from: args.span("global"),
