@@ -24,7 +24,7 @@ pub use destination::{DestinationRule, Destinations, Servers};
 pub use limits::{HostLimits, ListLimit};
 pub use mapping::Filtering;
 pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
-pub use pool::{Leases, Lending, OneToOnePool};
+pub use pool::{InVain, Leases, Lending, OneToOnePool};
 pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
 use statics::InsideStatics;
 

@@ -26,8 +26,8 @@ use spillway_dataplane::acl::Subject;
 use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::nat::{
-    Nat, OneToOnePool, Outside, OutsideRule, OutsideStatic, Rule, Static, StaticPort, Target,
-    Timers,
+    InVain, Nat, OneToOnePool, Outside, OutsideRule, OutsideStatic, Rule, Static, StaticPort,
+    Target, Timers,
 };
 use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
@@ -394,8 +394,18 @@ pub fn tick_before_now(seconds: u64) -> Tick {
 pub fn pool_rule() -> Rule {
     let pool = OneToOnePool::new(ip("209.165.200.226"), 15);
     let _ = (
-        pool.take(WorkerId(0), ip("10.1.0.2"), |_| true),
-        pool.take(WorkerId(0), ip("10.1.0.2"), |_| true),
+        pool.take(
+            WorkerId(0),
+            ip("10.1.0.2"),
+            |_| true,
+            &mut InVain::default(),
+        ),
+        pool.take(
+            WorkerId(0),
+            ip("10.1.0.2"),
+            |_| true,
+            &mut InVain::default(),
+        ),
     );
     Rule {
         id: 1,

@@ -211,7 +211,7 @@ impl<P: Packet> Gateway<P> {
         let host = Ipv4Addr::from_bits(ip.src);
         let usable = |address| is_lendable(&snapshot.nat, address);
         let index = pool
-            .take(self.options.me, host, usable)
+            .take(self.options.me, host, usable, &mut self.pool_in_vain)
             .ok_or(DropReason::PoolExhausted)?;
         let global = pool.address(index).to_bits();
         let leaves = Key {

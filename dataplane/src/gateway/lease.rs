@@ -77,7 +77,8 @@ impl<P: Packet> Gateway<P> {
         if !self.has_room_for(nat, 2) || !self.host_counts.reserve_second(host) {
             return Err(DropReason::MaxEntries);
         }
-        let Some(index) = pool.take(me, host, |address| is_lendable(nat, address)) else {
+        let usable = |address| is_lendable(nat, address);
+        let Some(index) = pool.take(me, host, usable, &mut self.pool_in_vain) else {
             self.host_counts.not_made(host);
             return Err(DropReason::PoolExhausted);
         };

@@ -41,7 +41,7 @@ use crate::esp::Engine;
 use crate::fib::NextHop;
 use crate::fragment::{Fragments, Limits};
 use crate::journal::Writer;
-use crate::nat::Way;
+use crate::nat::{InVain, Way};
 use crate::packet::{Burst, Packet, PacketPool};
 use crate::rss::Steering;
 use crate::session::{Direction, Key};
@@ -191,6 +191,8 @@ pub struct Gateway<P> {
     host_counts: HostCounts,
     /// The last search for a free port that found none.
     in_vain: Option<create::Search>,
+    /// The same of an address of a pool.
+    pool_in_vain: InVain,
     /// How ports spread packets over workers, where that is known.
     steering: Option<Box<Steering>>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
@@ -257,6 +259,7 @@ impl<P: Packet> Gateway<P> {
             mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
             in_vain: None,
+            pool_in_vain: InVain::default(),
             steering: None,
             fragments: Fragments::new(limits),
             esp: ipsec_trace::engine(&options, &stats),
@@ -306,6 +309,7 @@ impl<P: Packet> Gateway<P> {
     fn follow(&mut self, snapshot: &Snapshot) {
         if self.exits.follow(snapshot) {
             self.in_vain = None;
+            self.pool_in_vain = InVain::default();
             self.host_counts.follow(&snapshot.nat);
         }
     }

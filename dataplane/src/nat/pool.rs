@@ -17,7 +17,15 @@ type Owner = Arc<AtomicU8>;
 #[derive(Debug, Default)]
 pub struct Leases {
     owners: HashMap<u32, Owner>,
+    /// How often an address was given back, of all pools.
+    freed: Arc<AtomicU32>,
 }
+
+/// What a worker remembers of its last search that found nothing: as long as no address is given
+/// back and the policy stays, it finds nothing again. So a full pool costs no more than an empty one,
+/// however large it is and whoever asks.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct InVain(Option<(usize, u32)>);
 
 /// Which address of a pool the next host gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +47,8 @@ pub struct OneToOnePool {
     lending: Lending,
     /// Of a rotary pool: where the next search begins.
     next: AtomicU32,
+    /// See [`Leases`].
+    freed: Arc<AtomicU32>,
 }
 
 /// Addresses one after the other.
@@ -88,6 +98,7 @@ impl OneToOnePool {
             ranges,
             lending,
             next: AtomicU32::new(0),
+            freed: Arc::clone(&leases.freed),
         }
     }
 
@@ -148,15 +159,31 @@ impl OneToOnePool {
         })
     }
 
-    /// Takes the address for an inside host of worker `me`: one that is free and `usable`.
+    /// Takes the address for an inside host of worker `me`: one that is free and `usable`. The worker
+    /// forgets `in_vain` when what is usable changes.
     #[must_use]
     pub fn take(
         &self,
         me: WorkerId,
         host: Ipv4Addr,
         usable: impl Fn(Ipv4Addr) -> bool,
+        in_vain: &mut InVain,
     ) -> Option<u32> {
-        self.take_at(me, host, |_, address| usable(address))
+        // Read before the search: what is given back meanwhile is looked for again.
+        let search = (
+            std::ptr::from_ref(self).addr(),
+            self.freed.load(Ordering::Acquire),
+        );
+        if *in_vain == InVain(Some(search)) {
+            return None;
+        }
+        let taken = self.take_at(me, host, |_, address| usable(address));
+        // By the host's own bits there is one address, which says nothing of others.
+        let says_all = !matches!(self.lending, Lending::MatchHost(_));
+        if taken.is_none() && says_all {
+            *in_vain = InVain(Some(search));
+        }
+        taken
     }
 
     /// [`OneToOnePool::take`], with the index of each address too.
@@ -201,7 +228,10 @@ impl OneToOnePool {
     /// Gives an address back.
     pub fn release(&self, me: WorkerId, index: u32) {
         if let Some(cell) = self.cell(index) {
-            let _ = cell.compare_exchange(me.0 + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
+            let freed = cell.compare_exchange(me.0 + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
+            if freed.is_ok() {
+                self.freed.fetch_add(1, Ordering::AcqRel);
+            }
         }
     }
 
@@ -229,6 +259,7 @@ impl Leases {
         let owners = pool.addresses().zip(&pool.owners);
         let owners = owners.map(|(address, owner)| (address.to_bits(), Arc::clone(owner)));
         self.owners.extend(owners);
+        self.freed = Arc::clone(&pool.freed);
     }
 
     fn owner(&mut self, address: u32) -> Owner {
@@ -252,7 +283,7 @@ mod tests {
     }
 
     fn lend(pool: &OneToOnePool, host: &str) -> Option<String> {
-        let index = pool.take(ME, ip(host), |_| true)?;
+        let index = pool.take(ME, ip(host), |_| true, &mut InVain::default())?;
         Some(pool.address(index).to_string())
     }
 
@@ -302,13 +333,51 @@ mod tests {
     }
 
     #[test]
+    fn a_full_pool_is_searched_once_until_an_address_is_given_back() {
+        let mut leases = Leases::default();
+        let ranges = [("192.0.2.1", "192.0.2.9")];
+        let pools = [0, 1].map(|_| pool(&ranges, Lending::FirstFree, &mut leases));
+        let looked = std::cell::Cell::new(0);
+        let mut in_vain = InVain::default();
+        let mut take = |pool: &OneToOnePool| {
+            let usable = |_| {
+                looked.set(looked.get() + 1);
+                true
+            };
+            let taken = pool.take(ME, ip("10.0.0.1"), usable, &mut in_vain);
+            (taken, looked.take())
+        };
+        for index in 0..9 {
+            assert_eq!(take(&pools[0]), (Some(index), 1));
+        }
+        assert_eq!(take(&pools[0]), (None, 0), "none is free to be asked about");
+        // Another pool has the same addresses: what it gives back is free here too.
+        pools[1].release(ME, 4);
+        assert_eq!(take(&pools[0]), (Some(4), 1));
+        // One that is free and not usable is looked at once.
+        pools[0].release(ME, 7);
+        let no = |_| {
+            looked.set(looked.get() + 1);
+            false
+        };
+        let mut in_vain = InVain::default();
+        for wanted in [1, 0, 0] {
+            assert_eq!(pools[0].take(ME, ip("10.0.0.1"), no, &mut in_vain), None);
+            assert_eq!(looked.take(), wanted);
+        }
+        assert_eq!(pools[1].take(ME, ip("10.0.0.1"), no, &mut in_vain), None);
+        assert_eq!(looked.take(), 1, "another pool");
+    }
+
+    #[test]
     fn what_is_lent_stays_lent_in_the_next_configuration() {
         let before = pool(
             &[("192.0.2.60", "192.0.2.70")],
             Lending::FirstFree,
             &mut Leases::default(),
         );
-        let index = before.take(ME, ip("10.0.0.1"), |a| a == ip("192.0.2.66"));
+        let usable = |a| a == ip("192.0.2.66");
+        let index = before.take(ME, ip("10.0.0.1"), usable, &mut InVain::default());
         let mut leases = Leases::default();
         leases.learn(&before);
         let after = pool(

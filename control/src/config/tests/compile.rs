@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use spillway_dataplane::acl::{AccessList, Action, Subject};
 use spillway_dataplane::fib::NextHop;
-use spillway_dataplane::nat::{Global, Lending, PortSpace, Target, Timer, Way};
+use spillway_dataplane::nat::{Global, InVain, Lending, PortSpace, Target, Timer, Way};
 use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::snapshot::{PortId, WorkerId};
 use spillway_dataplane::time::Tick;
@@ -144,7 +144,7 @@ fn a_pool_that_is_cut_anew_keeps_what_is_lent() {
     let before = compile(&text, 0, None);
     let host = Ipv4Addr::new(10, 9, 0, 7);
     let take = |pool: &spillway_dataplane::nat::OneToOnePool| {
-        pool.take(WorkerId(1), host, |_| true)
+        pool.take(WorkerId(1), host, |_| true, &mut InVain::default())
             .map(|index| pool.address(index))
     };
     assert_eq!(take(&pool(&before, 1)), Some(Ipv4Addr::new(192, 0, 2, 10)));
