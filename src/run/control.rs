@@ -2,13 +2,13 @@
 
 mod change;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use spillway_control::config::{Config, Policy, model};
-use spillway_control::dhcp::{Clients, Told};
+use spillway_control::dhcp::{Clients, Lease, Told};
 use spillway_control::kernel::{
     Hooks, Kernel, KernelConfig, KernelDevice, KernelError, LinkState, Queues, StaticRoute,
     StaticTarget, TwinConfig,
@@ -83,6 +83,8 @@ struct Control<'a> {
     unconfirmed: Option<Unconfirmed>,
     dhcp: Clients,
     leases: Leases,
+    /// Ports whose links were up when they were last looked at.
+    up: HashSet<PortId>,
 }
 
 /// Serves until told to stop. The errors are a sentence each.
@@ -188,6 +190,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         unconfirmed: None,
         dhcp,
         leases,
+        up: HashSet::new(),
     };
     let ended = control
         .run(&mut signals, &mut reload_requests, &mut leased)
@@ -312,8 +315,15 @@ impl Control<'_> {
                 self.ports.detach(id, self.workers).await;
             }
             let is_there = !matches!(link.state, None | Some(LinkState::Absent));
-            if link.state == Some(LinkState::Up) {
+            // Only what has just come up: to begin anew again and again would let no server answer.
+            let is_up = link.state == Some(LinkState::Up);
+            if is_up && !self.up.contains(&id) {
                 self.dhcp.hurry(id);
+            }
+            if is_up {
+                self.up.insert(id);
+            } else {
+                self.up.remove(&id);
             }
             if is_there && !self.ports.is_open(id) {
                 if let Err(sentence) = self.ports.reopen(self.eal, id, self.workers) {
@@ -345,10 +355,22 @@ impl Control<'_> {
     async fn leased(&mut self, told: &Told) {
         let config = Arc::clone(&self.policy.config);
         // A client that is no more may have left a word behind.
-        if !self.dhcp.has(told.port) || !self.leases.note(told) {
+        if !self.dhcp.has(told.port) {
             return;
         }
         let name = config_name(&config, told.port);
+        let mut told = told.clone();
+        let clash = |lease: &Lease| self.leases.clash(&config, told.port, lease.address);
+        if let Some((lease, other)) = told.lease.and_then(|lease| Some((lease, clash(&lease)?))) {
+            warn!(
+                "interface {name}: {} from the DHCP server {} overlaps interface {other}: it is not used",
+                lease.address, lease.server
+            );
+            told.lease = None;
+        }
+        if !self.leases.note(&told) {
+            return;
+        }
         match &told.lease {
             Some(lease) => info!(
                 "interface {name}: address {} from the DHCP server {}, {}, router {}",

@@ -26,6 +26,15 @@ impl Leases {
         before.as_ref().map(essence) != told.lease.as_ref().map(essence)
     }
 
+    /// Another interface whose subnet overlaps one that a server offers to a port.
+    pub(super) fn clash(&self, config: &Config, port: PortId, net: Ipv4Net) -> Option<String> {
+        let mut others = with_port(config).filter(|(other, ..)| *other != port);
+        let overlaps = |address: Ipv4Net| address.contains(&net) || net.contains(&address);
+        let clash = others
+            .find(|(other, interface, _)| self.address(*other, interface).is_some_and(overlaps));
+        clash.map(|(_, interface, _)| interface.name.clone())
+    }
+
     /// Forgets the leases of ports that want none.
     pub(super) fn keep(&mut self, wanted: &[Wanted]) {
         self.0
@@ -146,6 +155,12 @@ mod tests {
             leases.by_name(&parsed(text))["outside"],
             Ipv4Addr::new(10, 0, 0, 1)
         );
+        let inside = "interface In\n port vdev net_null1\n ip address 10.1.0.1 255.255.255.0\n";
+        let both = parsed(&format!("{outside}{inside}"));
+        let clash = |net: &str| leases.clash(&both, PortId(0), net.parse().expect("a network"));
+        assert_eq!(clash("10.1.0.77/8").as_deref(), Some("In"));
+        assert_eq!(clash("10.1.0.1/32").as_deref(), Some("In"));
+        assert_eq!(clash("192.0.2.77/24"), None, "its own");
         leases.keep(&[]);
         assert!(leases.by_name(&dhcp).is_empty());
     }

@@ -20,7 +20,7 @@ class Dhcp(Case):
         """Starts the server, in the place of the one before."""
         self._end_server()
         self.server = self.out.start(
-            "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--log-dhcp", "--no-ping",
+            "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--log-dhcp", "--dhcp-reply-delay=2",
             "--log-facility=-", f"--dhcp-leasefile={self.lab.path('leases')}", "--dhcp-authoritative", f"--dhcp-range={first},{last},255.255.255.0,5m",
             f"--dhcp-option=3,{OUT}", "--dhcp-option=58,5", "--dhcp-option=59,8", log="dhcp.log")
 
