@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::esp::{Explanation, HalfView};
 use crate::fib::NextHop;
 use crate::session::Key;
-use crate::snapshot::{PortId, WorkerId};
+use crate::snapshot::{PortId, VrfId, WorkerId};
 use crate::stats::DropReason;
 
 /// An address with a port, ICMP identifier, or 0.
@@ -45,6 +45,8 @@ pub enum TcpState {
 pub struct SessionView {
     /// IP protocol; 0 for an address entry (NAT without overload).
     pub protocol: u8,
+    /// The VRF of its inside host.
+    pub vrf: VrfId,
     /// Of an endpoint-independent mapping, and of an address lent by a route map: how many entries
     /// are under it.
     pub children: Option<u32>,
@@ -84,6 +86,8 @@ pub struct SessionView {
 pub struct SessionFilter {
     /// Only this protocol.
     pub protocol: Option<u8>,
+    /// Only this VRF's.
+    pub vrf: Option<VrfId>,
     /// Only this inside local address, and port where given.
     pub inside_local: Option<(Ipv4Addr, Option<u16>)>,
     /// Only this inside global address, and port where given.
@@ -124,6 +128,7 @@ impl SessionFilter {
             wanted.is_none() || session.half.as_ref().and_then(of) == wanted
         };
         self.protocol.is_none_or(|p| p == session.protocol)
+            && self.vrf.is_none_or(|vrf| vrf == session.vrf)
             && side(self.inside_local, Some(session.inside_local))
             && side(self.inside_global, Some(session.inside_global))
             && side(self.outside_local, session.outside_local)
@@ -286,6 +291,8 @@ pub enum Query {
 pub struct FlowQuery {
     /// TCP (6), UDP (17) or ICMP (1).
     pub protocol: u8,
+    /// The VRF in which it arrives; from outside, the global table.
+    pub vrf: VrfId,
     /// Source address and port; of ICMP the identifier.
     pub source: (Ipv4Addr, u16),
     /// Destination address and port; of ICMP the identifier again.

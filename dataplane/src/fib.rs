@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
-use crate::snapshot::PortId;
+use crate::snapshot::{PortId, VrfId};
 
 /// Where packets of a prefix go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,20 +45,35 @@ pub enum Neighbour {
     Failed,
 }
 
-/// The forwarding table: immutable once built.
+/// Routes of one table, with the place of the router, if it is known.
+type Routes = PrefixMap<Ipv4Net, (Route, Option<u32>)>;
+
+/// The forwarding tables, of which each VRF has one, and the neighbours of all of them: immutable
+/// once built.
 #[derive(Debug, Default)]
 pub struct Fib {
-    /// With the place of the router, if it is known.
-    routes: PrefixMap<Ipv4Net, (Route, Option<u32>)>,
+    /// By [`VrfId`].
+    routes: Vec<Routes>,
     neighbours: Vec<(NextHop, Neighbour)>,
     by_next_hop: HashMap<NextHop, u32>,
 }
 
 impl Fib {
-    /// A table of these routes and neighbours. Of two routes to one prefix the later one counts.
+    /// The global table of these routes, and these neighbours. Of two routes to one prefix the later
+    /// one counts.
     #[must_use]
     pub fn new(
         routes: impl IntoIterator<Item = (Ipv4Net, Route)>,
+        neighbours: impl IntoIterator<Item = (NextHop, Neighbour)>,
+    ) -> Fib {
+        let global = |(prefix, route)| (VrfId::GLOBAL, prefix, route);
+        Fib::of_vrfs(routes.into_iter().map(global), neighbours)
+    }
+
+    /// [`Fib::new`] of all VRFs.
+    #[must_use]
+    pub fn of_vrfs(
+        routes: impl IntoIterator<Item = (VrfId, Ipv4Net, Route)>,
         neighbours: impl IntoIterator<Item = (NextHop, Neighbour)>,
     ) -> Fib {
         let neighbours: Vec<_> = neighbours.into_iter().collect();
@@ -71,27 +86,36 @@ impl Fib {
             Route::Via { port, via } => by_next_hop.get(&NextHop { port, address: via }).copied(),
             Route::Connected { .. } | Route::Unreachable => None,
         };
+        let mut tables: Vec<Routes> = Vec::new();
+        for (vrf, prefix, route) in routes {
+            if tables.len() <= vrf.index() {
+                tables.resize_with(vrf.index() + 1, Routes::new);
+            }
+            tables[vrf.index()].insert(prefix, (route, router(&route)));
+        }
         Fib {
-            routes: routes
-                .into_iter()
-                .map(|(prefix, route)| (prefix, (route, router(&route))))
-                .collect(),
+            routes: tables,
             neighbours,
             by_next_hop,
         }
     }
 
-    /// The next hop of the longest prefix that holds `destination`; `None` where there is none or
-    /// it is unreachable.
+    /// The next hop in a VRF of the longest prefix that holds `destination`; `None` where there is
+    /// none or it is unreachable.
     #[must_use]
-    pub fn lookup(&self, destination: Ipv4Addr) -> Option<NextHop> {
-        self.hop(destination).map(|(hop, _)| hop)
+    pub fn lookup(&self, vrf: VrfId, destination: Ipv4Addr) -> Option<NextHop> {
+        self.hop(vrf, destination).map(|(hop, _)| hop)
     }
 
     /// [`Fib::lookup`], and [`Fib::neighbour`] of what it finds.
     #[must_use]
-    pub fn hop(&self, destination: Ipv4Addr) -> Option<(NextHop, Option<(u32, Neighbour)>)> {
-        match *self.routes.get_lpm(&Ipv4Net::from(destination))?.1 {
+    pub fn hop(
+        &self,
+        vrf: VrfId,
+        destination: Ipv4Addr,
+    ) -> Option<(NextHop, Option<(u32, Neighbour)>)> {
+        let routes = self.routes.get(vrf.index())?;
+        match *routes.get_lpm(&Ipv4Net::from(destination))?.1 {
             (Route::Connected { port }, _) => {
                 let hop = NextHop {
                     port,
@@ -122,11 +146,11 @@ impl Fib {
         self.neighbours.get(at as usize).copied()
     }
 
-    /// All routes, in the order of their prefixes.
-    pub fn routes(&self) -> impl Iterator<Item = (Ipv4Net, Route)> + '_ {
-        self.routes
-            .iter()
-            .map(|(prefix, (route, _))| (prefix, *route))
+    /// All routes of a VRF, in the order of their prefixes.
+    pub fn routes(&self, vrf: VrfId) -> impl Iterator<Item = (Ipv4Net, Route)> + '_ {
+        let routes = self.routes.get(vrf.index());
+        let routes = routes.into_iter().flat_map(Routes::iter);
+        routes.map(|(prefix, (route, _))| (prefix, *route))
     }
 
     /// All neighbours.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::acl::{AccessList, Action, Subject};
 use crate::fib::NextHop;
 use crate::route_map::{RouteMap, Selector};
-use crate::snapshot::PortId;
+use crate::snapshot::{PortId, VrfId};
 use crate::time::Tick;
 
 mod destination;
@@ -21,7 +21,7 @@ mod ports;
 mod statics;
 
 pub use destination::{DestinationRule, Destinations, Servers};
-pub use limits::{HostLimits, ListLimit};
+pub use limits::{Group, GroupLimit, HostLimits};
 pub use mapping::Filtering;
 pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
 pub use pool::{InVain, Leases, Lending, OneToOnePool};
@@ -34,6 +34,8 @@ pub struct Rule {
     /// The mapping's number in `show ip nat statistics`, the same over reloads as long as the
     /// line stays.
     pub id: u16,
+    /// `vrf`: only packets of this VRF's inside interfaces; without, those of the global table.
+    pub vrf: VrfId,
     /// The packets that it translates; a list or map that does not exist matches nothing.
     pub selector: Selector,
     /// To what.
@@ -57,6 +59,8 @@ pub enum Target {
 pub struct Static {
     /// Protocol and ports `(inside, global)`, or `None` for the whole address.
     pub port: Option<StaticPort>,
+    /// `vrf`: the table in which the inside host is.
+    pub vrf: VrfId,
     /// The inside host.
     pub inside: Ipv4Addr,
     /// The address it has outside.
@@ -421,6 +425,15 @@ impl Static {
 }
 
 impl Timers {
+    /// The length in ticks of the first `port-timeout` for either of a flow's ports, if there is
+    /// one; `u32::MAX` means never.
+    #[must_use]
+    pub fn of_ports(&self, protocol: u8, ports: [u16; 2]) -> Option<u32> {
+        let governs = |t: &&PortTimer| t.protocol == protocol && ports.contains(&t.port);
+        let timer = self.ports.iter().find(governs)?;
+        Some(timer.seconds.map_or(u32::MAX, Tick::from_seconds))
+    }
+
     /// The timer's length in ticks; `u32::MAX` means never.
     #[must_use]
     pub fn ticks(&self, timer: Timer) -> u32 {

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::command::{Endpoint, TcpState};
 use crate::nat::{PortSpace, Timer, Timers};
+use crate::snapshot::{InsideHost, VrfId};
 use crate::time::Tick;
 use crate::wire::checksum::Deltas;
 use crate::wire::head::{Change, Macs};
@@ -89,10 +90,10 @@ pub struct Session {
     pub keys: [Key; 2],
     /// IP protocol; 0 for an address entry.
     pub protocol: u8,
+    /// The VRF of the inside host.
+    pub vrf: VrfId,
     /// What has been seen of a TCP connection.
     pub tcp: u8,
-    /// Place in `Timers::ports` plus one, if a `port-timeout` governs the entry; else 0.
-    pub port_timer: u8,
     /// See [`flag`].
     pub flags: u8,
     /// Last packet.
@@ -188,6 +189,15 @@ impl Session {
     pub fn use_at(&mut self, tick: Tick) {
         if self.used != tick {
             self.used = tick;
+        }
+    }
+
+    /// The inside host.
+    #[must_use]
+    pub fn inside_host(&self) -> InsideHost {
+        InsideHost {
+            vrf: self.vrf,
+            address: self.inside_local().address,
         }
     }
 
@@ -327,14 +337,9 @@ impl Session {
         if self.is_mapping() {
             return u32::MAX; // it goes with the last of its entries
         }
-        let by_port = self
-            .port_timer
-            .checked_sub(1)
-            .and_then(|at| timers.ports.get(usize::from(at)));
-        let long = match by_port {
-            Some(timer) => timer.seconds.map_or(u32::MAX, Tick::from_seconds),
-            None => timers.ticks(self.timer()),
-        };
+        let Key { sport, dport, .. } = self.keys[Direction::Out as usize];
+        let by_port = timers.of_ports(self.protocol, [sport, dport]);
+        let long = by_port.unwrap_or_else(|| timers.ticks(self.timer()));
         match self.tcp_state() {
             None | Some(TcpState::Established | TcpState::FinOneWay) => long,
             Some(TcpState::Syn) => long.min(timers.ticks(Timer::Syn)),
@@ -363,21 +368,6 @@ pub fn port_space(protocol: u8) -> Option<PortSpace> {
         PROTO_ICMP => Some(PortSpace::Icmp),
         _ => None,
     }
-}
-
-/// The `port-timeout` that governs a flow, as [`Session::port_timer`] wants it: the first line
-/// for either of its ports.
-#[must_use]
-pub fn port_timer(timers: &Timers, protocol: u8, key: Key) -> u8 {
-    let governs = |t: &crate::nat::PortTimer| {
-        t.protocol == protocol && (t.port == key.dport || t.port == key.sport)
-    };
-    let at = timers
-        .ports
-        .iter()
-        .take(usize::from(u8::MAX) - 1)
-        .position(governs);
-    at.map_or(0, |at| at as u8 + 1)
 }
 
 fn source(key: Key) -> Endpoint {

@@ -41,6 +41,43 @@ impl WorkerId {
     }
 }
 
+/// A VRF: a routing table of its own, with interfaces of its own. Its number stays the same over
+/// reloads as long as the VRF stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct VrfId(pub u8);
+
+impl VrfId {
+    /// The global routing table: no VRF.
+    pub const GLOBAL: VrfId = VrfId(0);
+    /// Most VRFs that one appliance can have, besides the global table.
+    pub const MAX: usize = 255;
+
+    /// The VRF's place in a list of all tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// An inside host. Hosts of different VRFs may have the same address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InsideHost {
+    /// The VRF of its interface.
+    pub vrf: VrfId,
+    /// Its address as it knows itself.
+    pub address: Ipv4Addr,
+}
+
+impl From<Ipv4Addr> for InsideHost {
+    /// The host of the global table.
+    fn from(address: Ipv4Addr) -> InsideHost {
+        InsideHost {
+            vrf: VrfId::GLOBAL,
+            address,
+        }
+    }
+}
+
 /// Which side of the translation an interface is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Side {
@@ -60,6 +97,8 @@ pub struct Interface {
     pub name: String,
     /// Its side.
     pub side: Side,
+    /// `ip vrf forwarding`: the table in which its packets are routed, unless they are translated.
+    pub vrf: VrfId,
     /// Its address and prefix, if it has one.
     pub address: Option<Ipv4Net>,
     /// The port's MAC address.
@@ -88,6 +127,13 @@ impl Snapshot {
     #[must_use]
     pub fn interface(&self, port: PortId) -> Option<&Interface> {
         self.interfaces.get(port.index())
+    }
+
+    /// The VRF of a port.
+    #[inline]
+    #[must_use]
+    pub fn vrf(&self, port: PortId) -> VrfId {
+        self.interface(port).map_or(VrfId::GLOBAL, |i| i.vrf)
     }
 
     /// The port whose own address is `address`.

@@ -5,6 +5,7 @@ use crate::index::Index;
 use crate::nat::Timers;
 use crate::prefetch::{large_slice, prefetch_index};
 use crate::session::{Direction, Key, NIL, Session};
+use crate::snapshot::VrfId;
 use crate::time::Tick;
 use crate::wire::Delta;
 
@@ -38,8 +39,8 @@ const VACANT: Session = Session {
         dport: 0,
     }; 2],
     protocol: 0,
+    vrf: VrfId::GLOBAL,
     tcp: 0,
-    port_timer: 0,
     flags: 0,
     used: Tick(0),
     created: Tick(0),

@@ -14,7 +14,7 @@ use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Options};
 use spillway_dataplane::handover::{Peers, mesh};
 use spillway_dataplane::rss::Steering;
-use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
+use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, VrfId, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
 use spillway_dataplane::table::Table;
 use spillway_dataplane::time::Tick;
@@ -353,6 +353,7 @@ fn snapshot() -> Result<Snapshot, String> {
     let interface = |name: &str, side, mac| Interface {
         name: name.to_owned(),
         side,
+        vrf: VrfId::GLOBAL,
         address: config.interface(name).and_then(|i| i.fixed()),
         mac,
         mtu: 1500,

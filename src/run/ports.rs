@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spillway_control::config::{Config, model};
 use spillway_control::manage;
-use spillway_dataplane::snapshot::{Interface, PortId, Side, WorkerId};
+use spillway_dataplane::snapshot::{Interface, PortId, Side, VrfId, WorkerId};
 use spillway_dataplane::worker::{PortChange, Queues};
 use spillway_dpdk::{DpdkRxQueue, DpdkTxQueue, Eal, Pool, Port, PortConfig, PortInfo};
 use tracing::{info, warn};
@@ -272,6 +272,7 @@ impl Ports {
                     Side::Outside => Side::Outside,
                     Side::None => Side::None,
                 },
+                vrf: VrfId::GLOBAL,
                 address: leases.address(id, interface),
                 mac: self.mac(id),
                 mtu: self.mtu(id, interface.mtu),

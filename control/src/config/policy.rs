@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use spillway_dataplane::acl::{AccessList, Entry};
 use spillway_dataplane::nat::{
-    Global, GlobalAddress, HostLimits, Ipsec, Leases, Lending, ListLimit, Nat, OneToOnePool, Rule,
-    Static, StaticEsp, StaticPort, Target,
+    Global, GlobalAddress, Group, GroupLimit, HostLimits, Ipsec, Leases, Lending, Nat,
+    OneToOnePool, Rule, Static, StaticEsp, StaticPort, Target,
 };
 use spillway_dataplane::route_map::{Clause, RouteMap, Selector as Selects};
+use spillway_dataplane::snapshot::VrfId;
 use spillway_dataplane::time::Tick;
 
 use super::model::{
@@ -187,6 +188,7 @@ impl Compiler<'_> {
             };
             rules.push(Rule {
                 id: *id,
+                vrf: VrfId::GLOBAL,
                 selector: selects(&rule.selector, lists, maps),
                 target,
                 mapping: rule.mapping,
@@ -330,6 +332,7 @@ impl Compiler<'_> {
                 let before = self.live.statics.get(&(inside, global, port));
                 let used = before.map_or(0, |before| before.last_used.load(Ordering::Relaxed));
                 Arc::new(Static {
+                    vrf: VrfId::GLOBAL,
                     port,
                     inside,
                     global,
@@ -405,10 +408,10 @@ fn host_limits(
     // A list that does not exist permits nobody.
     let there = || {
         let named = limits.lists.iter();
-        named.filter_map(|(name, most)| Some((lists.get(name)?, *most)))
+        named.filter_map(|(name, most)| Some((Group::List(Arc::clone(lists.get(name)?)), *most)))
     };
     let same = |before: &&Arc<HostLimits>| {
-        let known = before.lists.iter().map(|l| (&l.list, l.most));
+        let known = before.groups.iter().map(|l| (&l.group, l.most));
         before.all_hosts == limits.all_hosts
             && before.hosts.len() == limits.hosts.len()
             && limits
@@ -418,7 +421,7 @@ fn host_limits(
             && known.len() == there().count()
             && known
                 .zip(there())
-                .all(|(old, new)| Arc::ptr_eq(old.0, new.0) && old.1 == new.1)
+                .all(|(old, new)| old.0.is(&new.0) && old.1 == new.1)
     };
     let before = previous.and_then(|p| p.nat.host_limits.as_ref());
     let fresh = || {
@@ -429,8 +432,8 @@ fn host_limits(
                 .iter()
                 .map(|(host, most)| (*host, *most))
                 .collect(),
-            lists: there()
-                .map(|(list, most)| ListLimit::new(Arc::clone(list), most))
+            groups: there()
+                .map(|(group, most)| GroupLimit::new(group, most))
                 .collect(),
         })
     };

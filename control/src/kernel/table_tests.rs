@@ -2,6 +2,7 @@
 
 use super::*;
 use netlink_packet_route::route::RouteVia;
+use spillway_dataplane::snapshot::VrfId;
 
 const INSIDE: PortId = PortId(0);
 const OUTSIDE: PortId = PortId(1);
@@ -54,11 +55,11 @@ fn connected_and_gateway_routes_lead_out_of_their_twin() {
         ),
     ]);
     assert_eq!(
-        fib.lookup([10, 1, 0, 9].into()),
+        fib.lookup(VrfId::GLOBAL, [10, 1, 0, 9].into()),
         Some(hop(INSIDE, [10, 1, 0, 9]))
     );
     assert_eq!(
-        fib.lookup([8, 8, 8, 8].into()),
+        fib.lookup(VrfId::GLOBAL, [8, 8, 8, 8].into()),
         Some(hop(OUTSIDE, [198, 51, 100, 254]))
     );
 }
@@ -89,7 +90,7 @@ fn routes_of_other_interfaces_and_tables_do_not_count() {
     );
     assert_eq!(
         fib(&[other_table, long_table, elsewhere, local])
-            .routes()
+            .routes(VrfId::GLOBAL)
             .count(),
         0
     );
@@ -119,7 +120,7 @@ fn the_lowest_metric_among_our_twins_wins() {
     ] {
         let fib = fib(&order.map(Clone::clone));
         assert_eq!(
-            fib.lookup([1, 1, 1, 1].into()),
+            fib.lookup(VrfId::GLOBAL, [1, 1, 1, 1].into()),
             Some(hop(OUTSIDE, [10, 2, 0, 2]))
         );
     }
@@ -136,9 +137,9 @@ fn routes_to_nowhere_are_kept() {
         message("192.0.2.0/24", RouteType::BlackHole, vec![]),
         message("203.0.113.0/24", RouteType::Unreachable, vec![]),
     ]);
-    assert_eq!(fib.lookup([192, 0, 2, 1].into()), None);
-    assert_eq!(fib.lookup([203, 0, 113, 1].into()), None);
-    assert!(fib.lookup([203, 0, 114, 1].into()).is_some());
+    assert_eq!(fib.lookup(VrfId::GLOBAL, [192, 0, 2, 1].into()), None);
+    assert_eq!(fib.lookup(VrfId::GLOBAL, [203, 0, 113, 1].into()), None);
+    assert!(fib.lookup(VrfId::GLOBAL, [203, 0, 114, 1].into()).is_some());
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn of_several_paths_the_first_usable_one_of_ours_is_taken() {
         vec![RouteAttribute::MultiPath(paths)],
     )]);
     assert_eq!(
-        fib.lookup([9, 9, 9, 9].into()),
+        fib.lookup(VrfId::GLOBAL, [9, 9, 9, 9].into()),
         Some(hop(OUTSIDE, [3, 0, 0, 1]))
     );
 }
@@ -181,7 +182,7 @@ fn dead_routes_and_ipv6_routers_are_not_used() {
         RouteType::Unicast,
         vec![six, RouteAttribute::Oif(10)],
     );
-    assert_eq!(fib(&[dead, via_six]).routes().count(), 0);
+    assert_eq!(fib(&[dead, via_six]).routes(VrfId::GLOBAL).count(), 0);
 }
 
 fn neighbour(index: u32, state: NeighbourState, mac: Option<[u8; 6]>) -> NeighbourMessage {

@@ -9,7 +9,7 @@ use spillway_dataplane::command::{
 };
 use spillway_dataplane::esp::{Candidates, Fate, Method};
 use spillway_dataplane::session::Key;
-use spillway_dataplane::snapshot::{PortId, Side, Snapshot};
+use spillway_dataplane::snapshot::{PortId, Side, Snapshot, VrfId};
 use spillway_dataplane::stats::DropReason;
 
 use super::appliance::Appliance;
@@ -34,6 +34,7 @@ pub(super) fn flow(
         destination.1.unwrap_or(ANY_PORT)
     };
     FlowQuery {
+        vrf: VrfId::GLOBAL,
         protocol,
         source,
         destination: (destination.0, destination_port),

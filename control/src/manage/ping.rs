@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
-use spillway_dataplane::snapshot::Snapshot;
+use spillway_dataplane::snapshot::{Snapshot, VrfId};
 use spillway_dataplane::wire::checksum::checksum;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -174,7 +174,7 @@ fn source(
     if ours().any(|net| net.addr() == destination) {
         return Ok(destination);
     }
-    let hop = snapshot.fib.lookup(destination);
+    let hop = snapshot.fib.lookup(VrfId::GLOBAL, destination);
     let port = hop
         .ok_or_else(|| format!("% no route to {destination}"))?
         .port;

@@ -20,7 +20,7 @@ use spillway_control::kernel::{
 use spillway_dataplane::command::ResolveQueue;
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::packet::{Packet, PacketPool};
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, VrfId};
 
 pub const INSIDE: PortId = PortId(0);
 pub const OUTSIDE: PortId = PortId(1);
@@ -235,12 +235,14 @@ impl Rig {
         self.fib
             .lock()
             .expect("no panic")
-            .lookup(destination.into())
+            .lookup(VrfId::GLOBAL, destination.into())
     }
 
     pub fn routes(&self) -> Vec<(String, Route)> {
         let fib = self.fib.lock().expect("no panic");
-        fib.routes().map(|(p, r)| (p.to_string(), r)).collect()
+        fib.routes(VrfId::GLOBAL)
+            .map(|(p, r)| (p.to_string(), r))
+            .collect()
     }
 
     pub fn neighbour(&self, port: PortId, address: [u8; 4]) -> Option<Neighbour> {

@@ -30,7 +30,7 @@ use spillway_dataplane::nat::{
     Target, Timers,
 };
 use spillway_dataplane::route_map::Selector;
-use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
+use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, VrfId, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::{Millis, Tick};
 
@@ -53,6 +53,7 @@ pub fn endpoint(text: &str) -> Endpoint {
 /// outside global.
 pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionView {
     SessionView {
+        vrf: VrfId::GLOBAL,
         protocol,
         children: None,
         inside_local: endpoint(il),
@@ -74,6 +75,7 @@ pub fn session(protocol: u8, ig: &str, il: &str, ol: &str, og: &str) -> SessionV
 /// An address entry.
 pub fn simple(ig: &str, il: &str) -> SessionView {
     SessionView {
+        vrf: VrfId::GLOBAL,
         protocol: 0,
         inside_local: endpoint(&format!("{il}:0")),
         inside_global: endpoint(&format!("{ig}:0")),
@@ -332,6 +334,7 @@ fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
     let interface = |name: &str, side, address: &str, last| Interface {
         name: name.into(),
         side,
+        vrf: VrfId::GLOBAL,
         address: Some(address.parse().unwrap()),
         mac: [2, 0, 0, 0, 0, last],
         mtu: 1500,
@@ -377,6 +380,7 @@ fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
 
 pub fn static_entry(inside: &str, global: &str, port: Option<StaticPort>) -> Static {
     Static {
+        vrf: VrfId::GLOBAL,
         port,
         inside: ip(inside),
         global: ip(global),
@@ -409,6 +413,7 @@ pub fn pool_rule() -> Rule {
     );
     Rule {
         id: 1,
+        vrf: VrfId::GLOBAL,
         selector: Selector::List(Arc::default()),
         target: Target::OneToOne(Arc::new(pool)),
         mapping: None,

@@ -13,8 +13,8 @@ use crate::acl::{Action, Subject};
 use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
 use crate::rss::Aim;
-use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, port_timer, reverse};
-use crate::snapshot::{PortId, Snapshot, WorkerId};
+use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, reverse};
+use crate::snapshot::{PortId, Snapshot, VrfId, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tcp_flags};
@@ -88,7 +88,7 @@ impl<P: Packet> Gateway<P> {
             return Err((DropReason::MaxEntries, rule.id));
         }
         let host = Ipv4Addr::from_bits(wanted.ip.src);
-        if !self.host_counts.reserve(host) {
+        if !self.host_counts.reserve(host.into()) {
             return Err((DropReason::MaxEntries, rule.id));
         }
         let change = match &rule.target {
@@ -103,7 +103,7 @@ impl<P: Packet> Gateway<P> {
                 .inspect_err(|_| nat.outside.leave(wanted.key.dst)),
         };
         let change = change.map_err(|reason| {
-            self.host_counts.not_made(host);
+            self.host_counts.not_made(host.into());
             (reason, rule.id)
         })?;
         self.occupancy.made(now.0);
@@ -157,7 +157,6 @@ impl<P: Packet> Gateway<P> {
             to
         };
         let mut session = Session {
-            port_timer: port_timer(&snapshot.nat.timers, ip.protocol, key),
             flags: if place.mark { flag::PORT_MARK } else { 0 }
                 | mapped
                 | if hop.is_none() { flag::HAIRPIN } else { 0 },
@@ -189,7 +188,7 @@ impl<P: Packet> Gateway<P> {
             self.give_back(&snapshot.nat, &session);
             return Err(DropReason::SessionTableFull);
         };
-        self.host_counts.made(at, session.inside_local().address);
+        self.host_counts.made(at, session.inside_host());
         self.stats.count(match ip.protocol {
             PROTO_TCP => Counter::CreatedTcp,
             PROTO_UDP => Counter::CreatedUdp,
@@ -233,7 +232,7 @@ impl<P: Packet> Gateway<P> {
             pool.release(self.options.me, index);
             return Err(DropReason::SessionTableFull);
         };
-        self.host_counts.made(at, session.inside_local().address);
+        self.host_counts.made(at, session.inside_host());
         self.address_entries += 1;
         self.stats.count(Counter::CreatedSimple);
         Ok(rewrite_addresses(ip, global, wanted.host))
@@ -421,7 +420,7 @@ impl<P: Packet> Gateway<P> {
         if session.is_outside_entry() {
             self.give_back_outside(nat, &session);
         } else {
-            self.host_counts.removed(at, session.inside_local().address);
+            self.host_counts.removed(at, session.inside_host());
             self.address_entries -= u32::from(session.is_address_entry());
             self.give_back(nat, &session);
         }
@@ -465,8 +464,8 @@ pub(super) fn blank(now: Millis, rule: u16, protocol: u8, outbound: Key, inbound
     Session {
         keys: [outbound, inbound],
         protocol,
+        vrf: VrfId::GLOBAL,
         tcp: 0,
-        port_timer: 0,
         flags: 0,
         used: now.tick(),
         created: now.tick(),

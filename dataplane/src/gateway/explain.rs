@@ -334,7 +334,7 @@ impl<P: Packet> Gateway<P> {
             about.ending = Ending::Dropped(DropReason::MaxEntries);
             return about;
         }
-        if !self.host_counts.allow(Ipv4Addr::from_bits(ip.src)) {
+        if !self.host_counts.allow(Ipv4Addr::from_bits(ip.src).into()) {
             return ended(about, DropReason::MaxEntries);
         }
         let away = Key { dst: host, ..key };

@@ -35,7 +35,7 @@ impl<P: Packet> Gateway<P> {
             (global.address, Some(global.port), None)
         } else {
             let host = Ipv4Addr::from_bits(key.src);
-            if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(host) {
+            if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(host.into()) {
                 return ended(about, DropReason::MaxEntries);
             }
             let Some(global) = addresses.get(pairing(key.src, addresses.len())) else {

@@ -8,7 +8,7 @@ use super::{Gateway, Item, Meta, Output, Pass};
 use crate::fib::{Neighbour, NextHop};
 use crate::packet::Packet;
 use crate::session::{Direction, HOP_UNKNOWN, flag};
-use crate::snapshot::{PortId, Side, Snapshot};
+use crate::snapshot::{PortId, Side, Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::time::{Millis, Tick};
 use crate::wire::icmp_build::{ErrorKind, unreachable};
@@ -351,7 +351,9 @@ impl<P: Packet> Gateway<P> {
 
 /// The next hop to an address; `None` where there is no route.
 pub(super) fn next_hop(snapshot: &Snapshot, destination: u32) -> Option<Hop> {
-    let (to, known) = snapshot.fib.hop(Ipv4Addr::from_bits(destination))?;
+    let (to, known) = snapshot
+        .fib
+        .hop(VrfId::GLOBAL, Ipv4Addr::from_bits(destination))?;
     Some(Hop {
         to,
         neighbour: known.map(|(_, n)| n),

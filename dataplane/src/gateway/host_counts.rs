@@ -5,10 +5,10 @@
 //! end of what was looked at, so every entry is counted once, whatever comes and goes meanwhile.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::nat::{HostLimits, Nat};
+use crate::snapshot::InsideHost;
 use crate::table::Table;
 
 /// Places of the table looked at in one poll.
@@ -19,7 +19,7 @@ const SLICE: u32 = 64;
 pub(super) struct HostCounts {
     limits: Option<Arc<HostLimits>>,
     /// Entries of hosts that have a limit: at most as many hosts as the table has entries.
-    hosts: HashMap<Ipv4Addr, u32>,
+    hosts: HashMap<InsideHost, u32>,
     /// Entries at places before this one are counted.
     counted: u32,
 }
@@ -49,7 +49,7 @@ impl HostCounts {
         let end = self.counted.saturating_add(SLICE).min(capacity);
         for at in self.counted..end {
             if let Some(session) = table.at(at).filter(|s| !s.is_outside_entry()) {
-                let host = session.inside_local().address;
+                let host = session.inside_host();
                 limits.add(host);
                 self.add(&limits, host);
             }
@@ -59,18 +59,18 @@ impl HostCounts {
     }
 
     /// Whether a host may have one more entry.
-    pub(super) fn allow(&self, host: Ipv4Addr) -> bool {
+    pub(super) fn allow(&self, host: InsideHost) -> bool {
         self.limits
             .as_ref()
-            .is_none_or(|limits| self.is_below(limits, host) && limits.lists_have_room(host))
+            .is_none_or(|limits| self.is_below(limits, host) && limits.groups_have_room(host))
     }
 
     /// Whether a host may have two more entries.
-    pub(super) fn allow_two(&self, host: Ipv4Addr) -> bool {
+    pub(super) fn allow_two(&self, host: InsideHost) -> bool {
         // Nobody sees what is counted and taken back: at worst another worker is refused meanwhile.
         let room = |limits: &Arc<HostLimits>| {
             self.is_below_by(limits, host, 1) && limits.reserve(host) && {
-                let room = limits.lists_have_room(host);
+                let room = limits.groups_have_room(host);
                 limits.release(host);
                 room
             }
@@ -79,22 +79,22 @@ impl HostCounts {
     }
 
     /// [`HostCounts::reserve`] for a host that has one reserved already.
-    pub(super) fn reserve_second(&self, host: Ipv4Addr) -> bool {
+    pub(super) fn reserve_second(&self, host: InsideHost) -> bool {
         self.limits
             .as_ref()
             .is_none_or(|limits| self.is_below_by(limits, host, 1) && limits.reserve(host))
     }
 
-    /// Whether a host may have one more entry, which then counts for its lists: see
+    /// Whether a host may have one more entry, which then counts for its groups: see
     /// [`HostCounts::made`] and [`HostCounts::not_made`].
-    pub(super) fn reserve(&self, host: Ipv4Addr) -> bool {
+    pub(super) fn reserve(&self, host: InsideHost) -> bool {
         self.limits
             .as_ref()
             .is_none_or(|limits| self.is_below(limits, host) && limits.reserve(host))
     }
 
     /// The entry that was reserved stands at this place.
-    pub(super) fn made(&mut self, at: u32, host: Ipv4Addr) {
+    pub(super) fn made(&mut self, at: u32, host: InsideHost) {
         let Some(limits) = self.limits.clone() else {
             return;
         };
@@ -106,14 +106,14 @@ impl HostCounts {
     }
 
     /// There is no entry after all.
-    pub(super) fn not_made(&self, host: Ipv4Addr) {
+    pub(super) fn not_made(&self, host: InsideHost) {
         if let Some(limits) = &self.limits {
             limits.release(host);
         }
     }
 
     /// The entry at this place is gone.
-    pub(super) fn removed(&mut self, at: u32, host: Ipv4Addr) {
+    pub(super) fn removed(&mut self, at: u32, host: InsideHost) {
         let Some(limits) = self.limits.as_ref().filter(|_| at < self.counted) else {
             return;
         };
@@ -126,19 +126,19 @@ impl HostCounts {
         }
     }
 
-    fn is_below(&self, limits: &HostLimits, host: Ipv4Addr) -> bool {
+    fn is_below(&self, limits: &HostLimits, host: InsideHost) -> bool {
         self.is_below_by(limits, host, 0)
     }
 
     /// Whether a host with so many more entries may have one more.
-    fn is_below_by(&self, limits: &HostLimits, host: Ipv4Addr, more: u32) -> bool {
+    fn is_below_by(&self, limits: &HostLimits, host: InsideHost, more: u32) -> bool {
         let entries = || self.hosts.get(&host).copied().unwrap_or(0);
         limits
             .of(host)
             .is_none_or(|most| entries().saturating_add(more) < most)
     }
 
-    fn add(&mut self, limits: &HostLimits, host: Ipv4Addr) {
+    fn add(&mut self, limits: &HostLimits, host: InsideHost) {
         if limits.of(host).is_some() {
             *self.hosts.entry(host).or_insert(0) += 1;
         }

@@ -15,7 +15,7 @@ use super::{Gateway, Item, Lookup, Meta, Output, Pass, Prepared};
 use crate::command::{Because, Ending, FlowExplanation};
 use crate::nat::{DestinationRule, OutsideLocal};
 use crate::packet::Packet;
-use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_timer, reverse};
+use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, reverse};
 use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Delta, Ipv4, L4, PROTO_TCP, Rewrite, icmp_error, tcp_flags};
@@ -61,6 +61,7 @@ pub(super) fn keeps(snapshot: &Snapshot, session: &Session) -> Option<u16> {
     let key = session.keys[Direction::In as usize];
     let to = session.rewrite(Direction::In).to();
     let query = crate::command::FlowQuery {
+        vrf: crate::snapshot::VrfId::GLOBAL,
         protocol: session.protocol,
         source: (Ipv4Addr::from_bits(key.src), key.sport),
         destination: (Ipv4Addr::from_bits(key.dst), key.dport),
@@ -217,12 +218,11 @@ impl<P: Packet> Gateway<P> {
         if !may_go(snapshot, hop.to.port, ip, reverse(outbound), true) {
             return Err(DropReason::AccessListOut);
         }
-        if !self.host_counts.reserve(server) {
+        if !self.host_counts.reserve(server.into()) {
             return Err(DropReason::MaxEntries);
         }
         let leaves = reverse(key);
         let mut session = Session {
-            port_timer: port_timer(&nat.timers, PROTO_TCP, outbound),
             flags: flag::FROM_OUTSIDE,
             hop: [HOP_UNKNOWN, hop.as_session_has_it()],
             generation: snapshot.generation,
@@ -245,8 +245,8 @@ impl<P: Packet> Gateway<P> {
                 DropReason::SessionTableFull
             })
         };
-        let at = made.inspect_err(|_| self.host_counts.not_made(server))?;
-        self.host_counts.made(at, server);
+        let at = made.inspect_err(|_| self.host_counts.not_made(server.into()))?;
+        self.host_counts.made(at, server.into());
         self.stats.count(Counter::CreatedTcp);
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
@@ -279,7 +279,7 @@ impl<P: Packet> Gateway<P> {
         let change = Rewrite::new(PROTO_TCP, key, to);
         let about = translated(snapshot, ip, about, change);
         let is_refused = matches!(about.ending, Ending::Dropped(_));
-        if !is_refused && !self.host_counts.allow(server) {
+        if !is_refused && !self.host_counts.allow(server.into()) {
             return ended(about, DropReason::MaxEntries);
         }
         about

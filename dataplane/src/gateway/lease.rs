@@ -74,12 +74,12 @@ impl<P: Packet> Gateway<P> {
         (rule, pool): (&Rule, &Arc<OneToOnePool>),
     ) -> Result<u32, DropReason> {
         let (me, host) = (self.options.me, Ipv4Addr::from_bits(key.src));
-        if !self.has_room_for(nat, 2) || !self.host_counts.reserve_second(host) {
+        if !self.has_room_for(nat, 2) || !self.host_counts.reserve_second(host.into()) {
             return Err(DropReason::MaxEntries);
         }
         let usable = |address| is_lendable(nat, address);
         let Some(index) = pool.take(me, host, usable, &mut self.pool_in_vain) else {
-            self.host_counts.not_made(host);
+            self.host_counts.not_made(host.into());
             return Err(DropReason::PoolExhausted);
         };
         let global = pool.address(index).to_bits();
@@ -90,11 +90,11 @@ impl<P: Packet> Gateway<P> {
         };
         let Some(at) = self.table.insert(lease, now.tick(), &nat.timers) else {
             pool.release(me, index);
-            self.host_counts.not_made(host);
+            self.host_counts.not_made(host.into());
             return Err(DropReason::SessionTableFull);
         };
         self.mappings.count += 1;
-        self.host_counts.made(at, host);
+        self.host_counts.made(at, host.into());
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedSimple);
@@ -128,7 +128,7 @@ impl<P: Packet> Gateway<P> {
             Some(at) => self.table.session(at).inside_global().address,
             None => {
                 let host = Ipv4Addr::from_bits(key.src);
-                if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(host) {
+                if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(host.into()) {
                     return ended(about, DropReason::MaxEntries);
                 }
                 match pool.candidate(host, |address| is_lendable(nat, address)) {

@@ -256,11 +256,11 @@ impl<P: Packet> Gateway<P> {
             return Err(DropReason::MaxEntries);
         }
         let host = Ipv4Addr::from_bits(key.src);
-        if !self.host_counts.reserve_second(host) {
+        if !self.host_counts.reserve_second(host.into()) {
             return Err(DropReason::MaxEntries);
         }
         let Some(place) = self.place_alone(nat, space, protocol, key, addresses) else {
-            self.host_counts.not_made(host);
+            self.host_counts.not_made(host.into());
             return Err(DropReason::PortsExhausted);
         };
         let client = (key.src, key.sport);
@@ -272,11 +272,11 @@ impl<P: Packet> Gateway<P> {
         mapping.set_filtering(filtering);
         let Some(at) = self.table.insert(mapping, now.tick(), &nat.timers) else {
             self.give_back(nat, &mapping);
-            self.host_counts.not_made(host);
+            self.host_counts.not_made(host.into());
             return Err(DropReason::SessionTableFull);
         };
         self.mappings.count += 1;
-        self.host_counts.made(at, host);
+        self.host_counts.made(at, host.into());
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedMapping);

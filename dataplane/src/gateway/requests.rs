@@ -19,7 +19,7 @@ use crate::command::{
 use crate::esp::{EspFilter, FlowView, HalfView};
 use crate::nat::{Rule, Static};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session, flag, port_space, port_timer};
+use crate::session::{Direction, Key, Session, flag, port_space};
 use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::Counter;
 use crate::time::{Millis, Tick};
@@ -294,8 +294,7 @@ impl<P: Packet> Gateway<P> {
             return true;
         };
         let session = self.table.session_mut(at);
-        let timer = port_timer(&nat.timers, session.protocol, session.keys[0]);
-        (session.rule, session.port_timer) = (rule, timer);
+        session.rule = rule;
         self.table.rearm(at, now.tick(), &nat.timers);
         false
     }
@@ -369,6 +368,7 @@ fn first_packet(session: &Session) -> Option<(Ipv4, Key)> {
 /// A small packet with these ends.
 pub(super) fn packet_like(protocol: u8, key: Key) -> Ipv4 {
     packet_of(&FlowQuery {
+        vrf: crate::snapshot::VrfId::GLOBAL,
         protocol,
         source: (Ipv4Addr::from_bits(key.src), key.sport),
         destination: (Ipv4Addr::from_bits(key.dst), key.dport),
@@ -426,6 +426,7 @@ fn ipsec_rule(snapshot: &Snapshot, view: &SessionView) -> u16 {
 fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
     let at = |address| Endpoint { address, port: 0 };
     SessionView {
+        vrf: crate::snapshot::VrfId::GLOBAL,
         protocol: PROTO_ESP,
         children: None,
         inside_local: at(half.client),
@@ -447,6 +448,7 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
 fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
     let at = |(address, port)| Endpoint { address, port };
     SessionView {
+        vrf: crate::snapshot::VrfId::GLOBAL,
         protocol: PROTO_UDP,
         children: None,
         inside_local: at(flow.client),
@@ -476,6 +478,7 @@ pub(super) fn view(
         (!session.is_address_entry() || session.is_outside_entry()) && !session.is_mapping();
     let timeout = session.timeout(&snapshot.nat.timers);
     SessionView {
+        vrf: session.vrf,
         protocol: session.protocol,
         children: session.children(),
         inside_local: session.inside_local(),

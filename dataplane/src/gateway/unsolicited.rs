@@ -9,7 +9,7 @@ use super::ipsec::is_ipsec;
 use super::requests::rule_that_keeps;
 use super::{Gateway, Item, Output, Pass};
 use crate::packet::Packet;
-use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_timer, reverse};
+use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, reverse};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Delta, Ipv4, L4, PROTO_TCP, PROTO_UDP, tcp_flags};
@@ -104,15 +104,13 @@ impl<P: Packet> Gateway<P> {
             return Err(DropReason::Filtered);
         }
         let host = Ipv4Addr::from_bits(outbound.src);
-        if !self.has_room_for(nat, 1) || !self.host_counts.allow(host) {
+        if !self.has_room_for(nat, 1) || !self.host_counts.allow(host.into()) {
             return Err(DropReason::MaxEntries);
         }
         if !self.has_room_for_strangers() {
             return Err(DropReason::SessionTableFull);
         }
-        let port_timer = port_timer(&nat.timers, ip.protocol, outbound);
         let mut session = Session {
-            port_timer,
             hop: [HOP_UNKNOWN, hop.as_session_has_it()],
             generation: snapshot.generation,
             ..session
@@ -140,24 +138,24 @@ impl<P: Packet> Gateway<P> {
         let tick = pass.now.tick();
         (session.used, session.created) = (tick, tick);
         let host = session.inside_local().address;
-        if !self.host_counts.reserve(host) {
+        if !self.host_counts.reserve(host.into()) {
             return Err(DropReason::MaxEntries);
         }
         let nat = &pass.snapshot.nat;
         let (local, peer) = (session.outside_local(), session.outside_global());
         let (local, peer) = (local.address.to_bits(), peer.address.to_bits());
         if !nat.outside.join(local, peer) {
-            self.host_counts.not_made(host);
+            self.host_counts.not_made(host.into());
             return Err(DropReason::OutsideHostUnknown);
         }
         session.flags |= self.join_mapping(mapping, peer);
         let Some(at) = self.table.insert(*session, tick, &nat.timers) else {
-            self.host_counts.not_made(host);
+            self.host_counts.not_made(host.into());
             self.give_back(nat, session);
             nat.outside.leave(local);
             return Err(DropReason::SessionTableFull);
         };
-        self.host_counts.made(at, host);
+        self.host_counts.made(at, host.into());
         self.occupancy.made(pass.now.0);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedInbound);

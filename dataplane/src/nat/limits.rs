@@ -1,4 +1,4 @@
-//! `ip nat translation max-entries` of inside hosts and of access lists.
+//! `ip nat translation max-entries` of inside hosts, of access lists and of VRFs.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::acl::AccessList;
+use crate::snapshot::{InsideHost, VrfId};
 
 /// How many entries inside hosts may have, one by one and together.
 ///
@@ -19,27 +20,55 @@ pub struct HostLimits {
     pub all_hosts: Option<u32>,
     /// `host A.B.C.D N`: of this one; it beats `all-host`.
     pub hosts: HashMap<Ipv4Addr, u32>,
-    /// `list ACL N`: all hosts together that the list permits.
-    pub lists: Vec<ListLimit>,
+    /// All hosts of a group together.
+    pub groups: Vec<GroupLimit>,
 }
 
-/// How many entries the hosts of a list may have together.
+/// Hosts that share a limit.
+#[derive(Debug, Clone)]
+pub enum Group {
+    /// `list ACL N`: those that the list permits as sources, whatever else its lines ask for.
+    List(Arc<AccessList>),
+    /// `vrf V N`: those of a VRF.
+    Vrf(VrfId),
+}
+
+/// How many entries the hosts of a group may have together.
 #[derive(Debug)]
-pub struct ListLimit {
-    /// The hosts: as sources, whatever else its lines ask for.
-    pub list: Arc<AccessList>,
+pub struct GroupLimit {
+    /// The hosts.
+    pub group: Group,
     /// Most entries.
     pub most: u32,
     /// Entries over all workers. Workers meet here when an entry is made or removed.
     entries: AtomicU64,
 }
 
-impl ListLimit {
+impl Group {
+    fn has(&self, host: InsideHost) -> bool {
+        match self {
+            Group::List(list) => list.permits_source(host.address.to_bits()),
+            Group::Vrf(vrf) => *vrf == host.vrf,
+        }
+    }
+
+    /// Whether this is the same group, not one that is alike.
+    #[must_use]
+    pub fn is(&self, other: &Group) -> bool {
+        match (self, other) {
+            (Group::List(one), Group::List(other)) => Arc::ptr_eq(one, other),
+            (Group::Vrf(one), Group::Vrf(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl GroupLimit {
     /// A limit that nothing counts for yet.
     #[must_use]
-    pub fn new(list: Arc<AccessList>, most: u32) -> ListLimit {
-        ListLimit {
-            list,
+    pub fn new(group: Group, most: u32) -> GroupLimit {
+        GroupLimit {
+            group,
             most,
             entries: AtomicU64::new(0),
         }
@@ -67,43 +96,43 @@ impl ListLimit {
 impl HostLimits {
     /// Most entries of a host, if it has a limit.
     #[must_use]
-    pub fn of(&self, host: Ipv4Addr) -> Option<u32> {
-        self.hosts.get(&host).copied().or(self.all_hosts)
+    pub fn of(&self, host: InsideHost) -> Option<u32> {
+        self.hosts.get(&host.address).copied().or(self.all_hosts)
     }
 
-    fn lists_of(&self, host: Ipv4Addr) -> impl Iterator<Item = &ListLimit> {
-        let permits = move |limit: &&ListLimit| limit.list.permits_source(host.to_bits());
-        self.lists.iter().filter(permits)
+    fn groups_of(&self, host: InsideHost) -> impl Iterator<Item = &GroupLimit> {
+        let has = move |limit: &&GroupLimit| limit.group.has(host);
+        self.groups.iter().filter(has)
     }
 
-    /// Whether each list of a host has room for one more entry.
+    /// Whether each group of a host has room for one more entry.
     #[must_use]
-    pub fn lists_have_room(&self, host: Ipv4Addr) -> bool {
-        self.lists_of(host).all(ListLimit::has_room)
+    pub fn groups_have_room(&self, host: InsideHost) -> bool {
+        self.groups_of(host).all(GroupLimit::has_room)
     }
 
-    /// Counts an entry of a host for its lists; `false`, with nothing counted, where one is full.
+    /// Counts an entry of a host for its groups; `false`, with nothing counted, where one is full.
     #[must_use]
-    pub fn reserve(&self, host: Ipv4Addr) -> bool {
-        let Some(full) = self.lists_of(host).position(|limit| !limit.reserve()) else {
+    pub fn reserve(&self, host: InsideHost) -> bool {
+        let Some(full) = self.groups_of(host).position(|limit| !limit.reserve()) else {
             return true;
         };
-        for limit in self.lists_of(host).take(full) {
+        for limit in self.groups_of(host).take(full) {
             limit.entries.fetch_sub(1, Ordering::Relaxed);
         }
         false
     }
 
     /// Counts an entry that is there, whether there is room or not.
-    pub fn add(&self, host: Ipv4Addr) {
-        for limit in self.lists_of(host) {
+    pub fn add(&self, host: InsideHost) {
+        for limit in self.groups_of(host) {
             limit.entries.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Takes back what [`HostLimits::reserve`] or [`HostLimits::add`] counted.
-    pub fn release(&self, host: Ipv4Addr) {
-        for limit in self.lists_of(host) {
+    pub fn release(&self, host: InsideHost) {
+        for limit in self.groups_of(host) {
             limit.entries.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -115,17 +144,17 @@ mod tests {
     use crate::acl::{Action, Entry, Wildcard};
 
     #[test]
-    fn a_full_list_leaves_nothing_counted_for_the_others() {
+    fn a_full_group_leaves_nothing_counted_for_the_others() {
         let any = || Entry::standard(10, Action::Permit, Wildcard::ANY);
-        let list = || Arc::new(AccessList::new(vec![any()]));
+        let list = || Group::List(Arc::new(AccessList::new(vec![any()])));
         let limits = HostLimits {
-            lists: vec![ListLimit::new(list(), 5), ListLimit::new(list(), 1)],
+            groups: vec![GroupLimit::new(list(), 5), GroupLimit::new(list(), 1)],
             ..HostLimits::default()
         };
-        let host = Ipv4Addr::new(10, 0, 0, 1);
-        let entries = || [0, 1].map(|at| limits.lists[at].entries());
-        assert!(limits.lists_have_room(host) && limits.reserve(host));
-        assert!(!limits.lists_have_room(host) && !limits.reserve(host));
+        let host = InsideHost::from(Ipv4Addr::new(10, 0, 0, 1));
+        let entries = || [0, 1].map(|at| limits.groups[at].entries());
+        assert!(limits.groups_have_room(host) && limits.reserve(host));
+        assert!(!limits.groups_have_room(host) && !limits.reserve(host));
         assert_eq!(entries(), [1, 1]);
         limits.add(host);
         assert_eq!(entries(), [2, 2]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use spillway_dataplane::command::{Because, FlowQuery, SessionFilter};
+use spillway_dataplane::snapshot::VrfId;
 use spillway_dataplane::stats::{Counter, DropReason};
 
 use crate::support::{INSIDE, Lab, OUTSIDE, Policy, each, error, permit, ping, pong, tcp, udp};
@@ -324,6 +325,7 @@ fn explain_prefers_the_entry() {
             let client = format!("192.0.3.{n}");
             let server = connect(lab, &format!("{client}:4000"));
             let query = FlowQuery {
+                vrf: VrfId::GLOBAL,
                 protocol: 6,
                 source: (server.parse().expect("an address"), 80),
                 destination: (client.parse().expect("an address"), 4000),

@@ -9,8 +9,9 @@ use spillway_dataplane::command::{
     Because, Ending, Explained, FlowExplanation, FlowQuery, Query, Reply, Request, SessionFilter,
 };
 use spillway_dataplane::esp::Fate;
-use spillway_dataplane::nat::{Filtering, HostLimits, Lending, ListLimit, StaticEsp};
+use spillway_dataplane::nat::{Filtering, Group, GroupLimit, HostLimits, Lending, StaticEsp};
 use spillway_dataplane::route_map::{Clause, RouteMap};
+use spillway_dataplane::snapshot::VrfId;
 use spillway_dataplane::stats::DropReason;
 use spillway_dataplane::time::Tick;
 
@@ -61,7 +62,10 @@ fn policies() -> Vec<fn() -> Policy> {
             let limits = HostLimits {
                 all_hosts: Some(2),
                 hosts: [([10, 1, 0, 3].into(), 3)].into(),
-                lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 4)],
+                groups: vec![GroupLimit::new(
+                    Group::List(permit("10.1.0.0", "0.0.0.255")),
+                    4,
+                )],
             };
             Policy::overload().host_limits(limits)
         },
@@ -88,7 +92,10 @@ fn policies() -> Vec<fn() -> Policy> {
             let limits = HostLimits {
                 all_hosts: Some(3),
                 hosts: [([10, 1, 0, 3].into(), 4)].into(),
-                lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 7)],
+                groups: vec![GroupLimit::new(
+                    Group::List(permit("10.1.0.0", "0.0.0.255")),
+                    7,
+                )],
             };
             let policy = Policy::default()
                 .rule_overload(permit("10.1.0.0", "0.0.0.3"), &["198.51.100.1"])
@@ -259,6 +266,7 @@ fn flows() -> impl Strategy<Value = FlowQuery> {
                 _ => destination,
             };
             FlowQuery {
+                vrf: VrfId::GLOBAL,
                 protocol,
                 source,
                 destination,
@@ -286,6 +294,7 @@ proptest! {
 fn flow(protocol: u8, from: (&str, u16), to: (&str, u16)) -> FlowQuery {
     let end = |(address, port): (&str, u16)| (address.parse().expect("an address"), port);
     FlowQuery {
+        vrf: VrfId::GLOBAL,
         protocol,
         source: end(from),
         destination: end(to),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use spillway_dataplane::command::SessionFilter;
-use spillway_dataplane::nat::{HostLimits, ListLimit, Timer};
+use spillway_dataplane::nat::{Group, GroupLimit, HostLimits, Timer};
 
 use crate::support::{INSIDE, Lab, Policy, each, permit, permit_all, ping, udp};
 
@@ -32,7 +32,7 @@ fn all_hosts(most: u32) -> HostLimits {
 
 fn list(source: &str, wildcard: &str, most: u32) -> HostLimits {
     HostLimits {
-        lists: vec![ListLimit::new(permit(source, wildcard), most)],
+        groups: vec![GroupLimit::new(Group::List(permit(source, wildcard)), most)],
         ..HostLimits::default()
     }
 }
@@ -124,9 +124,9 @@ fn entries_that_come_and_go_while_others_are_counted_are_counted_once() {
         }
         lab.poll();
         let limits = lab.policy.host_limits.clone().expect("they are set");
-        assert_eq!(limits.lists[0].entries(), lab.entries() as u64);
+        assert_eq!(limits.groups[0].entries(), lab.entries() as u64);
         lab.clear(SessionFilter::default());
-        assert_eq!(limits.lists[0].entries(), 0);
+        assert_eq!(limits.groups[0].entries(), 0);
     });
 }
 
@@ -149,6 +149,6 @@ fn what_is_refused_for_another_reason_does_not_count() {
             );
         }
         let limits = lab.policy.host_limits.clone().expect("they are set");
-        assert_eq!(limits.lists[0].entries(), 1);
+        assert_eq!(limits.groups[0].entries(), 1);
     });
 }

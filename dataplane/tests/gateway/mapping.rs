@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use spillway_dataplane::command::{SessionFilter, SessionView};
-use spillway_dataplane::nat::{Filtering, HostLimits, ListLimit, Timer};
+use spillway_dataplane::nat::{Filtering, Group, GroupLimit, HostLimits, Timer};
 use spillway_dataplane::stats::{Counter, DropReason};
 
 use crate::support::{
@@ -525,7 +525,10 @@ fn limits_count_mappings_and_entries() {
     );
     let limits = || HostLimits {
         all_hosts: Some(3),
-        lists: vec![ListLimit::new(permit("10.1.0.0", "0.0.0.255"), 5)],
+        groups: vec![GroupLimit::new(
+            Group::List(permit("10.1.0.0", "0.0.0.255")),
+            5,
+        )],
         ..HostLimits::default()
     };
     each(
@@ -543,9 +546,9 @@ fn limits_count_mappings_and_entries() {
             lab.pass(INSIDE, udp("10.1.0.3:5000", PEERS[0]));
             lab.expect(INSIDE, udp("10.1.0.4:6000", PEERS[0]), "drop max_entries");
             let counts = lab.policy.host_limits.clone().expect("limits");
-            assert_eq!(counts.lists[0].entries(), 5);
+            assert_eq!(counts.groups[0].entries(), 5);
             lab.clear(SessionFilter::default());
-            assert_eq!(counts.lists[0].entries(), 0);
+            assert_eq!(counts.groups[0].entries(), 0);
         },
     );
 }

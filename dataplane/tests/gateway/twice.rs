@@ -3,7 +3,7 @@
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Wildcard};
 use spillway_dataplane::command::{Because, Ending, FlowQuery};
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, VrfId};
 use spillway_dataplane::stats::{Counter, DropReason};
 
 use crate::support::{
@@ -493,6 +493,7 @@ fn a_reload_removes_what_it_would_not_make() {
 fn explain_names_the_static() {
     each(alone, |lab| {
         let query = FlowQuery {
+            vrf: VrfId::GLOBAL,
             protocol: 17,
             source: ([10, 1, 0, 2].into(), 5),
             destination: ([172, 16, 0, 8].into(), 53),

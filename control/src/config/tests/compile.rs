@@ -181,15 +181,15 @@ ip nat translation max-entries list 99 60
     let text = [TEXT, LIMITS].concat();
     let before = compile(&text, 0, None);
     let host = |last| Ipv4Addr::new(10, 0, 0, last);
-    assert_eq!(limits(&before).of(host(9)), Some(40));
-    assert_eq!(limits(&before).of(host(8)), Some(30));
+    assert_eq!(limits(&before).of(host(9).into()), Some(40));
+    assert_eq!(limits(&before).of(host(8).into()), Some(30));
     // List 99 is not there and limits nobody.
-    assert_eq!(limits(&before).lists.len(), 1);
-    assert!(limits(&before).reserve(host(8)));
+    assert_eq!(limits(&before).groups.len(), 1);
+    assert!(limits(&before).reserve(host(8).into()));
     let elsewhere = text.replace("192.0.2.20", "192.0.2.21");
     let after = compile(&elsewhere, 0, Some(&before));
     assert!(Arc::ptr_eq(&limits(&before), &limits(&after)));
-    assert_eq!(limits(&after).lists[0].entries(), 1);
+    assert_eq!(limits(&after).groups[0].entries(), 1);
     for (old, new) in [
         ("all-host 30", "all-host 31"),
         ("host 10.0.0.9", "host 10.0.0.7"),
@@ -200,7 +200,7 @@ ip nat translation max-entries list 99 60
         let text = text.replace(old, new);
         let after = compile(&text, 0, Some(&before));
         assert!(!Arc::ptr_eq(&limits(&before), &limits(&after)), "{new}");
-        assert_eq!(limits(&after).lists[0].entries(), 0);
+        assert_eq!(limits(&after).groups[0].entries(), 0);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 use spillway_dataplane::fib::Route;
-use spillway_dataplane::snapshot::Snapshot;
+use spillway_dataplane::snapshot::{Snapshot, VrfId};
 
 use super::json;
 use crate::manage::appliance::Appliance;
@@ -44,7 +44,7 @@ pub(in crate::manage) async fn routes<S: Sink>(
     let snapshot = appliance.snapshot();
     let rows = snapshot
         .fib
-        .routes()
+        .routes(VrfId::GLOBAL)
         .map(|(prefix, route)| row(appliance, &snapshot, prefix, route));
     if format == Format::Json {
         let routes = rows.collect();
@@ -54,7 +54,7 @@ pub(in crate::manage) async fn routes<S: Sink>(
     out.text().push_str(CODES);
     let default = snapshot
         .fib
-        .routes()
+        .routes(VrfId::GLOBAL)
         .find(|(prefix, _)| prefix.prefix_len() == 0);
     out.line(match default {
         Some((_, Route::Via { via, .. })) => {

@@ -15,7 +15,7 @@ use spillway_dataplane::gateway::{Gateway, Item, Meta, Options, Pass};
 use spillway_dataplane::nat::Global;
 use spillway_dataplane::packet::{BURST, Packet};
 use spillway_dataplane::rss::Steering;
-use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, WorkerId};
+use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, VrfId, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
 use spillway_dataplane::time::Millis;
 
@@ -67,6 +67,7 @@ fn interface(name: &str, port: u8, side: Side, address: &str) -> Interface {
     Interface {
         name: name.to_owned(),
         side,
+        vrf: VrfId::GLOBAL,
         address: Some(address.parse().expect("an address")),
         mac: [2, 0xff, port, 0, 0, 1],
         mtu: 1500,

@@ -12,6 +12,7 @@ use spillway_dataplane::nat::{
     PortTimer, Rule, Servers, Static, StaticPort, Target, Timer, Timers,
 };
 use spillway_dataplane::route_map::{RouteMap, Selector};
+use spillway_dataplane::snapshot::VrfId;
 use spillway_dataplane::time::Tick;
 
 /// A policy that can be changed and made into what workers read.
@@ -81,6 +82,7 @@ impl Policy {
         let selector = Selector::List(list);
         self.rules.push(Rule {
             id,
+            vrf: VrfId::GLOBAL,
             selector,
             target,
             mapping: None,
@@ -105,6 +107,7 @@ impl Policy {
     pub(crate) fn rule_map(mut self, map: RouteMap, address: &str) -> Policy {
         let addresses = vec![self.global(address)];
         self.rules.push(Rule {
+            vrf: VrfId::GLOBAL,
             id: self.rules.len() as u16 + 1,
             selector: Selector::RouteMap(Arc::new(map)),
             target: Target::Overload(addresses.into()),
@@ -151,6 +154,7 @@ impl Policy {
         let id = self.rules.len() as u16 + 1;
         self.rules.push(Rule {
             id,
+            vrf: VrfId::GLOBAL,
             selector: Selector::List(list),
             target: Target::OneToOne(pool),
             mapping: None,
@@ -177,6 +181,7 @@ impl Policy {
         let (inside, global) = (address(inside), address(global));
         self.globals.entry(global).or_insert(Global::Static);
         self.statics.push(Arc::new(Static {
+            vrf: VrfId::GLOBAL,
             port,
             inside,
             global,
@@ -191,6 +196,7 @@ impl Policy {
     pub(crate) fn only(mut self, map: RouteMap) -> Policy {
         let last = self.statics.pop().expect("a static");
         self.statics.push(Arc::new(Static {
+            vrf: VrfId::GLOBAL,
             only: Some(Arc::new(map)),
             port: last.port,
             inside: last.inside,
