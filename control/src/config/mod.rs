@@ -23,6 +23,7 @@ mod policy_destination;
 mod policy_outside;
 pub mod syntax;
 pub mod text;
+mod vrf_ids;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ mod tests;
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::Config;
 pub use policy::Policy;
+pub use vrf_ids::VrfIds;
 
 use std::collections::HashSet;
 

@@ -14,6 +14,8 @@ use spillway_dataplane::snapshot::{PortId, Side};
 pub struct Config {
     /// `hostname`.
     pub hostname: Option<String>,
+    /// `ip vrf`, in order of configuration; each name once.
+    pub vrfs: Vec<Vrf>,
     /// Interfaces, in order of configuration.
     pub interfaces: Vec<Interface>,
     /// Static routes, in order of configuration.
@@ -50,7 +52,22 @@ pub struct Config {
     pub inactive: Vec<InactiveBlock>,
 }
 
-/// `ip nat translation max-entries` of hosts and lists.
+/// `ip vrf`: a routing table of its own, with interfaces of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Vrf {
+    /// Its name, of which case counts.
+    pub name: String,
+    /// `description`.
+    pub description: Option<String>,
+    /// `rd`, as it was written; means nothing here.
+    pub rd: Option<String>,
+    /// `route-target export`; means nothing here.
+    pub exports: BTreeSet<String>,
+    /// `route-target import`; means nothing here.
+    pub imports: BTreeSet<String>,
+}
+
+/// `ip nat translation max-entries` of hosts, lists and VRFs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostLimits {
     /// `all-host N`.
@@ -59,6 +76,8 @@ pub struct HostLimits {
     pub hosts: BTreeMap<Ipv4Addr, u32>,
     /// `list ACL N`.
     pub lists: BTreeMap<ListName, u32>,
+    /// `vrf V N`.
+    pub vrfs: BTreeMap<String, u32>,
 }
 
 impl HostLimits {
@@ -75,6 +94,8 @@ pub struct Interface {
     pub description: Option<String>,
     /// The DPDK device behind it.
     pub port: Option<Port>,
+    /// `ip vrf forwarding`: the VRF that it is in; `None` is the global table.
+    pub vrf: Option<String>,
     /// `ip address`.
     pub address: Option<Address>,
     /// `ip nat inside` or `ip nat outside`.
@@ -112,10 +133,14 @@ pub enum Address {
 /// `ip route`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StaticRoute {
+    /// `vrf`: the table that it is in; `None` is the global one.
+    pub vrf: Option<String>,
     /// Destinations.
     pub prefix: Ipv4Net,
     /// Where they go.
     pub target: RouteTarget,
+    /// `global`: the next hop is in the global table, not in the route's own; only with `vrf`.
+    pub global: bool,
 }
 
 /// Where a static route leads.
@@ -347,6 +372,8 @@ pub struct InactiveBlock {
 }
 
 impl Config {
+    /// Most VRFs, besides the global table.
+    pub const MOST_VRFS: usize = spillway_dataplane::snapshot::VrfId::MAX;
     /// Most interfaces of one appliance.
     pub const MOST_INTERFACES: usize = spillway_dataplane::snapshot::PortId::MAX;
     /// Most dynamic rules.
@@ -359,6 +386,12 @@ impl Config {
     pub const MOST_SERVERS: u64 = 1 << 16;
     /// Most addresses in pools without overload, and most static translations.
     pub const MOST_ADDRESSES: u64 = 1 << 18;
+
+    /// The VRF of this name.
+    #[must_use]
+    pub fn vrf(&self, name: &str) -> Option<&Vrf> {
+        self.vrfs.iter().find(|vrf| vrf.name == name)
+    }
 
     /// The interface of this name, without regard to case.
     #[must_use]

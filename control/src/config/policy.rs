@@ -20,6 +20,7 @@ use super::model::{
 };
 use super::policy_destination::destinations;
 use super::policy_outside::LiveOutside;
+use super::vrf_ids::VrfIds;
 
 /// A compiled configuration. Keep it: the next one takes its live state from it.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Policy {
     pub nat: Arc<Nat>,
     /// All access lists, with their hit counts.
     pub access_lists: BTreeMap<ListName, Arc<AccessList>>,
+    /// The number of each VRF.
+    pub vrfs: VrfIds,
     /// The number of each dynamic rule, by its [`SourceRule::identity`].
     ids: Ids,
 }
@@ -72,6 +75,7 @@ impl Policy {
         };
         let access_lists = access_lists(&config, previous);
         let ids = number(&config, previous);
+        let vrfs = VrfIds::new(&config, previous.map(|previous| &previous.vrfs));
         let route_maps = route_maps(&config, &access_lists);
         let rules = compiler.rules(&access_lists, &route_maps, &ids);
         let statics = compiler.statics(&route_maps);
@@ -93,6 +97,7 @@ impl Policy {
             ),
             config,
             access_lists,
+            vrfs,
             ids,
         }
     }

@@ -75,7 +75,12 @@ fn route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         Some(via) => RouteTarget::NextHop(via),
         None => interface_target(args.text("interface")),
     };
-    let route = StaticRoute { prefix, target };
+    let route = StaticRoute {
+        vrf: None,
+        prefix,
+        target,
+        global: false,
+    };
     if !draft.known.routes.insert(route.clone()) {
         draft.given_twice(args);
         return Ok(());
