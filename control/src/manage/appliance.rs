@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use ipnet::Ipv4Net;
 use spillway_dataplane::command::{Occupancy, Request};
-use spillway_dataplane::snapshot::{Snapshot, WorkerId};
+use spillway_dataplane::snapshot::{Snapshot, VrfId, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::Millis;
 
@@ -218,8 +218,8 @@ pub trait Description: Send + Sync {
     /// The interface with this name.
     fn interface(&self, name: &str) -> Option<InterfaceText>;
 
-    /// The route to this prefix, unless it is connected.
-    fn route(&self, prefix: Ipv4Net) -> Option<RouteText>;
+    /// The route of a VRF to this prefix, unless it is connected.
+    fn route(&self, vrf: VrfId, prefix: Ipv4Net) -> Option<RouteText>;
 }
 
 /// What a reload has done.

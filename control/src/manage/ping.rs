@@ -40,10 +40,11 @@ struct Report {
     max_ms: Option<f64>,
 }
 
-/// `ping A [source B] [repeat N]`. Exit code 1 when nobody answers.
+/// `ping [vrf V] A [source B] [repeat N]`. Exit code 1 when nobody answers.
 pub(super) async fn ping<S: Sink>(
     appliance: &Appliance,
     invocation: &Invocation,
+    vrf: VrfId,
     format: Format,
     out: &mut Output<'_, S>,
 ) -> Result<ExitStatus, Failure> {
@@ -51,7 +52,7 @@ pub(super) async fn ping<S: Sink>(
         return Ok(ExitStatus::failed("% Incomplete command."));
     };
     let wanted = address(invocation, Role::Source);
-    let source = match source(&appliance.snapshot(), destination, wanted) {
+    let source = match source(&appliance.snapshot(), vrf, destination, wanted) {
         Ok(source) => source,
         Err(why) => return Ok(ExitStatus::failed(why)),
     };
@@ -161,10 +162,12 @@ fn address(invocation: &Invocation, role: Role) -> Option<Ipv4Addr> {
 /// the destination. The kernel's own routes may lead elsewhere.
 fn source(
     snapshot: &Snapshot,
+    vrf: VrfId,
     destination: Ipv4Addr,
     wanted: Option<Ipv4Addr>,
 ) -> Result<Ipv4Addr, String> {
-    let ours = || snapshot.interfaces.iter().filter_map(|i| i.address);
+    let in_it = || snapshot.interfaces.iter().filter(|i| i.vrf == vrf);
+    let ours = || in_it().filter_map(|i| i.address);
     if let Some(wanted) = wanted {
         let known = ours().any(|net| net.addr() == wanted);
         return known
@@ -174,7 +177,7 @@ fn source(
     if ours().any(|net| net.addr() == destination) {
         return Ok(destination);
     }
-    let hop = snapshot.fib.lookup(VrfId::GLOBAL, destination);
+    let hop = snapshot.fib.lookup(vrf, destination);
     let port = hop
         .ok_or_else(|| format!("% no route to {destination}"))?
         .port;

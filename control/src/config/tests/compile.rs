@@ -247,16 +247,6 @@ fn a_static_network_is_translated_host_by_host() {
     assert_eq!(third.map(|s| s.global), Some(Ipv4Addr::new(192, 0, 2, 3)));
 }
 
-#[test]
-fn what_is_not_active_is_not_compiled() {
-    let text = format!(
-        "{TEXT}ip nat inside source list 1 interface Out vrf V overload\nip nat inside source static 10.0.0.9 192.0.2.9 vrf green\n"
-    );
-    let policy = compile(&text, 0, None);
-    assert_eq!(policy.nat.rules.len(), 2);
-    assert_eq!(policy.nat.statics.len(), 2);
-}
-
 /// [`TEXT`] with a port behind each interface.
 fn with_ports() -> String {
     TEXT.replace("interface In\n", "interface In\n port vdev net_null0\n")
