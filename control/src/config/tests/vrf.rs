@@ -69,6 +69,20 @@ ip route 0.0.0.0 0.0.0.0 192.0.2.254
 }
 
 #[test]
+fn the_example_of_the_documentation_loads() {
+    const PAGE: &str = include_str!("../../../../docs/vrf.md");
+    let example = PAGE.split("```").nth(1).expect("an example");
+    let (config, warnings) = load(example);
+    assert_eq!((config.vrfs.len(), config.routes.len()), (2, 3));
+    assert_eq!(load(&config.to_string()).0, config);
+    for warning in warnings {
+        let is_usual = ["`port` line", "`rd 65000:1` is kept"];
+        let is_usual = is_usual.iter().any(|part| warning.message.contains(part));
+        assert!(is_usual, "{warning}");
+    }
+}
+
+#[test]
 fn what_is_not_apart_is_an_error() {
     one_error(
         "interface More\n port vdev net_ring3\n ip vrf forwarding RED\n ip address 10.0.0.129 255.255.255.128\n",
