@@ -42,7 +42,7 @@ fn known_vrf(draft: &Draft, findings: &mut Findings, vrf: Option<&str>, span: Sp
 }
 
 /// `VRF RED`, or `the global table`.
-pub(super) fn table(vrf: Option<&str>) -> String {
+fn table(vrf: Option<&str>) -> String {
     vrf.map_or("the global table".to_owned(), |name| format!("VRF {name}"))
 }
 
