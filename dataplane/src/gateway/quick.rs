@@ -26,9 +26,6 @@ pub(super) struct Glance {
     pub(super) hash: u64,
     /// The index's first guess at its entry.
     pub(super) guess: u32,
-    /// Of its kind.
-    word: u16,
-    mask: u16,
 }
 
 impl Glance {
@@ -42,18 +39,7 @@ impl Glance {
         },
         hash: 0,
         guess: NIL,
-        word: 0,
-        mask: 0,
     };
-
-    #[inline(always)]
-    fn kind(&self, direction: Direction) -> Kind {
-        Kind {
-            direction,
-            word: self.word,
-            mask: self.mask,
-        }
-    }
 }
 
 /// Room for what is known of a burst. A worker keeps it from burst to burst: to clear it would cost
@@ -96,15 +82,25 @@ impl Run {
     }
 }
 
-/// [`Direction`] as a constant parameter.
-const OUT: bool = false;
-const IN: bool = true;
+/// Where a burst comes from, as a constant parameter: inside, outside in the global table, outside in
+/// a VRF.
+const OUT: u8 = 0;
+const IN: u8 = 1;
+const IN_VRF: u8 = 2;
 
+/// The kind of packets that come from there, with what the compiler then knows of it.
 #[inline(always)]
-fn direction_of(direction: bool) -> Direction {
-    match direction {
-        OUT => Direction::Out,
-        IN => Direction::In,
+fn known<const WAY: u8>(kind: Kind) -> Kind {
+    let (direction, mask) = match WAY {
+        OUT => (Direction::Out, u16::MAX),
+        IN => (Direction::In, 0x00ff),
+        _ => (Direction::In, u16::MAX),
+    };
+    debug_assert_eq!((kind.direction, kind.mask), (direction, mask));
+    Kind {
+        direction,
+        mask,
+        ..kind
     }
 }
 
@@ -193,9 +189,17 @@ impl<P: Packet> Gateway<P> {
         } else {
             burst
         };
-        let run = match entrance.direction {
-            Direction::Out => self.translate_burst::<OUT>(snapshot, tick, burst, &glances),
-            Direction::In => self.translate_burst::<IN>(snapshot, tick, burst, &glances),
+        let kind = entrance.kind;
+        let run = match (entrance.direction, entrance.vrf) {
+            (Direction::Out, _) => {
+                self.translate_burst::<OUT>(snapshot, tick, kind, burst, &glances)
+            }
+            (Direction::In, VrfId::GLOBAL) => {
+                self.translate_burst::<IN>(snapshot, tick, kind, burst, &glances)
+            }
+            (Direction::In, _) => {
+                self.translate_burst::<IN_VRF>(snapshot, tick, kind, burst, &glances)
+            }
         };
         self.stats.add(Counter::Hits, run.count as u64);
         if run.count == burst.len() && run.is_to_one_port() {
@@ -209,13 +213,16 @@ impl<P: Packet> Gateway<P> {
     }
 
     #[inline(never)]
-    fn survey_burst<const DIRECTION: bool>(
+    fn survey_burst<const WAY: u8>(
         &self,
         entrance: Entrance,
         burst: &Burst<P>,
         glances: &mut Glances,
     ) -> u64 {
-        let direction = direction_of(DIRECTION);
+        let direction = match WAY {
+            OUT => Direction::Out,
+            _ => Direction::In,
+        };
         let kind = Kind {
             direction,
             ..entrance.kind
@@ -233,14 +240,15 @@ impl<P: Packet> Gateway<P> {
 
     /// Translates packets in place up to the first one that can't be sent on at once.
     #[inline(never)]
-    fn translate_burst<const DIRECTION: bool>(
+    fn translate_burst<const WAY: u8>(
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
+        kind: Kind,
         burst: &mut Burst<P>,
         glances: &Glances,
     ) -> Run {
-        let direction = direction_of(DIRECTION);
+        let kind = known::<WAY>(kind);
         let mut run = Run {
             ports: [PortId(0); BURST],
             count: burst.len(),
@@ -249,7 +257,7 @@ impl<P: Packet> Gateway<P> {
         };
         let places = burst.iter_mut().zip(&glances.0).zip(&mut run.ports);
         for (at, ((packet, glance), port)) in places.enumerate() {
-            match self.translate(snapshot, tick, direction, packet, glance) {
+            match self.translate(snapshot, tick, kind, packet, glance) {
                 Ok(out) => {
                     *port = out;
                     run.octets += glance.head.end() as u64;
@@ -293,7 +301,7 @@ impl<P: Packet> Gateway<P> {
             let outcome = if at == ports.len() {
                 Err(run.obstacle)
             } else {
-                self.translate_later(snapshot, tick, entrance.direction, &mut packet, glance)
+                self.translate_later(snapshot, tick, entrance.kind, &mut packet, glance)
             };
             match outcome {
                 Ok(port) => {
@@ -382,8 +390,6 @@ impl<P: Packet> Gateway<P> {
             }
             glance.head = head;
             glance.hash = last.3;
-            let kind = entrance.kind.with(head.protocol);
-            (glance.word, glance.mask) = (kind.word, kind.mask);
         }
         let mut last = (0, NIL);
         for glance in glances {
@@ -411,11 +417,12 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        direction: Direction,
+        kind: Kind,
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, guess, .. } = *glance;
+        let direction = kind.direction;
         if head.protocol == NOT_ORDINARY {
             return Err(Obstacle::NotOrdinary);
         }
@@ -424,8 +431,8 @@ impl<P: Packet> Gateway<P> {
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;
-        let Some(session) = table.guessed_mut(guess, glance.kind(direction), words) else {
-            return self.translate_elsewhere(snapshot, tick, direction, packet, glance);
+        let Some(session) = table.guessed_mut(guess, kind.with(head.protocol), words) else {
+            return self.translate_elsewhere(snapshot, tick, kind, packet, glance);
         };
         let neighbour = session.hop[direction as usize];
         if session.flags & flag::HAIRPIN != 0
@@ -459,15 +466,15 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        direction: Direction,
+        kind: Kind,
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, hash, .. } = *glance;
-        let found = self.table.find(hash, glance.kind(direction), head.key());
+        let found = self.table.find(hash, kind.with(head.protocol), head.key());
         let guess = found.ok_or(Obstacle::NoEntry)?;
         let glance = Glance { guess, ..*glance };
-        self.translate(snapshot, tick, direction, packet, &glance)
+        self.translate(snapshot, tick, kind, packet, &glance)
     }
 
     /// [`Gateway::translate`] off the straight way.
@@ -476,11 +483,11 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        direction: Direction,
+        kind: Kind,
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
-        self.translate(snapshot, tick, direction, packet, glance)
+        self.translate(snapshot, tick, kind, packet, glance)
     }
 }
 
