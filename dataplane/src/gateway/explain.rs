@@ -214,7 +214,7 @@ impl<P: Packet> Gateway<P> {
         let to = match direction {
             Direction::Out => {
                 let ports = (key.sport, key.dport);
-                let (global, sport) = self.esp.ike_global_of(src, dst, ports)?;
+                let (global, sport) = self.esp.ike_global_of(src.into(), dst, ports)?;
                 Key {
                     src: global.to_bits(),
                     sport,
@@ -225,7 +225,7 @@ impl<P: Packet> Gateway<P> {
                 let ports = (key.sport, key.dport);
                 let (client, dport) = self.esp.ike_sender_of(src, dst, ports)?;
                 Key {
-                    dst: client.to_bits(),
+                    dst: client.address.to_bits(),
                     dport,
                     ..key
                 }

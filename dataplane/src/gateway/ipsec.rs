@@ -18,7 +18,7 @@ use crate::fib::{Neighbour, NextHop};
 use crate::nat::{Global, Nat, Static, Target, Way};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session};
-use crate::snapshot::{PortId, Snapshot};
+use crate::snapshot::{InsideHost, PortId, Snapshot};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{self, Ipv4, L4, PROTO_ESP, PROTO_UDP, Parsed, Rewrite};
@@ -110,6 +110,7 @@ impl<P: Packet> Gateway<P> {
         key: Key,
     ) {
         let snapshot = pass.snapshot;
+        let vrf = snapshot.vrf(item.meta.port);
         let peer = Ipv4Addr::from_bits(ip.dst);
         let way = next_hop(snapshot, ip.dst).filter(|hop| leaves_outside(snapshot, hop.to.port));
         let Some(hop) = way.filter(|_| !is_ours(snapshot, peer)) else {
@@ -120,12 +121,15 @@ impl<P: Packet> Gateway<P> {
         }
         if !may_leave(snapshot, ip, hop) {
             // Refused, or waiting: but only if it would be translated at all.
-            return match rule_for(snapshot, ip.protocol, key) {
+            return match rule_for(snapshot, vrf, ip.protocol, key) {
                 Some(_) => self.forward(pass, item, ip, hop, None),
                 None => self.plain(pass, item, ip, Direction::Out, key),
             };
         }
-        let client = Ipv4Addr::from_bits(ip.src);
+        let client = InsideHost {
+            vrf,
+            address: Ipv4Addr::from_bits(ip.src),
+        };
         let asked = Asked {
             nat: &snapshot.nat,
             subject: subject(ip.protocol, key),
@@ -265,7 +269,7 @@ impl<P: Packet> Gateway<P> {
             Ok((client, dport)) => {
                 self.stats.count(Counter::Hits);
                 let to = Key {
-                    dst: client.to_bits(),
+                    dst: client.address.to_bits(),
                     dport,
                     ..key
                 };
@@ -355,7 +359,7 @@ impl<P: Packet> Gateway<P> {
                     }
                 }
                 Outcome::Deliver { client } => {
-                    self.enter(pass, item, &ip, rewrite(ip.src, client.to_bits()));
+                    self.enter(pass, item, &ip, rewrite(ip.src, client.address.to_bits()));
                 }
                 Outcome::Drop(drop) => self.refused(reason(drop), item.meta),
             }
@@ -425,16 +429,16 @@ impl<P: Packet> Gateway<P> {
                     let ports = (key.sport, key.dport);
                     self.esp.ike_sender_of(peer, ours, ports)?
                 };
-                let src = client.to_bits();
+                let src = client.address.to_bits();
                 Some(Key { src, sport, ..went })
             }
             Direction::Out => {
                 let peer = Ipv4Addr::from_bits(key.dst);
                 let (global, dport) = if protocol == PROTO_ESP {
-                    (self.esp.global_of(ours, peer)?, went.dport)
+                    (self.esp.global_of(ours.into(), peer)?, went.dport)
                 } else {
                     let ports = (key.sport, key.dport);
-                    self.esp.ike_global_of(ours, peer, ports)?
+                    self.esp.ike_global_of(ours.into(), peer, ports)?
                 };
                 let dst = global.to_bits();
                 Some(Key { dst, dport, ..went })
@@ -446,7 +450,7 @@ impl<P: Packet> Gateway<P> {
 /// Whether the packet of a client with a lent address would come here.
 pub(super) fn is_lent(snapshot: &Snapshot, protocol: u8, key: Key) -> bool {
     snapshot.nat.lends_addresses()
-        && rule_for(snapshot, protocol, key)
+        && rule_for(snapshot, crate::snapshot::VrfId::GLOBAL, protocol, key)
             .is_some_and(|rule| matches!(rule.target, Target::OneToOne(_)))
 }
 

@@ -339,8 +339,12 @@ impl<P: Packet> Gateway<P> {
             let (addresses, ports, protocol, _) = last;
             if (head.addresses, head.ports, head.protocol) != (addresses, ports, protocol) {
                 let hash = if head.protocol == PROTO_ESP {
-                    self.esp
-                        .prefetch(entrance.direction, head.addresses, head.spi())
+                    self.esp.prefetch(
+                        entrance.direction,
+                        crate::snapshot::VrfId::GLOBAL,
+                        head.addresses,
+                        head.spi(),
+                    )
                 } else {
                     let hash = self.table.hash_words(
                         entrance.direction,
@@ -391,7 +395,8 @@ impl<P: Packet> Gateway<P> {
             return Err(Obstacle::NotOrdinary);
         }
         if head.protocol == PROTO_ESP {
-            return self.translate_esp(snapshot, tick, direction, packet, glance);
+            let vrf = crate::snapshot::VrfId::GLOBAL;
+            return self.translate_esp(snapshot, tick, (direction, vrf), packet, glance);
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;

@@ -408,6 +408,7 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
         peer,
         spi_out: filter.spi_out,
         spi_in: filter.spi_in,
+        vrf: filter.vrf,
     })
 }
 
@@ -420,16 +421,16 @@ fn ipsec_rule(snapshot: &Snapshot, view: &SessionView) -> u16 {
         sport: from.port,
         dport: to.map_or(0, |to| to.port),
     };
-    rule_for(snapshot, view.protocol, key).map_or(0, |rule| rule.id)
+    rule_for(snapshot, view.vrf, view.protocol, key).map_or(0, |rule| rule.id)
 }
 
 fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
     let at = |address| Endpoint { address, port: 0 };
     SessionView {
-        vrf: crate::snapshot::VrfId::GLOBAL,
+        vrf: half.client.vrf,
         protocol: PROTO_ESP,
         children: None,
-        inside_local: at(half.client),
+        inside_local: at(half.client.address),
         inside_global: at(half.global),
         outside_local: Some(at(half.peer)),
         outside_global: Some(at(half.peer)),
@@ -448,10 +449,10 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
 fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
     let at = |(address, port)| Endpoint { address, port };
     SessionView {
-        vrf: crate::snapshot::VrfId::GLOBAL,
+        vrf: flow.client.0.vrf,
         protocol: PROTO_UDP,
         children: None,
-        inside_local: at(flow.client),
+        inside_local: at((flow.client.0.address, flow.client.1)),
         inside_global: at(flow.global),
         outside_local: Some(at(flow.peer)),
         outside_global: Some(at(flow.peer)),

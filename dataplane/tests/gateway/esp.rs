@@ -71,7 +71,7 @@ fn the_second_client_waits_for_the_reply_of_the_first() {
         assert!(halves.iter().all(|half| half.rule == 1), "{halves:?}");
         let tunnels = halves.iter().filter_map(|view| view.half);
         let mut pairs: Vec<_> = tunnels
-            .map(|half| (half.client.to_string(), half.spi_out, half.spi_in))
+            .map(|half| (half.client.address.to_string(), half.spi_out, half.spi_in))
             .collect();
         pairs.sort();
         let of = |client: &str, out, back| (client.to_owned(), Some(out), Some(back));
