@@ -102,12 +102,14 @@ impl<T> Engine<T> {
         })
     }
 
-    /// The inbound half of a packet, if it is proven and the sequence number is no surprise.
+    /// The inbound half of a packet, if it is proven and the sequence number is no surprise. What arrived
+    /// in a VRF, not in the global table, is for that VRF's clients only.
     #[inline]
     #[must_use]
     pub fn established_in(
         &self,
         guess: u32,
+        vrf: VrfId,
         (peer, global, spi): (Ipv4Addr, Ipv4Addr, u32),
         sequence: u32,
         generation: u32,
@@ -117,7 +119,8 @@ impl<T> Engine<T> {
         let neighbour = inbound.approval.for_snapshot(generation)?;
         let late = sequence.saturating_add(REPLAY_WINDOW) < inbound.last_sequence;
         let is_old = self.is_old(inbound.used);
-        (inbound.confirmed && !late && !is_old).then_some(Established {
+        let may_reach = (vrf == VrfId::GLOBAL) | (vrf == inbound.client.vrf);
+        (inbound.confirmed && !late && !is_old && may_reach).then_some(Established {
             place,
             address: inbound.client.address,
             neighbour,

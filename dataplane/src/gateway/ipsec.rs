@@ -7,9 +7,10 @@
 
 use std::net::Ipv4Addr;
 
+use super::create::sender;
 use super::forward::{Hop, leaves_outside, next_hop};
 use super::ipsec_policy::{Asked, Taken, reason, rule_for, subject, timers};
-use super::{Gateway, Item, Output, Pass};
+use super::{Gateway, Item, Output, Pass, arrived};
 use crate::esp::ike::{self, IKE_PORT, IkeHeader, IkePayload, NAT_T_PORT};
 use crate::esp::{
     EspFilter, EspPacket, IkeIn, IkeOut, IkePacket, Inbound, Outbound, Outcome, Policy,
@@ -17,8 +18,8 @@ use crate::esp::{
 use crate::fib::{Neighbour, NextHop};
 use crate::nat::{Global, Nat, Static, Target, Way};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session};
-use crate::snapshot::{InsideHost, PortId, Snapshot};
+use crate::session::{self, Direction, Key, Session};
+use crate::snapshot::{InsideHost, PortId, Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{self, Ipv4, L4, PROTO_ESP, PROTO_UDP, Parsed, Rewrite};
@@ -110,26 +111,23 @@ impl<P: Packet> Gateway<P> {
         key: Key,
     ) {
         let snapshot = pass.snapshot;
-        let vrf = snapshot.vrf(item.meta.port);
         let peer = Ipv4Addr::from_bits(ip.dst);
-        let way = next_hop(snapshot, ip.dst).filter(|hop| leaves_outside(snapshot, hop.to.port));
-        let Some(hop) = way.filter(|_| !is_ours(snapshot, peer)) else {
+        let way = next_hop(snapshot, ip.vrf, ip.dst);
+        let way = way.filter(|hop| leaves_outside(snapshot, hop.to.port));
+        let Some(hop) = way.filter(|_| !is_ours(snapshot, ip.vrf, peer)) else {
             return self.plain(pass, item, ip, Direction::Out, key);
         };
-        if self.has_own_address(&snapshot.nat, ip.protocol, key, hop.to) {
+        let client = sender(ip);
+        if self.has_own_address(&snapshot.nat, (client, ip.protocol), key, hop.to) {
             return self.plain(pass, item, ip, Direction::Out, key);
         }
         if !may_leave(snapshot, ip, hop) {
             // Refused, or waiting: but only if it would be translated at all.
-            return match rule_for(snapshot, vrf, ip.protocol, key) {
+            return match rule_for(snapshot, ip.vrf, ip.protocol, key) {
                 Some(_) => self.forward(pass, item, ip, hop, None),
                 None => self.plain(pass, item, ip, Direction::Out, key),
             };
         }
-        let client = InsideHost {
-            vrf,
-            address: Ipv4Addr::from_bits(ip.src),
-        };
         let asked = Asked {
             nat: &snapshot.nat,
             subject: subject(ip.protocol, key),
@@ -158,6 +156,7 @@ impl<P: Packet> Gateway<P> {
                 let taken = Taken {
                     nat: &snapshot.nat,
                     table: &self.table,
+                    vrf: ip.vrf,
                     key,
                 };
                 let answer = self
@@ -266,6 +265,9 @@ impl<P: Packet> Gateway<P> {
         };
         self.release_held(pass);
         match to {
+            Ok((client, _)) if !may_reach(ip.vrf, client) => {
+                self.plain(pass, item, ip, Direction::In, key);
+            }
             Ok((client, dport)) => {
                 self.stats.count(Counter::Hits);
                 let to = Key {
@@ -276,7 +278,7 @@ impl<P: Packet> Gateway<P> {
                 let change = Rewrite::new(ip.protocol, key, to);
                 self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
                 if let L4::Esp { spi, .. } = ip.l4
-                    && let Some(hop) = next_hop(pass.snapshot, to.dst)
+                    && let Some(hop) = next_hop(pass.snapshot, client.vrf, to.dst)
                     && nat.access_group(hop.to.port, Way::Out).is_none()
                 {
                     let half = (peer, global, spi);
@@ -284,7 +286,7 @@ impl<P: Packet> Gateway<P> {
                         (pass.snapshot.generation, hop.as_session_has_it());
                     self.esp.approve_in(half, generation, neighbour);
                 }
-                self.enter(pass, item, ip, change);
+                self.enter(pass, item, ip, client.vrf, change);
             }
             Err(drop) => {
                 if let (crate::esp::EspDrop::SpiCollision, L4::Esp { spi, .. }) = (drop, ip.l4) {
@@ -305,7 +307,8 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         key: Key,
     ) {
-        if let Some(at) = self.table.look_up(direction, ip.protocol, key) {
+        let kind = session::Kind::new(direction, ip.vrf, ip.protocol);
+        if let Some(at) = self.table.look_up(kind, key) {
             return self.hit(pass, item, ip, direction, at);
         }
         match direction {
@@ -315,9 +318,14 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Whether a client has a static or a lent address, which take all its protocols.
-    fn has_own_address(&self, nat: &Nat, protocol: u8, key: Key, exit: NextHop) -> bool {
+    fn has_own_address(
+        &self,
+        nat: &Nat,
+        (client, protocol): (InsideHost, u8),
+        key: Key,
+        exit: NextHop,
+    ) -> bool {
         let port = (protocol == PROTO_UDP).then_some(key.sport);
-        let client = Ipv4Addr::from_bits(key.src);
         let applies = |fixed: &Static| fixed.applies(|| subject(protocol, key), Some(exit));
         let fixed = nat.static_from_inside(client, protocol, port, applies);
         fixed.is_some()
@@ -325,8 +333,7 @@ impl<P: Packet> Gateway<P> {
                 && self
                     .table
                     .look_up(
-                        Direction::Out,
-                        0,
+                        session::Kind::from_inside(client.vrf, 0),
                         Session::address_key(Direction::Out, key.src),
                     )
                     .is_some()
@@ -349,17 +356,22 @@ impl<P: Packet> Gateway<P> {
                 self.refused(DropReason::EspMalformed, item.meta);
                 continue;
             };
+            let ip = arrived(pass.snapshot, item.meta, ip);
             let rewrite = |src, dst| super::forward::rewrite_addresses(&ip, src, dst);
             match release.outcome {
                 Outcome::Translate { global } => {
                     let change = rewrite(global.to_bits(), ip.dst);
-                    match next_hop(pass.snapshot, ip.dst) {
+                    match next_hop(pass.snapshot, ip.vrf, ip.dst) {
                         Some(hop) => self.forward(pass, item, &ip, hop, Some(change)),
                         None => self.no_route(pass, item, &ip),
                     }
                 }
+                Outcome::Deliver { client } if !may_reach(ip.vrf, client) => {
+                    self.refused(DropReason::NoTranslation, item.meta);
+                }
                 Outcome::Deliver { client } => {
-                    self.enter(pass, item, &ip, rewrite(ip.src, client.address.to_bits()));
+                    let change = rewrite(ip.src, client.address.to_bits());
+                    self.enter(pass, item, &ip, client.vrf, change);
                 }
                 Outcome::Drop(drop) => self.refused(reason(drop), item.meta),
             }
@@ -399,14 +411,15 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// What the engine makes of the packet that an ICMP error quotes: its key as `key` (the
-    /// reverse of the quoted packet), and the result as the quoted packet looked on the other side.
+    /// reverse of the quoted packet), and the result as the quoted packet looked on the other side, with
+    /// the client's VRF. The error arrived in `vrf`.
     pub(super) fn quoted_ipsec(
         &self,
-        direction: Direction,
+        (direction, vrf): (Direction, VrfId),
         protocol: u8,
         spi: Option<u32>,
         key: Key,
-    ) -> Option<Key> {
+    ) -> Option<(Key, VrfId)> {
         if !is_ipsec(direction, protocol, key) {
             return None;
         }
@@ -430,33 +443,40 @@ impl<P: Packet> Gateway<P> {
                     self.esp.ike_sender_of(peer, ours, ports)?
                 };
                 let src = client.address.to_bits();
-                Some(Key { src, sport, ..went })
+                may_reach(vrf, client).then_some((Key { src, sport, ..went }, client.vrf))
             }
             Direction::Out => {
                 let peer = Ipv4Addr::from_bits(key.dst);
+                let client = InsideHost { vrf, address: ours };
                 let (global, dport) = if protocol == PROTO_ESP {
-                    (self.esp.global_of(ours.into(), peer)?, went.dport)
+                    (self.esp.global_of(client, peer)?, went.dport)
                 } else {
                     let ports = (key.sport, key.dport);
-                    self.esp.ike_global_of(ours.into(), peer, ports)?
+                    self.esp.ike_global_of(client, peer, ports)?
                 };
                 let dst = global.to_bits();
-                Some(Key { dst, dport, ..went })
+                Some((Key { dst, dport, ..went }, vrf))
             }
         }
     }
 }
 
 /// Whether the packet of a client with a lent address would come here.
-pub(super) fn is_lent(snapshot: &Snapshot, protocol: u8, key: Key) -> bool {
+pub(super) fn is_lent(snapshot: &Snapshot, vrf: VrfId, protocol: u8, key: Key) -> bool {
     snapshot.nat.lends_addresses()
-        && rule_for(snapshot, crate::snapshot::VrfId::GLOBAL, protocol, key)
+        && rule_for(snapshot, vrf, protocol, key)
             .is_some_and(|rule| matches!(rule.target, Target::OneToOne(_)))
 }
 
-/// Whether an address is one of the appliance's or of NAT's.
-fn is_ours(snapshot: &Snapshot, address: Ipv4Addr) -> bool {
-    snapshot.local(address).is_some() || snapshot.nat.globals.contains_key(&address)
+/// Whether what arrived from outside in a VRF may go to a client: what came in the global table may go
+/// to those of any VRF, what came in a VRF to that VRF's only.
+pub(super) fn may_reach(vrf: VrfId, client: InsideHost) -> bool {
+    vrf == VrfId::GLOBAL || vrf == client.vrf
+}
+
+/// Whether an address is one of the appliance's in a VRF, or of NAT's.
+fn is_ours(snapshot: &Snapshot, vrf: VrfId, address: Ipv4Addr) -> bool {
+    snapshot.local(vrf, address).is_some() || snapshot.nat.globals.contains_key(&address)
 }
 
 /// Whether nothing keeps a packet from leaving at once.

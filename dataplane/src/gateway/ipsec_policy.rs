@@ -10,7 +10,7 @@ use crate::command::Occupancy;
 use crate::esp::{EspDrop, EspTimers, Globals, Limits, Policy, Ports, RelationView};
 use crate::fib::NextHop;
 use crate::nat::{GlobalAddress, Nat, Rule, Static, StaticEsp, Target, Timer};
-use crate::session::{Direction, Key};
+use crate::session::{Direction, Key, Kind};
 use crate::snapshot::{InsideHost, Snapshot, VrfId};
 use crate::stats::DropReason;
 use crate::table::Table;
@@ -36,9 +36,9 @@ impl Asked<'_> {
 
 impl Policy for Asked<'_> {
     fn globals(&self, client: InsideHost, _peer: Ipv4Addr, globals: &mut Globals) {
-        let mut rules = self.nat.rules.iter().filter(|rule| rule.vrf == client.vrf);
-        let rule =
-            rules.find(|rule| rule.selector.check(&self.subject, self.exit) == Action::Permit);
+        let rule = self
+            .nat
+            .rule_for(client.vrf, &self.subject, self.exit, true);
         if let Some(Rule {
             target: Target::Overload(addresses),
             ..
@@ -85,7 +85,9 @@ fn host(fixed: &StaticEsp) -> InsideHost {
 pub(super) struct Taken<'a> {
     pub(super) nat: &'a Nat,
     pub(super) table: &'a Table,
-    /// As the client sent it: an entry of the same sockets is no hindrance.
+    /// The client's VRF, and the packet as the client sent it: an entry of the same sockets is no
+    /// hindrance.
+    pub(super) vrf: VrfId,
     pub(super) key: Key,
 }
 
@@ -101,8 +103,11 @@ impl Ports for Taken<'_> {
             dport: port,
         };
         self.table
-            .look_up(Direction::In, PROTO_UDP, answer)
-            .is_none_or(|at| self.table.session(at).keys[Direction::Out as usize] == self.key)
+            .look_up(Kind::from_outside(PROTO_UDP), answer)
+            .is_none_or(|at| {
+                let session = self.table.session(at);
+                session.vrf == self.vrf && session.keys[Direction::Out as usize] == self.key
+            })
     }
 }
 
@@ -122,10 +127,8 @@ pub(super) fn subject(protocol: u8, key: Key) -> Subject {
 /// The rule that an ESP or IKE client's packet falls under.
 pub(super) fn rule_for(snapshot: &Snapshot, vrf: VrfId, protocol: u8, key: Key) -> Option<&Rule> {
     let subject = subject(protocol, key);
-    let exit = next_hop(snapshot, key.dst).map(|hop| hop.to);
-    let rules = snapshot.nat.rules.iter();
-    let mut rules = rules.filter(|rule| rule.vrf == vrf);
-    rules.find(|rule| rule.selector.decide(&subject, exit) == Action::Permit)
+    let exit = next_hop(snapshot, vrf, key.dst).map(|hop| hop.to);
+    snapshot.nat.rule_for(vrf, &subject, exit, false)
 }
 
 /// Whether the present policy would still give a client this address towards this peer.
@@ -137,7 +140,7 @@ pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
         return host(fixed) == view.client && fixed.global == view.global;
     }
     let InsideHost { vrf, address } = view.client;
-    let exit = next_hop(snapshot, view.peer.to_bits()).map(|hop| hop.to);
+    let exit = next_hop(snapshot, vrf, view.peer.to_bits()).map(|hop| hop.to);
     let packet = Key {
         src: address.to_bits(),
         dst: view.peer.to_bits(),
@@ -146,7 +149,7 @@ pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
     };
     let applies = |fixed: &Static| fixed.applies(|| subject(PROTO_ESP, packet), exit);
     if nat
-        .static_from_inside(address, PROTO_ESP, None, applies)
+        .static_from_inside(view.client, PROTO_ESP, None, applies)
         .is_some()
     {
         return false;

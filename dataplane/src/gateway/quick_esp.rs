@@ -49,7 +49,8 @@ impl<P: Packet> Gateway<P> {
             }
             Direction::In => {
                 let at = (source, destination, spi);
-                self.esp.established_in(*guess, at, sequence, generation)
+                self.esp
+                    .established_in(*guess, vrf, at, sequence, generation)
             }
         };
         let half = half.ok_or(NO)?;
