@@ -24,6 +24,14 @@ pub(super) struct Exit {
     pub(super) port: PortId,
 }
 
+/// The next hop to an address in a VRF.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    vrf: VrfId,
+    destination: u32,
+    hop: Hop,
+}
+
 /// [`Exit::neighbour`] of a place that is free.
 const NOBODY: u32 = u32::MAX;
 
@@ -40,7 +48,7 @@ pub(super) struct Exits {
     generation: u32,
     exits: Box<[Exit; PLACES]>,
     /// Where new entries' packets went lately: every one of them asks for its next hop.
-    hops: Box<[Option<((VrfId, u32), Hop)>; DESTINATIONS]>,
+    hops: Box<[Option<Known>; DESTINATIONS]>,
 }
 
 impl Exits {
@@ -70,10 +78,14 @@ impl Exits {
         let spread = destination.wrapping_mul(0x9e37_79b1) >> 16;
         let place = &mut self.hops[spread as usize % DESTINATIONS];
         match place {
-            Some((known, hop)) if *known == (vrf, destination) => Some(*hop),
+            Some(known) if (known.vrf, known.destination) == (vrf, destination) => Some(known.hop),
             _ => {
                 let hop = next_hop(snapshot, vrf, destination)?;
-                *place = Some(((vrf, destination), hop));
+                *place = Some(Known {
+                    vrf,
+                    destination,
+                    hop,
+                });
                 Some(hop)
             }
         }

@@ -209,7 +209,7 @@ impl Policy {
     pub(crate) fn only(mut self, map: RouteMap) -> Policy {
         let last = self.statics.pop().expect("a static");
         self.statics.push(Arc::new(Static {
-            vrf: VrfId::GLOBAL,
+            vrf: last.vrf,
             only: Some(Arc::new(map)),
             port: last.port,
             inside: last.inside,
