@@ -8,8 +8,7 @@ use std::net::Ipv4Addr;
 
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA};
 use spillway_dataplane::esp::spi_match::{Key, answer};
-use spillway_dataplane::esp::{EspCounter, EspFilter, Event, IkeIn, Trace};
-use spillway_dataplane::esp::{IkeOut, Limits};
+use spillway_dataplane::esp::{EspCounter, EspFilter, Event, IkeIn, IkeOut, Limits, Trace};
 use spillway_dataplane::session::Direction;
 use spillway_dataplane::snapshot::{InsideHost, VrfId};
 use spillway_dataplane::time::Millis;

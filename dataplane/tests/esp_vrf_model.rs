@@ -174,7 +174,7 @@ proptest! {
                 held_packets: 3, tentative: 2, relation_cookies: 1, ..small()
             }
         } else {
-            small()
+            Limits { halves: 64, ike_entries: 16, ..small() }
         };
         let side = |clients| Side { nat: Nat::with(config.clone(), limits), clients };
         let mut plain = side([1, 2, 3, 4].map(|n| host(0, [10, 1, 0, n])));
