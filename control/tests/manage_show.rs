@@ -39,7 +39,7 @@ async fn json(lab: &Lab, line: &str) -> serde_json::Value {
 /// A half of one tunnel.
 fn esp_half(is_inbound: bool) -> SessionView {
     let half = HalfView {
-        client: [192, 168, 122, 20].into(),
+        client: std::net::Ipv4Addr::new(192, 168, 122, 20).into(),
         global: [192, 168, 22, 40].into(),
         peer: [192, 168, 22, 20].into(),
         spi_out: Some(0x2E59_EEF5),

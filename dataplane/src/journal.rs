@@ -135,7 +135,7 @@ fn key_of(event: &esp::Event) -> Key {
     let ours = |address: Option<Ipv4Addr>| address.map_or(0, Ipv4Addr::to_bits);
     let (src, dst) = match event.what {
         esp::What::EspIn(..) | esp::What::IkeIn(_) => (peer, ours(event.global)),
-        _ => (ours(event.client), peer),
+        _ => (ours(event.client.map(|client| client.address)), peer),
     };
     Key {
         src,

@@ -111,6 +111,12 @@ impl Kind {
         }
     }
 
+    /// The VRF where its packets arrived.
+    #[inline(always)]
+    pub(crate) fn vrf(self) -> VrfId {
+        VrfId(self.word.to_le_bytes()[1])
+    }
+
     #[inline(always)]
     pub(crate) fn protocol(self) -> u8 {
         self.word.to_le_bytes()[0]

@@ -19,7 +19,7 @@ fn settled(config: Config) -> Nat {
         ));
         nat.out(client, 0x1000 + n, 1);
         for seq in 1..=3 {
-            assert_eq!(nat.come(0x2000 + n, seq), Fate::To(client));
+            assert_eq!(nat.come(0x2000 + n, seq), Fate::For(client));
         }
     }
     nat.released();
@@ -30,7 +30,7 @@ fn settled(config: Config) -> Nat {
 fn all_still_works(nat: &mut Nat) {
     for (n, client) in (0..).zip([A, B, C]) {
         assert_eq!(nat.out(client, 0x1000 + n, 9), Fate::To(G1));
-        assert_eq!(nat.come(0x2000 + n, 9), Fate::To(client));
+        assert_eq!(nat.come(0x2000 + n, 9), Fate::For(client));
     }
 }
 
@@ -90,8 +90,8 @@ fn a_flood_while_a_client_waits_leaves_few_entries_that_vanish() {
     assert!(nat.engine.occupancy().inbound <= 3 + limit);
     all_still_works(&mut nat);
     // The true answer still arrives, and proves itself.
-    assert_eq!(nat.come(0x2100, 1), Fate::To(A));
-    assert_eq!(nat.come(0x2100, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2100, 1), Fate::For(A));
+    assert_eq!(nat.come(0x2100, 2), Fate::For(A));
     nat.pass(31_000);
     assert!(nat.engine.occupancy().inbound <= 5);
 }
@@ -113,7 +113,7 @@ fn a_flood_with_the_peers_address_cannot_stop_new_tunnels_for_long() {
         nat.pass(200);
         for (spi, seq) in flight.split_off(0) {
             let client = [A, B][(spi - 0x2000) as usize];
-            if nat.come(spi, seq) == Fate::To(client) {
+            if nat.come(spi, seq) == Fate::For(client) {
                 right[(spi - 0x2000) as usize] = seq;
             }
         }
@@ -122,8 +122,8 @@ fn a_flood_with_the_peers_address_cannot_stop_new_tunnels_for_long() {
                 flight.push((0x2000 + n, seq));
             }
         }
-        for ((side, _, spi, seq), fate) in nat.released() {
-            if side == 'o' && matches!(fate, Fate::To(_)) {
+        for released in nat.released() {
+            if let (Name::Out(_, spi, seq), Fate::To(_)) = released {
                 flight.push((spi + 0x1000, seq));
             }
         }
@@ -206,7 +206,7 @@ fn one_inside_cannot_take_more_than_its_share() {
     let occupancy = nat.engine.occupancy();
     assert!(occupancy.half_open <= 10 && occupancy.relations <= 4);
     assert_eq!(nat.out(B, 0x1001, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn one_inside_that_never_gets_answers_delays_others_once_only() {
     assert_eq!(nat.out(B, 0x1001, 1), Fate::Held);
     nat.pass(30_100);
     let sent: Vec<_> = nat.released();
-    assert_eq!(sent, [(('o', B, 0x1001, 1), Fate::To(G1))]);
+    assert_eq!(sent, [(Name::Out(B, 0x1001, 1), Fate::To(G1))]);
     nat.come(0x2001, 1);
     nat.come(0x2001, 2);
     for n in 0..40 {
@@ -253,7 +253,7 @@ fn full_tables_refuse_with_their_own_reason_and_go_on() {
     for n in 0..4 {
         let client = Ipv4Addr::from(0x0A01_0000 + n);
         let peer = Ipv4Addr::from(0xC633_6400 + n);
-        assert_eq!(nat.out_to(client, peer, 0x1000, 1), Fate::To(G1));
+        assert_eq!(nat.out_to(client.into(), peer, 0x1000, 1), Fate::To(G1));
     }
     let fate = nat.out_to(B, PEER, 0x1000, 1);
     assert_eq!(fate, Fate::Lost("esp_relation_table_full"));
@@ -275,6 +275,6 @@ fn a_ticket_is_good_once_and_for_its_own_packet() {
     };
     nat.come(0x2000, 1);
     assert!(nat.released().is_empty(), "no packet was given");
-    let name = ('o', B, 0x1001, 1);
+    let name = Name::Out(B, 0x1001, 1);
     assert_eq!(nat.engine.keep(ticket, name), Err(name));
 }

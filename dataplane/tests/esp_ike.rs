@@ -87,7 +87,7 @@ fn sent(port: u16) -> IkeOut {
     IkeOut::Translate { global: G1, port }
 }
 
-fn to(client: std::net::Ipv4Addr) -> IkeIn {
+fn to(client: spillway_dataplane::snapshot::InsideHost) -> IkeIn {
     IkeIn::Deliver { client, port: 500 }
 }
 
@@ -210,8 +210,8 @@ fn ikev1_quick_mode_is_evidence_and_main_mode_is_not() {
     nat.ike_in(G1, (500, 500), v1(0xB, QUICK, 0x1234));
     nat.ike_out(B, 500, v1(0xB, QUICK, 0x1234));
     assert_eq!(nat.engine.stats().counter(EspCounter::IkeExchanges), 1);
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
-    assert_eq!(nat.come(0x2001, 2), Fate::To(B));
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
+    assert_eq!(nat.come(0x2001, 2), Fate::For(B));
     assert_eq!(
         nat.come(0x2002, 1),
         Fate::Lost("esp_unknown_spi"),

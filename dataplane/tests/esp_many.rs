@@ -7,10 +7,15 @@ use std::net::Ipv4Addr;
 
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA};
 use spillway_dataplane::esp::{EspCounter, Limits};
+use spillway_dataplane::snapshot::{InsideHost, VrfId};
 use spillway_dataplane::time::Millis;
 
-fn client(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x0A02_0000 + n)
+/// Every third client is in the global table, and the addresses of one VRF are in the others too.
+fn client(n: u32) -> InsideHost {
+    InsideHost {
+        vrf: VrfId((n % 3) as u8),
+        address: Ipv4Addr::from(0x0A02_0000 + n / 3),
+    }
 }
 
 fn peer(n: u32) -> Ipv4Addr {
@@ -46,12 +51,13 @@ fn ping(nat: &mut Nat, clients: u32, peers: u32, rounds: u32, interval: u64, sa:
             while flight.front().is_some_and(|f| f.0 <= nat.now) {
                 if let Some((_, from, spi, seq)) = flight.pop_front() {
                     let n = spi & 0xF_FFFF;
-                    assert_eq!(nat.come_to(from, G1, spi, seq), Fate::To(client(n)));
+                    assert_eq!(nat.come_to(from, G1, spi, seq), Fate::For(client(n)));
                     got[n as usize] += 1;
                 }
             }
-            for ((_, _, spi, seq), fate) in nat.released() {
+            for (name, fate) in nat.released() {
                 assert_eq!(fate, Fate::To(G1));
+                let (Name::Out(_, spi, seq) | Name::In(_, spi, seq)) = name;
                 reach(&mut flight, nat.now, spi & 0xF_FFFF, spi, seq);
             }
         }
@@ -124,7 +130,7 @@ fn a_pool_that_is_large_enough_never_holds_anything() {
     }
     for n in 0..8 {
         let fate = nat.come_to(PEER, taken[n as usize], 0x2000 + n, 1);
-        assert_eq!(fate, Fate::To(client(n)));
+        assert_eq!(fate, Fate::For(client(n)));
     }
     taken.sort_unstable();
     taken.dedup();
@@ -146,15 +152,15 @@ fn a_restarted_client_with_new_spis_is_paired_again() {
     assert_eq!(nat.out_to(client(1), peer(0), 0x1020_0001, 1), Fate::To(G1));
     assert_eq!(
         nat.come_to(peer(0), G1, 0x4020_0001, 1),
-        Fate::To(client(1))
+        Fate::For(client(1))
     );
     assert_eq!(
         nat.come_to(peer(0), G1, 0x4020_0001, 2),
-        Fate::To(client(1))
+        Fate::For(client(1))
     );
     assert_eq!(
         nat.come_to(peer(0), G1, 0x4000_0000, 4),
-        Fate::To(client(0))
+        Fate::For(client(0))
     );
     assert_eq!(nat.drops(), 0);
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA};
 use spillway_dataplane::esp::{HalfState, Limits};
+use spillway_dataplane::snapshot::InsideHost;
 use spillway_dataplane::time::Millis;
 
 /// What one client, or the server towards it, does next.
@@ -36,7 +37,9 @@ enum Step {
 }
 use Step::*;
 
-const CLIENTS: [std::net::Ipv4Addr; 3] = [A, B, C];
+/// Two with one address, in two VRFs, and one in the VRF of the first.
+const CLIENTS: [InsideHost; 3] = [A, A_OF_RED, B];
+const A_OF_RED: InsideHost = host(1, [10, 1, 0, 1]);
 
 /// A packet from the server: client, SA, sequence number.
 type Answer = (usize, u32, u32);
@@ -175,14 +178,14 @@ impl World {
 
     fn arrive(&mut self, (client, sa, seq): Answer) {
         match self.nat.come(spi_in(client, sa), seq) {
-            Fate::To(to) => {
+            Fate::For(to) => {
                 if seq == 1 && to != CLIENTS[client] {
                     assert!(self.awaits_proof(to), "given to one who expects nothing");
                 }
                 self.deliver(client, sa, to);
             }
             Fate::Held | Fate::Lost(_) => {}
-            Fate::NotOurs => panic!("the peer is known"),
+            Fate::NotOurs | Fate::To(_) => panic!("the peer is known"),
         }
     }
 
@@ -199,13 +202,13 @@ impl World {
 
     /// Whether a client has sent on an SA that two packets from the server have not proven: only
     /// to such a one may a first packet go astray.
-    fn awaits_proof(&self, address: std::net::Ipv4Addr) -> bool {
-        let client = CLIENTS.iter().position(|&c| c == address);
+    fn awaits_proof(&self, host: InsideHost) -> bool {
+        let client = CLIENTS.iter().position(|&c| c == host);
         let end = &self.ends[client.expect("one of ours")];
         (1..=end.sa as usize).any(|sa| end.sent[sa] > 0 && end.shown[sa] < 2)
     }
 
-    fn deliver(&mut self, client: usize, sa: u32, to: std::net::Ipv4Addr) {
+    fn deliver(&mut self, client: usize, sa: u32, to: InsideHost) {
         if to == CLIENTS[client] {
             self.ends[client].got += 1;
             self.ends[client].shown[sa as usize] += 1;
@@ -216,16 +219,16 @@ impl World {
 
     /// What the engine has released goes its way.
     fn settle(&mut self) {
-        for ((side, address, spi, _), fate) in self.nat.released() {
-            match (side, fate) {
-                ('o', Fate::To(_)) => {
-                    let client = CLIENTS.iter().position(|&c| c == address);
+        for released in self.nat.released() {
+            match released {
+                (Name::Out(host, spi, _), Fate::To(_)) => {
+                    let client = CLIENTS.iter().position(|&c| c == host);
                     self.reach(client.expect("one of ours"), spi & 0xFF);
                 }
-                ('i', Fate::To(to)) => {
+                (Name::In(_, spi, _), Fate::For(to)) => {
                     self.deliver((spi as usize - 0x2000) / 0x100, spi & 0xFF, to);
                 }
-                ('i', Fate::Lost(_)) => {}
+                (Name::In(..), Fate::Lost(_)) => {}
                 other => panic!("lost in the queue: {other:?}"),
             }
         }

@@ -8,16 +8,17 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA};
 use spillway_dataplane::esp::{EspFilter, HalfState, Limits};
+use spillway_dataplane::snapshot::InsideHost;
 use spillway_dataplane::time::Millis;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Act {
     Out(usize, u32, u32),
     In(u32, u32),
     IkeOut(usize, u64, u8, u32, bool),
     IkeIn(u64, u8, u32, bool),
     Pass(u64),
-    Clear(Option<usize>, Option<u32>),
+    Clear(Option<usize>, bool, Option<u32>),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -31,13 +32,14 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => (1..6u64, kind, 0..4u32, any::<bool>())
             .prop_map(|(k, e, m, r)| Act::IkeIn(k, e, m, r)),
         2 => prop_oneof![Just(1u64), Just(900), Just(4_000), Just(40_000)].prop_map(Act::Pass),
-        1 => (proptest::option::of(0..4usize), proptest::option::of(0..12u32))
-            .prop_map(|(c, s)| Act::Clear(c, s)),
+        1 => (proptest::option::of(0..4usize), any::<bool>(), proptest::option::of(0..12u32))
+            .prop_map(|(c, v, s)| Act::Clear(c, v, s)),
     ];
     proptest::collection::vec(act, 1..200)
 }
 
-const CLIENTS: [std::net::Ipv4Addr; 4] = [A, B, C, std::net::Ipv4Addr::new(10, 1, 0, 4)];
+/// Two addresses in the global table, and the same two in a VRF.
+const CLIENTS: [InsideHost; 4] = [A, B, host(7, [10, 1, 0, 1]), host(7, [10, 1, 0, 2])];
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -85,9 +87,11 @@ proptest! {
                     lost += u64::from(matches!(to, spillway_dataplane::esp::IkeIn::Drop(_)));
                 }
                 Act::Pass(ms) => nat.pass(ms),
-                Act::Clear(client, spi_in) => {
+                Act::Clear(client, of_vrf, spi_in) => {
+                    let client = client.map(|c| CLIENTS[c]);
                     let filter = EspFilter {
-                        client: client.map(|c| CLIENTS[c]),
+                        client: client.map(|c| c.address),
+                        vrf: client.map(|c| c.vrf).filter(|_| of_vrf),
                         spi_in: spi_in.map(|s| 0x2000 + s),
                         ..EspFilter::default()
                     };

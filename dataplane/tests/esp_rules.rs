@@ -16,9 +16,9 @@ fn overload() -> Nat {
 fn a_single_client_is_paired_by_its_first_reply() {
     let mut nat = overload();
     assert_eq!(nat.out(A, 0x1000, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
     assert_eq!(nat.engine.occupancy().half_open, 1);
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
     let occupancy = nat.engine.occupancy();
     assert_eq!((occupancy.tunnels, occupancy.half_open), (1, 0));
     assert_eq!(nat.engine.stats().counter(EspCounter::PairedLearned), 1);
@@ -33,15 +33,15 @@ fn the_second_client_waits_for_the_first_ones_reply_and_follows_in_order() {
     }
     assert_eq!(nat.out(C, 0x1002, 1), Fate::Held);
     assert!(nat.released().is_empty());
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
     let order: Vec<_> = nat.released();
     assert_eq!(
         order,
-        [1, 2, 3].map(|seq| (('o', B, 0x1001, seq), Fate::To(G1)))
+        [1, 2, 3].map(|seq| (Name::Out(B, 0x1001, seq), Fate::To(G1)))
     );
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
-    assert_eq!(nat.released(), [(('o', C, 0x1002, 1), Fate::To(G1))]);
-    assert_eq!(nat.come(0x2002, 1), Fate::To(C));
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
+    assert_eq!(nat.released(), [(Name::Out(C, 0x1002, 1), Fate::To(G1))]);
+    assert_eq!(nat.come(0x2002, 1), Fate::For(C));
     assert_eq!(nat.engine.occupancy().held_packets, 0);
     assert_eq!(nat.drops(), 0);
 }
@@ -52,8 +52,8 @@ fn different_peers_do_not_wait_for_each_other() {
     let other = std::net::Ipv4Addr::new(198, 51, 100, 10);
     assert_eq!(nat.out(A, 0x1000, 1), Fate::To(G1));
     assert_eq!(nat.out_to(B, other, 0x1000, 1), Fate::To(G1));
-    assert_eq!(nat.come_to(other, G1, 0x2000, 1), Fate::To(B));
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come_to(other, G1, 0x2000, 1), Fate::For(B));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
 }
 
 #[test]
@@ -69,12 +69,12 @@ fn a_wait_without_a_reply_ends_and_the_next_one_follows() {
     nat.pass(3_900);
     assert!(nat.released().is_empty());
     nat.pass(200);
-    assert_eq!(nat.released(), [(('o', B, 0x1001, 1), Fate::To(G1))]);
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
+    assert_eq!(nat.released(), [(Name::Out(B, 0x1001, 1), Fate::To(G1))]);
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
     assert_eq!(nat.engine.stats().counter(EspCounter::WaitsExpired), 1);
     // The late reply: only A's half is without any partner, but B's is not proven either; then it is.
-    assert_eq!(nat.come(0x2001, 2), Fate::To(B));
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2001, 2), Fate::For(B));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
 }
 
 #[test]
@@ -92,12 +92,12 @@ fn a_clients_own_rekey_never_waits_for_itself() {
     assert_eq!(nat.out(A, 0x1000, 1), Fate::To(G1));
     assert_eq!(nat.out(A, 0x1010, 1), Fate::To(G1));
     assert_eq!(nat.out(B, 0x1001, 1), Fate::Held);
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
     assert!(
         nat.released().is_empty(),
         "A has a second half without reply"
     );
-    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 1), Fate::For(A));
     assert_eq!(nat.released().len(), 1);
 }
 
@@ -105,12 +105,12 @@ fn a_clients_own_rekey_never_waits_for_itself() {
 fn one_packet_is_no_proof_and_a_duplicate_neither() {
     let mut nat = overload();
     nat.out(A, 0x1000, 1);
-    assert_eq!(nat.come(0xBAD0, 1), Fate::To(A));
-    assert_eq!(nat.come(0xBAD0, 1), Fate::To(A));
+    assert_eq!(nat.come(0xBAD0, 1), Fate::For(A));
+    assert_eq!(nat.come(0xBAD0, 1), Fate::For(A));
     assert_eq!(nat.engine.occupancy().tunnels, 0);
     nat.pass(10);
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A), "the half still answers");
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A), "the half still answers");
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
     assert_eq!(nat.engine.occupancy().tunnels, 1);
     assert_eq!(nat.engine.occupancy().inbound, 1, "the forged one is gone");
 }
@@ -145,7 +145,7 @@ fn a_half_whose_time_is_over_counts_no_more_even_before_its_timer_ran() {
         0,
         "it waits for a reply again"
     );
-    assert_eq!(nat.come(0x2000, 3), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 3), Fate::For(A));
     assert_eq!(nat.engine.stats().counter(EspCounter::Expired), 2);
 }
 
@@ -163,7 +163,7 @@ fn either_direction_keeps_both_halves() {
         nat.come(0x2001, seq + 1);
         nat.pass(1_000);
     }
-    assert_eq!(nat.come(0x2000, 3), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 3), Fate::For(A));
     assert_eq!(nat.out(B, 0x1001, 2), Fate::To(G1));
     assert_eq!(nat.engine.occupancy().tunnels, 2);
 }
@@ -176,11 +176,11 @@ fn ike_tells_whose_first_packet_it_is_when_the_server_speaks_first() {
     nat.come(0x2000, 1);
     nat.come(0x2000, 2);
     nat.exchange(B, 0xB, AUTH, 1, true);
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
     // Its own first packet then belongs to that inbound half: nobody waits.
     assert_eq!(nat.out(B, 0x1001, 1), Fate::To(G1));
     assert_eq!(nat.out(C, 0x1002, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2001, 2), Fate::To(B));
+    assert_eq!(nat.come(0x2001, 2), Fate::For(B));
     assert_eq!(nat.engine.stats().counter(EspCounter::PairedIke), 1);
     let view = nat
         .engine
@@ -202,10 +202,10 @@ fn a_rekey_by_the_server_is_evidence_too() {
         nat.come(0x2000 + n, 2);
     }
     nat.exchange(A, 0xA0, CREATE_CHILD_SA, 0, false);
-    assert_eq!(nat.come(0x3000, 1), Fate::To(A));
-    assert_eq!(nat.come(0x3000, 2), Fate::To(A));
+    assert_eq!(nat.come(0x3000, 1), Fate::For(A));
+    assert_eq!(nat.come(0x3000, 2), Fate::For(A));
     nat.exchange(B, 0xA1, CREATE_CHILD_SA, 0, false);
-    assert_eq!(nat.come(0x3001, 1), Fate::To(B));
+    assert_eq!(nat.come(0x3001, 1), Fate::For(B));
 }
 
 #[test]
@@ -215,11 +215,11 @@ fn several_exchanges_are_ambiguous_until_one_is_settled() {
     nat.exchange(B, 0xB, AUTH, 1, true);
     assert_eq!(nat.come(0x2001, 1), Fate::Held);
     nat.out(A, 0x1000, 1);
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
     assert!(nat.released().is_empty());
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
-    assert_eq!(nat.released(), [(('i', PEER, 0x2001, 1), Fate::To(B))]);
-    assert_eq!(nat.come(0x2001, 2), Fate::To(B));
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
+    assert_eq!(nat.released(), [(Name::In(PEER, 0x2001, 1), Fate::For(B))]);
+    assert_eq!(nat.come(0x2001, 2), Fate::For(B));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn an_ambiguous_packet_is_dropped_after_its_time_and_counted() {
     assert_eq!(nat.come(0x2001, 1), Fate::Held);
     nat.pass(1_100);
     let lost = Fate::Lost(EspDrop::Ambiguous.name());
-    assert_eq!(nat.released(), [(('i', PEER, 0x2001, 1), lost)]);
+    assert_eq!(nat.released(), [(Name::In(PEER, 0x2001, 1), lost)]);
     assert_eq!(nat.engine.stats().drops(EspDrop::Ambiguous), 1);
 }
 
@@ -247,14 +247,14 @@ fn two_rekeys_at_once_wait_for_proof_instead_of_guessing() {
     }
     nat.exchange(A, 0xA0, CREATE_CHILD_SA, 2, true);
     nat.out(A, 0x1010, 1);
-    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 1), Fate::For(A));
     let asked = nat.ike_out(B, 500, v2(0xA1, CREATE_CHILD_SA, 2, false));
     assert!(matches!(asked, IkeOut::Translate { .. }), "{asked:?}");
     assert_eq!(nat.come(0x2011, 1), Fate::Held, "A's or B's?");
     // The second packet of A's new tunnel proves that 2010 was all that A expected.
-    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
-    assert_eq!(nat.released(), [(('i', PEER, 0x2011, 1), Fate::To(B))]);
-    assert_eq!(nat.come(0x2011, 2), Fate::To(B));
+    assert_eq!(nat.come(0x2010, 2), Fate::For(A));
+    assert_eq!(nat.released(), [(Name::In(PEER, 0x2011, 1), Fate::For(B))]);
+    assert_eq!(nat.come(0x2011, 2), Fate::For(B));
     assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
 }
 
@@ -278,26 +278,26 @@ fn a_renews_before_its_first_reply() -> Nat {
 fn a_new_tunnels_reply_is_not_taken_for_the_old_ones() {
     let mut nat = a_renews_before_its_first_reply();
     assert_eq!(nat.out(A, 0x1010, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
-    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 1), Fate::For(A));
+    assert_eq!(nat.come(0x2010, 2), Fate::For(A));
     // What may be under way for A's old tunnel is awaited a second, not half a minute.
     nat.exchange(B, 0xB, CREATE_CHILD_SA, 2, true);
     assert_eq!(nat.out(B, 0x1011, 1), Fate::Held);
     nat.pass(1_200);
-    assert_eq!(nat.released(), [(('o', B, 0x1011, 1), Fate::To(G1))]);
+    assert_eq!(nat.released(), [(Name::Out(B, 0x1011, 1), Fate::To(G1))]);
 }
 
 #[test]
 fn a_server_that_answers_the_old_tunnel_with_the_new_one_keeps_nobody_waiting() {
     let mut nat = a_renews_before_its_first_reply();
-    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 1), Fate::For(A));
     assert_eq!(nat.out(A, 0x1010, 1), Fate::To(G1));
     nat.exchange(B, 0xB, CREATE_CHILD_SA, 2, true);
     assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
     // The same when the new SPI was proven before the client used its own.
     let mut nat = a_renews_before_its_first_reply();
-    assert_eq!(nat.come(0x2010, 1), Fate::To(A));
-    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 1), Fate::For(A));
+    assert_eq!(nat.come(0x2010, 2), Fate::For(A));
     assert_eq!(nat.out(A, 0x1010, 1), Fate::To(G1));
     nat.exchange(B, 0xB, CREATE_CHILD_SA, 2, true);
     assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
@@ -320,13 +320,13 @@ fn a_tunnel_renewed_before_it_was_used_is_expected_no_more() {
     nat.exchange(A, 0xA, CREATE_CHILD_SA, 2, true);
     nat.out(A, 0x1010, 1);
     nat.come(0x2010, 1);
-    assert_eq!(nat.come(0x2010, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2010, 2), Fate::For(A));
     let asked = nat.ike_out(B, 500, v2(0xB, CREATE_CHILD_SA, 2, false));
     assert!(matches!(asked, IkeOut::Translate { .. }), "{asked:?}");
     assert_eq!(nat.come(0x2011, 1), Fate::Held);
     assert_eq!(nat.out(B, 0x1011, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2011, 2), Fate::To(B));
-    assert_eq!(nat.released(), [(('i', PEER, 0x2011, 1), Fate::To(B))]);
+    assert_eq!(nat.come(0x2011, 2), Fate::For(B));
+    assert_eq!(nat.released(), [(Name::In(PEER, 0x2011, 1), Fate::For(B))]);
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_large_sequence_number_is_no_new_sa() {
     nat.come(0x2001, 2);
     let lost = Fate::Lost(EspDrop::UnknownSpi.name());
     assert_eq!(nat.come(0x7777, 70_000), lost);
-    assert_eq!(nat.come(0x7777, 3), Fate::To(A));
+    assert_eq!(nat.come(0x7777, 3), Fate::For(A));
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn evidence_ends_with_its_window() {
     nat.pass(20_000);
     nat.exchange(B, 0xB, CREATE_CHILD_SA, 2, true);
     nat.pass(15_000);
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B), "only B's is recent");
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B), "only B's is recent");
 }
 
 #[test]
@@ -357,9 +357,9 @@ fn a_tunnel_in_midlife_is_learnt_after_a_restart() {
     let mut nat = overload();
     nat.out(A, 0x1000, 50_000);
     assert_eq!(nat.out(B, 0x1001, 80_000), Fate::Held);
-    assert_eq!(nat.come(0x2000, 60_000), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 60_000), Fate::For(A));
     assert_eq!(nat.released().len(), 1);
-    assert_eq!(nat.come(0x2001, 90_000), Fate::To(B));
+    assert_eq!(nat.come(0x2001, 90_000), Fate::For(B));
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn unknown_spis_go_to_the_only_client_and_make_no_entry() {
     nat.come(0x2000, 1);
     nat.come(0x2000, 2);
     let before = nat.engine.occupancy();
-    assert_eq!(nat.come(0x9999, 1), Fate::To(A));
+    assert_eq!(nat.come(0x9999, 1), Fate::For(A));
     assert_eq!(nat.engine.occupancy(), before);
     assert_eq!(nat.engine.stats().counter(EspCounter::OnlyClient), 1);
 }
@@ -392,7 +392,7 @@ fn a_pool_keeps_clients_of_one_peer_apart() {
     assert_eq!(nat.out(A, 0x1000, 1), Fate::To(G1));
     assert_eq!(nat.out(B, 0x1001, 1), Fate::To(G2));
     assert_eq!(nat.out(C, 0x1002, 1), Fate::Held, "both are taken");
-    assert_eq!(nat.come_to(PEER, G2, 0x2001, 1), Fate::To(B));
+    assert_eq!(nat.come_to(PEER, G2, 0x2001, 1), Fate::For(B));
     let other = std::net::Ipv4Addr::new(198, 51, 100, 10);
     assert_eq!(nat.out_to(B, other, 0x1, 1), Fate::Lost("esp_reserved_spi"));
     assert_eq!(
@@ -421,10 +421,10 @@ fn a_static_host_gets_every_peers_packets() {
         fixed: Some((A, G1)),
         ..Config::overload(&[G1, G2])
     });
-    assert_eq!(nat.come(0x5555, 9), Fate::To(A));
+    assert_eq!(nat.come(0x5555, 9), Fate::For(A));
     assert_eq!(nat.out(A, 0x1000, 1), Fate::To(G1));
     assert_eq!(nat.out(B, 0x1001, 1), Fate::To(G2), "G1 belongs to A");
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
     let alone = Config {
         fixed: Some((A, G1)),
         ..Config::overload(&[G1])
@@ -447,9 +447,9 @@ fn spi_matching_pairs_at_once_whoever_began() {
     assert_eq!(nat.out(B, spi_match::answer(0x2001, key), 1), Fate::To(G1));
     // The initiator is outside: what it gets is H of what it sends.
     assert_eq!(nat.out(C, 0x1002, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
-    assert_eq!(nat.come(spi_match::answer(0x1002, key), 1), Fate::To(C));
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
+    assert_eq!(nat.come(spi_match::answer(0x1002, key), 1), Fate::For(C));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
     let stats = *nat.engine.stats();
     assert_eq!(stats.counter(EspCounter::PairedMatched), 3);
     assert_eq!(stats.counter(EspCounter::HeldOut), 0);
@@ -463,10 +463,10 @@ fn endpoints_that_do_not_match_fall_through_to_learning() {
         ..Config::overload(&[G1])
     });
     assert_eq!(nat.out(A, 0x1000, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
     assert_eq!(nat.out(B, 0x1001, 1), Fate::To(G1));
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
 }
 
 #[test]
@@ -480,11 +480,11 @@ fn two_that_do_not_match_take_turns() {
     assert_eq!(nat.come(0x2000, 1), Fate::Held, "A's or B's");
     assert_eq!(nat.out(A, 0x1000, 2), Fate::To(G1));
     assert_eq!(nat.out(B, 0x1001, 2), Fate::Held);
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
-    assert_eq!(nat.released(), [(('i', PEER, 0x2000, 1), Fate::To(A))]);
-    assert_eq!(nat.come(0x2000, 3), Fate::To(A));
-    assert_eq!(nat.released(), [(('o', B, 0x1001, 2), Fate::To(G1))]);
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
+    assert_eq!(nat.released(), [(Name::In(PEER, 0x2000, 1), Fate::For(A))]);
+    assert_eq!(nat.come(0x2000, 3), Fate::For(A));
+    assert_eq!(nat.released(), [(Name::Out(B, 0x1001, 2), Fate::To(G1))]);
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
 }
 
 #[test]
@@ -496,10 +496,10 @@ fn the_second_client_with_one_spi_is_refused_and_moves() {
     }
     nat.out(B, 0x1001, 1);
     assert_eq!(nat.come(0x2000, 1), Fate::Lost("esp_spi_collision"));
-    assert_eq!(nat.come(0x2000, 200), Fate::To(A), "the first keeps it");
+    assert_eq!(nat.come(0x2000, 200), Fate::For(A), "the first keeps it");
     nat.config.globals.push(G2);
     assert_eq!(nat.out(B, 0x1010, 1), Fate::To(G2));
-    assert_eq!(nat.come_to(PEER, G2, 0x2000, 1), Fate::To(B));
+    assert_eq!(nat.come_to(PEER, G2, 0x2000, 1), Fate::For(B));
 }
 
 #[test]
@@ -509,8 +509,8 @@ fn an_sa_that_begins_again_with_its_spi_goes_on() {
     for seq in 1..2_000 {
         nat.come(0x2000, seq);
     }
-    assert_eq!(nat.come(0x2000, 1), Fate::To(A));
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 1), Fate::For(A));
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
 }
 
 #[test]
@@ -557,10 +557,10 @@ fn a_packet_is_not_held_longer_than_the_pending_timeout() {
     nat.out(C, 0x1002, 1);
     nat.pass(30_500);
     let released = nat.released();
-    assert_eq!(released[0], (('o', B, 0x1001, 1), Fate::To(G1)));
+    assert_eq!(released[0], (Name::Out(B, 0x1001, 1), Fate::To(G1)));
     assert_eq!(
         released[1],
-        (('o', C, 0x1002, 1), Fate::Lost("esp_pending_expired"))
+        (Name::Out(C, 0x1002, 1), Fate::Lost("esp_pending_expired"))
     );
     assert_eq!(nat.out(C, 0x1002, 2), Fate::Held, "its turn still comes");
 }
@@ -582,7 +582,7 @@ fn clearing_removes_what_was_meant_and_drops_what_was_held() {
     let mut cursor = 0;
     assert_eq!(nat.engine.clear(&by_spi, &mut cursor, usize::MAX), 2);
     assert_eq!(cursor, nat.engine.relation_places());
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
     let mut cursor = 0;
     let all = EspFilter::default();
     let mut gone = 0;
@@ -605,8 +605,8 @@ fn reconciling_removes_what_is_no_longer_allowed() {
         .engine
         .reconcile(|view| view.client != A, &mut cursor, usize::MAX);
     assert_eq!(gone, 1);
-    assert_eq!(nat.released(), [(('o', B, 0x1001, 1), Fate::To(G1))]);
-    assert_eq!(nat.come(0x2001, 1), Fate::To(B));
+    assert_eq!(nat.released(), [(Name::Out(B, 0x1001, 1), Fate::To(G1))]);
+    assert_eq!(nat.come(0x2001, 1), Fate::For(B));
 }
 
 #[test]
@@ -633,7 +633,7 @@ fn explaining_changes_nothing_and_agrees_with_what_happens() {
     nat.out(A, 0x1000, 1);
     let all = explain(&nat, 0x2000, 2);
     assert_eq!((all[0].client, all[0].fate), (Some(A), Would::Passes));
-    assert_eq!(nat.come(0x2000, 2), Fate::To(A));
+    assert_eq!(nat.come(0x2000, 2), Fate::For(A));
     let all = explain(&nat, 0x2000, 3);
     assert_eq!(all[0].fate, Would::Established);
     let all = explain(&nat, 0x1000, 3);

@@ -9,7 +9,7 @@ use spillway_dataplane::command::{
 };
 use spillway_dataplane::esp::{Candidates, Fate, Method};
 use spillway_dataplane::session::Key;
-use spillway_dataplane::snapshot::{PortId, Side, Snapshot, VrfId};
+use spillway_dataplane::snapshot::{InsideHost, PortId, Side, Snapshot, VrfId};
 use spillway_dataplane::stats::DropReason;
 
 use super::appliance::Appliance;
@@ -143,8 +143,8 @@ impl Words<'_> {
 
     fn esp(&self, about: &EspExplanation) -> One {
         let it = &about.explanation;
-        let show = |address: Option<Ipv4Addr>| address.map_or("?".to_owned(), |a| a.to_string());
-        let (client, global) = (show(it.client), show(it.global));
+        let client = it.client.map_or("?".to_owned(), host);
+        let global = it.global.map_or("?".to_owned(), |a| a.to_string());
         let way = match (it.fate, it.is_inbound) {
             (Fate::NotOurs, _) => "no client talks to this peer".to_owned(),
             (_, true) => format!("from the peer to {global}"),
@@ -183,8 +183,8 @@ impl Words<'_> {
             steps: vec![text],
             verdict,
             reason,
-            client: it.client,
-            candidates: it.candidates.named.to_vec(),
+            client: it.client.map(|client| client.address),
+            candidates: it.candidates.named.iter().map(|c| c.address).collect(),
             entry: None,
         }
     }
@@ -296,11 +296,19 @@ fn dropped(reason: DropReason) -> String {
     format!("dropped, {}: {}", reason.name(), reason.help())
 }
 
+/// A client; of a VRF with its number.
+fn host(client: InsideHost) -> String {
+    match client.vrf {
+        VrfId::GLOBAL => client.address.to_string(),
+        VrfId(number) => format!("{} vrf {number}", client.address),
+    }
+}
+
 fn named(candidates: &Candidates) -> String {
     if candidates.count == 0 {
         return String::new();
     }
-    let names: Vec<String> = candidates.named.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = candidates.named.iter().copied().map(host).collect();
     let more = candidates.count as usize - candidates.named.len();
     let more = if more > 0 {
         format!(" and {more} more")

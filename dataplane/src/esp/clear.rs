@@ -5,12 +5,15 @@ use std::net::Ipv4Addr;
 use super::decision::EspCounter;
 use super::engine::Engine;
 use super::table::Id;
+use crate::snapshot::{InsideHost, VrfId};
 
 /// Which entries a command means. An empty filter means all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EspFilter {
-    /// Only of this inside client.
+    /// Only of inside clients with this address.
     pub client: Option<Ipv4Addr>,
+    /// Only of inside clients of this VRF.
+    pub vrf: Option<VrfId>,
     /// Only of this global address.
     pub global: Option<Ipv4Addr>,
     /// Only of this peer.
@@ -25,7 +28,7 @@ pub struct EspFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelationView {
     /// The inside client.
-    pub client: Ipv4Addr,
+    pub client: InsideHost,
     /// The peer.
     pub peer: Ipv4Addr,
     /// The global address.
@@ -34,7 +37,8 @@ pub struct RelationView {
 
 impl EspFilter {
     fn takes(&self, view: &RelationView) -> bool {
-        self.client.is_none_or(|a| a == view.client)
+        self.client.is_none_or(|a| a == view.client.address)
+            && self.vrf.is_none_or(|vrf| vrf == view.client.vrf)
             && self.global.is_none_or(|a| a == view.global)
             && self.peer.is_none_or(|a| a == view.peer)
     }

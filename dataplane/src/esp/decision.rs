@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::held::HoldTicket;
+use crate::snapshot::InsideHost;
 use crate::stats::named;
 
 named! {
@@ -110,7 +111,7 @@ pub enum Inbound {
     /// Send it to this inside host.
     Deliver {
         /// The inside host.
-        client: Ipv4Addr,
+        client: InsideHost,
     },
     /// Give it to [`super::Engine::keep`]; it comes back from [`super::Engine::next_release`].
     Hold(HoldTicket),
@@ -142,7 +143,7 @@ pub enum IkeIn {
     /// Send it to this inside host and port.
     Deliver {
         /// The inside host.
-        client: Ipv4Addr,
+        client: InsideHost,
         /// Its port.
         port: u16,
     },
@@ -172,7 +173,7 @@ pub enum Outcome {
     /// From outside: send it to this inside host.
     Deliver {
         /// The inside host.
-        client: Ipv4Addr,
+        client: InsideHost,
     },
     /// Drop it; already counted.
     Drop(EspDrop),

@@ -9,6 +9,7 @@ use super::ike_entry::{Flow, Port, Sa};
 use super::limits::{EspTimers, Limits};
 use super::table::{Id, List, Table};
 use super::trace::{Basis, Candidates, Event, Trace, Verdict, What};
+use crate::snapshot::InsideHost;
 use crate::time::Millis;
 
 /// Decides about the ESP and IKE packets of the peers that one worker owns. `T` is the packet type.
@@ -17,18 +18,18 @@ use crate::time::Millis;
 pub struct Engine<T> {
     pub(super) limits: Limits,
     pub(super) timers: EspTimers,
-    pub(super) clients: Table<Ipv4Addr, Client>,
-    pub(super) relations: Table<(Ipv4Addr, Ipv4Addr), Relation>,
+    pub(super) clients: Table<InsideHost, Client>,
+    pub(super) relations: Table<(InsideHost, Ipv4Addr), Relation>,
     pub(super) groups: Table<(Ipv4Addr, Ipv4Addr), Group>,
     /// Groups in which somebody waits, longest first: for a first reply, and for a turn.
     pub(super) waits: [List; 2],
     /// The latest moment that came in.
     pub(super) now: Millis,
-    pub(super) outs: Table<(Ipv4Addr, Ipv4Addr, u32), Out>,
+    pub(super) outs: Table<(InsideHost, Ipv4Addr, u32), Out>,
     pub(super) ins: Table<(Ipv4Addr, Ipv4Addr, u32), In>,
     /// (P, G, word): SPIs that spi-match halves answer to, and the halves.
     pub(super) predicted: Table<(Ipv4Addr, Ipv4Addr, u64), Id>,
-    pub(super) flows: Table<(Ipv4Addr, Ipv4Addr, u16, u16), Flow>,
+    pub(super) flows: Table<(InsideHost, Ipv4Addr, u16, u16), Flow>,
     pub(super) ports: Table<(Ipv4Addr, Ipv4Addr, u16, u16), Port>,
     pub(super) sas: Table<(Ipv4Addr, Ipv4Addr, u64), Sa>,
     pub(super) pool: Pool<T>,
@@ -51,18 +52,19 @@ impl<T> Engine<T> {
     #[must_use]
     pub fn new(limits: Limits, seed: u64) -> Engine<T> {
         const NO: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+        let nobody = InsideHost::from(NO);
         Engine {
             limits,
             timers: EspTimers::default(),
-            clients: Table::new(limits.clients, NO, seed),
-            relations: Table::new(limits.relations, (NO, NO), seed),
+            clients: Table::new(limits.clients, nobody, seed),
+            relations: Table::new(limits.relations, (nobody, NO), seed),
             groups: Table::new(limits.relations, (NO, NO), seed),
             waits: [List::default(); 2],
             now: Millis(0),
-            outs: Table::new(limits.halves, (NO, NO, 0), seed),
+            outs: Table::new(limits.halves, (nobody, NO, 0), seed),
             ins: Table::new(limits.halves, (NO, NO, 0), seed),
             predicted: Table::new(2 * limits.halves, (NO, NO, 0), seed),
-            flows: Table::new(limits.ike_entries, (NO, NO, 0, 0), seed),
+            flows: Table::new(limits.ike_entries, (nobody, NO, 0, 0), seed),
             ports: Table::new(limits.ike_entries, (NO, NO, 0, 0), seed),
             sas: Table::new(limits.ike_entries, (NO, NO, 0), seed),
             pool: Pool::new(limits.held_slots()),
@@ -198,7 +200,7 @@ impl<T> Engine<T> {
             .flatten()
     }
 
-    pub(super) fn client_of(&self, relation: Id) -> Ipv4Addr {
+    pub(super) fn client_of(&self, relation: Id) -> InsideHost {
         self.relations.key(relation).0
     }
 
@@ -215,7 +217,7 @@ impl<T> Engine<T> {
     /// Tells the trace about an outbound packet.
     pub(super) fn tell_out(
         &mut self,
-        key: (Ipv4Addr, Ipv4Addr),
+        key: (InsideHost, Ipv4Addr),
         global: Option<Ipv4Addr>,
         what: What,
         verdict: Verdict,

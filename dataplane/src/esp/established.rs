@@ -10,6 +10,7 @@ use super::engine::Engine;
 use super::half::HalfState;
 use super::inbound::REPLAY_WINDOW;
 use crate::session::{Direction, HOP_UNKNOWN};
+use crate::snapshot::{InsideHost, VrfId};
 use crate::time::Millis;
 
 /// A half that stands, and what its packets need.
@@ -17,7 +18,8 @@ use crate::time::Millis;
 pub struct Established {
     /// Its place, for [`Engine::used_out`] and [`Engine::used_in`].
     pub place: u32,
-    /// The address that takes the place of the client's, or of the global one.
+    /// The address that takes the place of the client's, or of the global one. Where packets go is the
+    /// neighbour's affair: here a client's VRF no longer matters.
     pub address: Ipv4Addr,
     /// The neighbour's place in the forwarding table.
     pub neighbour: u16,
@@ -48,24 +50,22 @@ impl Approval {
 
 impl<T> Engine<T> {
     /// The hash of a packet's half, whose place in memory is asked for. `addresses` are the packet's
-    /// destination, in the upper half, and source.
+    /// destination, in the upper half, and source; `vrf` is that of its port, if it is from inside.
     #[inline(always)]
     #[must_use]
-    pub fn prefetch(&self, direction: Direction, addresses: u64, spi: u32) -> u64 {
+    pub fn prefetch(&self, direction: Direction, vrf: VrfId, addresses: u64, spi: u32) -> u64 {
         let (source, destination) = (addresses as u32, (addresses >> 32) as u32);
-        let key = (
-            Ipv4Addr::from_bits(source),
-            Ipv4Addr::from_bits(destination),
-            spi,
-        );
+        let address = Ipv4Addr::from_bits(source);
+        let destination = Ipv4Addr::from_bits(destination);
         match direction {
             Direction::Out => {
-                let hash = self.outs.hash(&key);
+                let client = InsideHost { vrf, address };
+                let hash = self.outs.hash(&(client, destination, spi));
                 self.outs.prefetch(hash);
                 hash
             }
             Direction::In => {
-                let hash = self.ins.hash(&key);
+                let hash = self.ins.hash(&(address, destination, spi));
                 self.ins.prefetch(hash);
                 hash
             }
@@ -88,7 +88,7 @@ impl<T> Engine<T> {
     pub fn established_out(
         &self,
         guess: u32,
-        (client, peer, spi): (Ipv4Addr, Ipv4Addr, u32),
+        (client, peer, spi): (InsideHost, Ipv4Addr, u32),
         generation: u32,
     ) -> Option<Established> {
         let place = self.outs.find_guessed(guess, &(client, peer, spi))?;
@@ -102,12 +102,14 @@ impl<T> Engine<T> {
         })
     }
 
-    /// The inbound half of a packet, if it is proven and the sequence number is no surprise.
+    /// The inbound half of a packet, if it is proven and the sequence number is no surprise. What arrived
+    /// in a VRF, not in the global table, is for that VRF's clients only.
     #[inline]
     #[must_use]
     pub fn established_in(
         &self,
         guess: u32,
+        vrf: VrfId,
         (peer, global, spi): (Ipv4Addr, Ipv4Addr, u32),
         sequence: u32,
         generation: u32,
@@ -117,9 +119,10 @@ impl<T> Engine<T> {
         let neighbour = inbound.approval.for_snapshot(generation)?;
         let late = sequence.saturating_add(REPLAY_WINDOW) < inbound.last_sequence;
         let is_old = self.is_old(inbound.used);
-        (inbound.confirmed && !late && !is_old).then_some(Established {
+        let may_reach = (vrf == VrfId::GLOBAL) | (vrf == inbound.client.vrf);
+        (inbound.confirmed && !late && !is_old && may_reach).then_some(Established {
             place,
-            address: inbound.client,
+            address: inbound.client.address,
             neighbour,
         })
     }
@@ -155,7 +158,7 @@ impl<T> Engine<T> {
     /// be judged, and go to this neighbour.
     pub fn approve_out(
         &mut self,
-        (client, peer, spi): (Ipv4Addr, Ipv4Addr, u32),
+        (client, peer, spi): (InsideHost, Ipv4Addr, u32),
         generation: u32,
         neighbour: u16,
     ) {

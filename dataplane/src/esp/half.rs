@@ -7,9 +7,10 @@ use super::established::Approval;
 use super::evidence::Evidence;
 use super::held::Queue;
 use super::table::{Id, Links, List, NIL, linked};
+use crate::snapshot::InsideHost;
 use crate::time::Millis;
 
-/// An inside client's share. Key: its address.
+/// An inside client's share. Key: the client.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Client {
     pub(super) relations: u32,
@@ -191,7 +192,7 @@ impl Default for Out {
 pub(super) struct In {
     pub(super) links: Links,
     pub(super) relation: Id,
-    pub(super) client: Ipv4Addr,
+    pub(super) client: InsideHost,
     pub(super) confirmed: bool,
     pub(super) method: Method,
     /// The outbound SPI of the tunnel, 0 while none is known.
@@ -211,7 +212,7 @@ impl Default for In {
         In {
             links: Links::default(),
             relation: NIL,
-            client: Ipv4Addr::UNSPECIFIED,
+            client: InsideHost::from(Ipv4Addr::UNSPECIFIED),
             confirmed: false,
             method: Method::Learned,
             partner: 0,

@@ -10,6 +10,7 @@ use super::ike_entry::{Sa, Step};
 use super::policy::{Policy, Ports};
 use super::table::Id;
 use super::trace::{Basis, Candidates, Event, Verdict, What};
+use crate::snapshot::InsideHost;
 use crate::time::Millis;
 
 /// An IKE message with its UDP ports, as they are on the wire.
@@ -28,7 +29,7 @@ impl<T> Engine<T> {
     pub fn ike_out(
         &mut self,
         now: Millis,
-        client: Ipv4Addr,
+        client: InsideHost,
         peer: Ipv4Addr,
         packet: &IkePacket,
         policy: &impl Policy,
@@ -53,7 +54,7 @@ impl<T> Engine<T> {
 
     fn ike_out_try(
         &mut self,
-        key: (Ipv4Addr, Ipv4Addr),
+        key: (InsideHost, Ipv4Addr),
         packet: &IkePacket,
         policy: &impl Policy,
         ports: &impl Ports,

@@ -9,6 +9,7 @@ use super::ike_entry::{Flow, Port};
 use super::ike_flow::IkePacket;
 use super::policy::{Policy, Ports};
 use super::table::{Id, NIL};
+use crate::snapshot::InsideHost;
 use crate::time::Millis;
 
 /// Last of the low ports to which IKE is translated where its own is taken.
@@ -61,7 +62,7 @@ impl<T> Engine<T> {
     /// free one below 512.
     fn choose_port(
         &self,
-        (client, peer, global): (Ipv4Addr, Ipv4Addr, Ipv4Addr),
+        (client, peer, global): (InsideHost, Ipv4Addr, Ipv4Addr),
         packet: &IkePacket,
         policy: &impl Policy,
         ports: &impl Ports,
@@ -76,7 +77,7 @@ impl<T> Engine<T> {
         } else if ports.is_free(global, peer, own) {
             return Ok(own);
         }
-        let start = (u32::from(client) % u32::from(LOW_PORT_LAST)) as u16;
+        let start = (u32::from(client.address) % u32::from(LOW_PORT_LAST)) as u16;
         (0..LOW_PORT_LAST)
             .map(|step| 1 + (start + step) % LOW_PORT_LAST)
             .filter(|&port| port != IKE_PORT)
@@ -93,7 +94,7 @@ impl<T> Engine<T> {
     pub fn encapsulated_out(
         &mut self,
         now: Millis,
-        client: Ipv4Addr,
+        client: InsideHost,
         peer: Ipv4Addr,
         ports: (u16, u16),
     ) -> Option<(Ipv4Addr, u16)> {
@@ -117,7 +118,7 @@ impl<T> Engine<T> {
         peer: Ipv4Addr,
         global: Ipv4Addr,
         ports: (u16, u16),
-    ) -> Option<(Ipv4Addr, u16)> {
+    ) -> Option<(InsideHost, u16)> {
         self.advance(now);
         let shared = self.ports.find(&(peer, global, ports.0, ports.1))?;
         let Port { flows: 1, only } = self.ports[shared] else {

@@ -11,6 +11,7 @@ use super::policy::Policy;
 use super::spi_match;
 use super::table::{Id, NIL};
 use super::trace::{Basis, Candidates, Event, Verdict, What};
+use crate::snapshot::InsideHost;
 use crate::time::Millis;
 
 /// Sequence numbers that may arrive late (RFC 4303 section 3.4.3: a receiver's usual window).
@@ -267,7 +268,7 @@ impl<T> Engine<T> {
         peer: Ipv4Addr,
         global: Ipv4Addr,
         packet: &EspPacket,
-        client: Option<Ipv4Addr>,
+        client: Option<InsideHost>,
         verdict: Verdict,
         basis: Basis,
         candidates: Candidates,

@@ -83,14 +83,15 @@ impl Limits {
     /// is the packet type.
     #[must_use]
     pub fn memory<T>(&self) -> usize {
+        use crate::snapshot::InsideHost as C;
         use std::net::Ipv4Addr as A;
-        Table::<A, Client>::memory(self.clients)
-            + Table::<(A, A), Relation>::memory(self.relations)
+        Table::<C, Client>::memory(self.clients)
+            + Table::<(C, A), Relation>::memory(self.relations)
             + Table::<(A, A), Group>::memory(self.relations)
-            + Table::<(A, A, u32), Out>::memory(self.halves)
+            + Table::<(C, A, u32), Out>::memory(self.halves)
             + Table::<(A, A, u32), In>::memory(self.halves)
             + 2 * Table::<(A, A, u64), u32>::memory(self.halves)
-            + Table::<(A, A, u16, u16), Flow>::memory(self.ike_entries)
+            + Table::<(C, A, u16, u16), Flow>::memory(self.ike_entries)
             + Table::<(A, A, u16, u16), Port>::memory(self.ike_entries)
             + Table::<(A, A, u64), Sa>::memory(self.ike_entries)
             + Pool::<T>::memory(self.held_slots())

@@ -10,6 +10,7 @@ use super::policy::Policy;
 use super::spi_match;
 use super::table::{Id, NIL};
 use super::trace::{Basis, Verdict, What};
+use crate::snapshot::InsideHost;
 use crate::time::Millis;
 
 /// What the engine needs to know of an ESP packet (RFC 4303 section 2).
@@ -33,7 +34,7 @@ impl<T> Engine<T> {
     pub fn outbound_esp(
         &mut self,
         now: Millis,
-        client: Ipv4Addr,
+        client: InsideHost,
         peer: Ipv4Addr,
         packet: &EspPacket,
         policy: &impl Policy,
@@ -56,7 +57,7 @@ impl<T> Engine<T> {
 
     fn outbound_new(
         &mut self,
-        key: (Ipv4Addr, Ipv4Addr),
+        key: (InsideHost, Ipv4Addr),
         packet: &EspPacket,
         policy: &impl Policy,
     ) -> Outbound {
@@ -80,7 +81,7 @@ impl<T> Engine<T> {
 
     fn outbound_try(
         &mut self,
-        key: (Ipv4Addr, Ipv4Addr),
+        key: (InsideHost, Ipv4Addr),
         packet: &EspPacket,
         policy: &impl Policy,
     ) -> Result<(Ipv4Addr, Option<Id>, Basis), EspDrop> {

@@ -3,11 +3,12 @@
 use std::net::Ipv4Addr;
 
 use super::engine::Engine;
+use crate::snapshot::InsideHost;
 
 impl<T> Engine<T> {
     /// The client whose ESP packet with this SPI went from `global` to `peer`.
     #[must_use]
-    pub fn sender_of(&self, peer: Ipv4Addr, global: Ipv4Addr, spi: u32) -> Option<Ipv4Addr> {
+    pub fn sender_of(&self, peer: Ipv4Addr, global: Ipv4Addr, spi: u32) -> Option<InsideHost> {
         let group = self.groups.find(&(peer, global))?;
         self.relations
             .walk(&self.groups[group].relations)
@@ -21,7 +22,7 @@ impl<T> Engine<T> {
 
     /// The address by which `peer` knows `client`.
     #[must_use]
-    pub fn global_of(&self, client: Ipv4Addr, peer: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub fn global_of(&self, client: InsideHost, peer: Ipv4Addr) -> Option<Ipv4Addr> {
         let relation = self.relations.find(&(client, peer))?;
         Some(self.relations[relation].global)
     }
@@ -34,7 +35,7 @@ impl<T> Engine<T> {
         peer: Ipv4Addr,
         global: Ipv4Addr,
         ports: (u16, u16),
-    ) -> Option<(Ipv4Addr, u16)> {
+    ) -> Option<(InsideHost, u16)> {
         let (peer_port, port) = ports;
         let shared = self.ports[self.ports.find(&(peer, global, peer_port, port))?];
         if shared.flows != 1 {
@@ -48,7 +49,7 @@ impl<T> Engine<T> {
     #[must_use]
     pub fn ike_global_of(
         &self,
-        client: Ipv4Addr,
+        client: InsideHost,
         peer: Ipv4Addr,
         ports: (u16, u16),
     ) -> Option<(Ipv4Addr, u16)> {

@@ -9,13 +9,14 @@ use super::held::Queue;
 use super::policy::{Globals, Policy};
 use super::table::{Id, NIL};
 use super::trace::{Basis, Candidates, Event, Verdict, What};
+use crate::snapshot::InsideHost;
 
 impl<T> Engine<T> {
     /// The relation of `client` and `peer`, made if there is none. `forced` is the global address
     /// of a static.
     pub(super) fn relation(
         &mut self,
-        client: Ipv4Addr,
+        client: InsideHost,
         peer: Ipv4Addr,
         forced: Option<Ipv4Addr>,
         policy: &impl Policy,
@@ -69,7 +70,7 @@ impl<T> Engine<T> {
     /// before others; else the one with the fewest.
     pub(super) fn choose_global(
         &self,
-        client: Ipv4Addr,
+        client: InsideHost,
         peer: Ipv4Addr,
         not: Option<Ipv4Addr>,
         policy: &impl Policy,

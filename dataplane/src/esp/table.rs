@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::ops::{Index, IndexMut};
 
 use crate::prefetch::{large_slice, prefetch_index, prefetch_read};
+use crate::snapshot::InsideHost;
 
 /// The place of an entry in its table, fixed while the entry lives.
 pub(super) type Id = u32;
@@ -22,9 +23,35 @@ fn bits(address: Ipv4Addr) -> u64 {
     u64::from(u32::from(address))
 }
 
-impl Key for Ipv4Addr {
+/// A host's VRF, above the 32 bits of SPIs and ports.
+fn vrf(host: InsideHost) -> u64 {
+    u64::from(host.vrf.0) << 32
+}
+
+impl Key for InsideHost {
     fn words(&self) -> (u64, u64) {
-        (bits(*self), 0)
+        (bits(self.address), vrf(*self))
+    }
+}
+
+impl Key for (InsideHost, Ipv4Addr) {
+    fn words(&self) -> (u64, u64) {
+        let (first, _) = (self.0.address, self.1).words();
+        (first, vrf(self.0))
+    }
+}
+
+impl Key for (InsideHost, Ipv4Addr, u32) {
+    fn words(&self) -> (u64, u64) {
+        let (first, second) = (self.0.address, self.1, self.2).words();
+        (first, second | vrf(self.0))
+    }
+}
+
+impl Key for (InsideHost, Ipv4Addr, u16, u16) {
+    fn words(&self) -> (u64, u64) {
+        let (first, second) = (self.0.address, self.1, self.2, self.3).words();
+        (first, second | vrf(self.0))
     }
 }
 
@@ -353,6 +380,7 @@ fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::VrfId;
     use std::collections::HashMap;
 
     #[derive(Debug, Clone, Copy, Default)]
@@ -364,7 +392,13 @@ mod tests {
 
     #[test]
     fn a_table_agrees_with_a_hash_map_until_it_is_full() {
-        let key = |n: u32| (Ipv4Addr::from(n % 7), Ipv4Addr::from(n / 7), n);
+        let key = |n: u32| {
+            let host = InsideHost {
+                vrf: VrfId((n % 3) as u8),
+                address: Ipv4Addr::from(n % 7),
+            };
+            (host, Ipv4Addr::from(n / 7), n / 3)
+        };
         let mut table: Table<_, Item> = Table::new(100, key(0), 7);
         let mut model = HashMap::new();
         let mut word = 1u32;
@@ -396,10 +430,11 @@ mod tests {
 
     #[test]
     fn a_list_keeps_its_order_when_entries_leave_anywhere() {
-        let mut table: Table<Ipv4Addr, Item> = Table::new(8, Ipv4Addr::UNSPECIFIED, 0);
+        let host = |n: u32| InsideHost::from(Ipv4Addr::from(n));
+        let mut table: Table<InsideHost, Item> = Table::new(8, host(0), 0);
         let mut list = List::default();
         let ids: Vec<Id> = (0..5)
-            .filter_map(|n| table.insert(Ipv4Addr::from(n), Item::default()))
+            .filter_map(|n| table.insert(host(n), Item::default()))
             .collect();
         for &id in &ids {
             table.push(&mut list, id);

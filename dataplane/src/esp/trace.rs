@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 
 use super::decision::EspDrop;
+use crate::snapshot::{InsideHost, VrfId};
 use crate::time::Millis;
 
 /// Most candidates that one event names.
@@ -120,7 +121,7 @@ impl Basis {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// The first few.
-    pub named: ArrayVec<Ipv4Addr, CANDIDATES_NAMED>,
+    pub named: ArrayVec<InsideHost, CANDIDATES_NAMED>,
     /// How many there were.
     pub count: u32,
 }
@@ -133,7 +134,7 @@ pub struct Event {
     /// What came.
     pub what: What,
     /// The inside client, if known.
-    pub client: Option<Ipv4Addr>,
+    pub client: Option<InsideHost>,
     /// The peer.
     pub peer: Ipv4Addr,
     /// The global address, if known.
@@ -146,11 +147,35 @@ pub struct Event {
     pub basis: Basis,
 }
 
-/// As `debug` prints it: `i:` came in on the inside, `o:` on the outside.
+/// As `debug` prints it: `i:` came in on the inside, `o:` on the outside. VRFs by their numbers.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = |address: Option<Ipv4Addr>| address.map_or("?".to_owned(), |a| a.to_string());
-        let (client, global) = (show(self.client), show(self.global));
+        self.write(f, &|vrf| vrf.0.to_string())
+    }
+}
+
+/// An event and the names of VRFs: see [`Event::with_names`].
+struct WithNames<'a>(&'a Event, &'a dyn Fn(VrfId) -> String);
+
+impl fmt::Display for WithNames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, self.1)
+    }
+}
+
+impl Event {
+    /// The event as it is printed, with the names of VRFs where it speaks of their hosts.
+    pub fn with_names<'a>(&'a self, name: &'a dyn Fn(VrfId) -> String) -> impl fmt::Display + 'a {
+        WithNames(self, name)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: &dyn Fn(VrfId) -> String) -> fmt::Result {
+        let host = |host: InsideHost| match host.vrf {
+            VrfId::GLOBAL => host.address.to_string(),
+            vrf => format!("{} vrf {}", host.address, name(vrf)),
+        };
+        let client = self.client.map_or("?".to_owned(), host);
+        let global = self.global.map_or("?".to_owned(), |a| a.to_string());
         let peer = self.peer;
         f.write_str("NAT: ")?;
         match self.what {
@@ -175,7 +200,7 @@ impl fmt::Display for Event {
         if self.candidates.count > 0 {
             f.write_str(", candidates:")?;
             for candidate in &self.candidates.named {
-                write!(f, " {candidate}")?;
+                write!(f, " {}", host(*candidate))?;
             }
             let more = self.candidates.count as usize - self.candidates.named.len();
             if more > 0 {

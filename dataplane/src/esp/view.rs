@@ -9,13 +9,14 @@ use super::policy::Policy;
 use super::spi_match;
 use super::table::Id;
 use super::trace::{Basis, Candidates};
+use crate::snapshot::InsideHost;
 use crate::time::Millis;
 
 /// A half-entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HalfView {
     /// The inside client.
-    pub client: Ipv4Addr,
+    pub client: InsideHost,
     /// Its global address.
     pub global: Ipv4Addr,
     /// The peer.
@@ -62,7 +63,7 @@ pub struct IkeView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowView {
     /// The inside client and its port.
-    pub client: (Ipv4Addr, u16),
+    pub client: (InsideHost, u16),
     /// Its global address and outside port.
     pub global: (Ipv4Addr, u16),
     /// The peer and its port.
@@ -83,7 +84,7 @@ pub struct Explanation {
     /// Whether it is about a packet from the peer; else from the client.
     pub is_inbound: bool,
     /// The client to whom it would go, or from whom it would come.
-    pub client: Option<Ipv4Addr>,
+    pub client: Option<InsideHost>,
     /// The global address.
     pub global: Option<Ipv4Addr>,
     /// What would happen.
@@ -326,7 +327,7 @@ impl<T> Engine<T> {
 }
 
 fn plain(
-    client: Option<Ipv4Addr>,
+    client: Option<InsideHost>,
     global: Option<Ipv4Addr>,
     fate: Fate,
     basis: Basis,

@@ -13,7 +13,7 @@ use super::inside::{
     Destination, may_begin, rewrite_from_inside, static_from_inside, untranslatable,
 };
 use super::inside_destination::rule_for;
-use super::ipsec::is_ipsec;
+use super::ipsec::{is_ipsec, may_reach};
 use super::ipsec_policy::{Asked, subject as ipsec_subject};
 use super::mapping::filtering_of;
 use super::outside::{leads_inside, rewrite_from_outside, static_to_global};
@@ -216,29 +216,31 @@ impl<P: Packet> Gateway<P> {
         mut about: FlowExplanation,
     ) -> Option<FlowExplanation> {
         let (src, dst) = (Ipv4Addr::from_bits(key.src), Ipv4Addr::from_bits(key.dst));
-        let to = match direction {
+        let (vrf, to) = match direction {
             Direction::Out => {
                 let ports = (key.sport, key.dport);
-                let (global, sport) = self.esp.ike_global_of(src, dst, ports)?;
-                Key {
+                let (global, sport) = self.esp.ike_global_of(sender(ip), dst, ports)?;
+                let to = Key {
                     src: global.to_bits(),
                     sport,
                     ..key
-                }
+                };
+                (ip.vrf, to)
             }
             Direction::In => {
                 let ports = (key.sport, key.dport);
                 let (client, dport) = self.esp.ike_sender_of(src, dst, ports)?;
-                Key {
-                    dst: client.to_bits(),
+                let to = Key {
+                    dst: client.address.to_bits(),
                     dport,
                     ..key
-                }
+                };
+                may_reach(ip.vrf, client).then_some((client.vrf, to))?
             }
         };
         about.because = Because::Ike;
         let change = Rewrite::new(ip.protocol, key, to);
-        Some(translated(snapshot, ip, about, ip.vrf, change))
+        Some(translated(snapshot, ip, about, vrf, change))
     }
 
     fn explain_inside(

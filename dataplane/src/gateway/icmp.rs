@@ -145,8 +145,7 @@ impl<P: Packet> Gateway<P> {
             QuotedL4::Esp { spi } => Some(spi),
             _ => None,
         };
-        if let Some(inner) = self.quoted_ipsec(direction, quoted.protocol, spi, key) {
-            let inner = (inner, VrfId::GLOBAL);
+        if let Some(inner) = self.quoted_ipsec((direction, ip.vrf), quoted.protocol, spi, key) {
             return Some(translated(snapshot, ip, direction, quoted, inner));
         }
         let (sport, dport) = quoted_ports(quoted);

@@ -7,6 +7,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::create::sender;
 use super::forward::{Hop, leaves_outside, next_hop};
 use super::ipsec_policy::{Asked, Taken, reason, rule_for, subject, timers};
 use super::{Gateway, Item, Output, Pass, arrived};
@@ -18,7 +19,7 @@ use crate::fib::{Neighbour, NextHop};
 use crate::nat::{Global, Nat, Static, Target, Way};
 use crate::packet::Packet;
 use crate::session::{self, Direction, Key, Session};
-use crate::snapshot::{PortId, Snapshot, VrfId};
+use crate::snapshot::{InsideHost, PortId, Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{self, Ipv4, L4, PROTO_ESP, PROTO_UDP, Parsed, Rewrite};
@@ -113,10 +114,11 @@ impl<P: Packet> Gateway<P> {
         let peer = Ipv4Addr::from_bits(ip.dst);
         let way = next_hop(snapshot, ip.vrf, ip.dst);
         let way = way.filter(|hop| leaves_outside(snapshot, hop.to.port));
-        let Some(hop) = way.filter(|_| !is_ours(snapshot, peer)) else {
+        let Some(hop) = way.filter(|_| !is_ours(snapshot, ip.vrf, peer)) else {
             return self.plain(pass, item, ip, Direction::Out, key);
         };
-        if self.has_own_address(&snapshot.nat, ip.protocol, key, hop.to) {
+        let client = sender(ip);
+        if self.has_own_address(&snapshot.nat, (client, ip.protocol), key, hop.to) {
             return self.plain(pass, item, ip, Direction::Out, key);
         }
         if !may_leave(snapshot, ip, hop) {
@@ -126,7 +128,6 @@ impl<P: Packet> Gateway<P> {
                 None => self.plain(pass, item, ip, Direction::Out, key),
             };
         }
-        let client = Ipv4Addr::from_bits(ip.src);
         let asked = Asked {
             nat: &snapshot.nat,
             subject: subject(ip.protocol, key),
@@ -155,6 +156,7 @@ impl<P: Packet> Gateway<P> {
                 let taken = Taken {
                     nat: &snapshot.nat,
                     table: &self.table,
+                    vrf: ip.vrf,
                     key,
                 };
                 let answer = self
@@ -263,17 +265,20 @@ impl<P: Packet> Gateway<P> {
         };
         self.release_held(pass);
         match to {
+            Ok((client, _)) if !may_reach(ip.vrf, client) => {
+                self.plain(pass, item, ip, Direction::In, key);
+            }
             Ok((client, dport)) => {
                 self.stats.count(Counter::Hits);
                 let to = Key {
-                    dst: client.to_bits(),
+                    dst: client.address.to_bits(),
                     dport,
                     ..key
                 };
                 let change = Rewrite::new(ip.protocol, key, to);
                 self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
                 if let L4::Esp { spi, .. } = ip.l4
-                    && let Some(hop) = next_hop(pass.snapshot, ip.vrf, to.dst)
+                    && let Some(hop) = next_hop(pass.snapshot, client.vrf, to.dst)
                     && nat.access_group(hop.to.port, Way::Out).is_none()
                 {
                     let half = (peer, global, spi);
@@ -281,7 +286,7 @@ impl<P: Packet> Gateway<P> {
                         (pass.snapshot.generation, hop.as_session_has_it());
                     self.esp.approve_in(half, generation, neighbour);
                 }
-                self.enter(pass, item, ip, ip.vrf, change);
+                self.enter(pass, item, ip, client.vrf, change);
             }
             Err(drop) => {
                 if let (crate::esp::EspDrop::SpiCollision, L4::Esp { spi, .. }) = (drop, ip.l4) {
@@ -313,9 +318,14 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Whether a client has a static or a lent address, which take all its protocols.
-    fn has_own_address(&self, nat: &Nat, protocol: u8, key: Key, exit: NextHop) -> bool {
+    fn has_own_address(
+        &self,
+        nat: &Nat,
+        (client, protocol): (InsideHost, u8),
+        key: Key,
+        exit: NextHop,
+    ) -> bool {
         let port = (protocol == PROTO_UDP).then_some(key.sport);
-        let client = Ipv4Addr::from_bits(key.src).into();
         let applies = |fixed: &Static| fixed.applies(|| subject(protocol, key), Some(exit));
         let fixed = nat.static_from_inside(client, protocol, port, applies);
         fixed.is_some()
@@ -323,7 +333,7 @@ impl<P: Packet> Gateway<P> {
                 && self
                     .table
                     .look_up(
-                        session::Kind::from_inside(VrfId::GLOBAL, 0),
+                        session::Kind::from_inside(client.vrf, 0),
                         Session::address_key(Direction::Out, key.src),
                     )
                     .is_some()
@@ -356,8 +366,12 @@ impl<P: Packet> Gateway<P> {
                         None => self.no_route(pass, item, &ip),
                     }
                 }
+                Outcome::Deliver { client } if !may_reach(ip.vrf, client) => {
+                    self.refused(DropReason::NoTranslation, item.meta);
+                }
                 Outcome::Deliver { client } => {
-                    self.enter(pass, item, &ip, ip.vrf, rewrite(ip.src, client.to_bits()));
+                    let change = rewrite(ip.src, client.address.to_bits());
+                    self.enter(pass, item, &ip, client.vrf, change);
                 }
                 Outcome::Drop(drop) => self.refused(reason(drop), item.meta),
             }
@@ -395,54 +409,6 @@ impl<P: Packet> Gateway<P> {
             stopped(release.packet.meta.port);
         }
     }
-
-    /// What the engine makes of the packet that an ICMP error quotes: its key as `key` (the
-    /// reverse of the quoted packet), and the result as the quoted packet looked on the other side.
-    pub(super) fn quoted_ipsec(
-        &self,
-        direction: Direction,
-        protocol: u8,
-        spi: Option<u32>,
-        key: Key,
-    ) -> Option<Key> {
-        if !is_ipsec(direction, protocol, key) {
-            return None;
-        }
-        let ours = Ipv4Addr::from_bits(match direction {
-            Direction::In => key.dst,
-            Direction::Out => key.src,
-        });
-        let went = Key {
-            src: key.dst,
-            dst: key.src,
-            sport: key.dport,
-            dport: key.sport,
-        };
-        match direction {
-            Direction::In => {
-                let peer = Ipv4Addr::from_bits(key.src);
-                let (client, sport) = if protocol == PROTO_ESP {
-                    (self.esp.sender_of(peer, ours, spi?)?, went.sport)
-                } else {
-                    let ports = (key.sport, key.dport);
-                    self.esp.ike_sender_of(peer, ours, ports)?
-                };
-                let src = client.to_bits();
-                Some(Key { src, sport, ..went })
-            }
-            Direction::Out => {
-                let peer = Ipv4Addr::from_bits(key.dst);
-                let (global, dport) = if protocol == PROTO_ESP {
-                    (self.esp.global_of(ours, peer)?, went.dport)
-                } else {
-                    let ports = (key.sport, key.dport);
-                    self.esp.ike_global_of(ours, peer, ports)?
-                };
-                let dst = global.to_bits();
-                Some(Key { dst, dport, ..went })
-            }
-        }
-    }
 }
 
 /// Whether the packet of a client with a lent address would come here.
@@ -452,9 +418,15 @@ pub(super) fn is_lent(snapshot: &Snapshot, vrf: VrfId, protocol: u8, key: Key) -
             .is_some_and(|rule| matches!(rule.target, Target::OneToOne(_)))
 }
 
-/// Whether an address is one of the appliance's or of NAT's.
-fn is_ours(snapshot: &Snapshot, address: Ipv4Addr) -> bool {
-    snapshot.local(VrfId::GLOBAL, address).is_some() || snapshot.nat.globals.contains_key(&address)
+/// Whether what arrived from outside in a VRF may go to a client: what came in the global table may go
+/// to those of any VRF, what came in a VRF to that VRF's only.
+pub(super) fn may_reach(vrf: VrfId, client: InsideHost) -> bool {
+    vrf == VrfId::GLOBAL || vrf == client.vrf
+}
+
+/// Whether an address is one of the appliance's in a VRF, or of NAT's.
+fn is_ours(snapshot: &Snapshot, vrf: VrfId, address: Ipv4Addr) -> bool {
+    snapshot.local(vrf, address).is_some() || snapshot.nat.globals.contains_key(&address)
 }
 
 /// Whether nothing keeps a packet from leaving at once.

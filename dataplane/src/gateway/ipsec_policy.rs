@@ -9,9 +9,9 @@ use crate::acl::{AccessList, Action, Subject};
 use crate::command::Occupancy;
 use crate::esp::{EspDrop, EspTimers, Globals, Limits, Policy, Ports, RelationView};
 use crate::fib::NextHop;
-use crate::nat::{GlobalAddress, Nat, Rule, Static, Target, Timer};
+use crate::nat::{GlobalAddress, Nat, Rule, Static, StaticEsp, Target, Timer};
 use crate::session::{Direction, Key, Kind};
-use crate::snapshot::{Snapshot, VrfId};
+use crate::snapshot::{InsideHost, Snapshot, VrfId};
 use crate::stats::DropReason;
 use crate::table::Table;
 use crate::wire::{PROTO_ESP, PROTO_UDP};
@@ -35,18 +35,16 @@ impl Asked<'_> {
 }
 
 impl Policy for Asked<'_> {
-    fn globals(&self, client: Ipv4Addr, _peer: Ipv4Addr, globals: &mut Globals) {
+    fn globals(&self, client: InsideHost, _peer: Ipv4Addr, globals: &mut Globals) {
         let rule = self
             .nat
-            .rules
-            .iter()
-            .find(|rule| rule.selector.check(&self.subject, self.exit) == Action::Permit);
+            .rule_for(client.vrf, &self.subject, self.exit, true);
         if let Some(Rule {
             target: Target::Overload(addresses),
             ..
         }) = rule
         {
-            let first = pairing(client.to_bits(), addresses.len());
+            let first = pairing(client.address.to_bits(), addresses.len());
             let (before, from) = addresses.split_at(first);
             let all = from.iter().chain(before).map(|global| global.address);
             // What has no room is not considered.
@@ -59,30 +57,37 @@ impl Policy for Asked<'_> {
         limit == 0 || self.occupancy.active() < limit
     }
 
-    fn spi_match(&self, _client: Ipv4Addr, _peer: Ipv4Addr) -> bool {
+    fn spi_match(&self, _client: InsideHost, _peer: Ipv4Addr) -> bool {
         self.any(&self.nat.ipsec.spi_match)
     }
 
-    fn preserve_port(&self, _client: Ipv4Addr, _peer: Ipv4Addr) -> bool {
+    fn preserve_port(&self, _client: InsideHost, _peer: Ipv4Addr) -> bool {
         self.any(&self.nat.ipsec.preserve_port)
     }
 
-    fn static_esp(&self, global: Ipv4Addr) -> Option<Ipv4Addr> {
-        let fixed = &self.nat.ipsec.static_esp;
-        fixed.iter().find(|s| s.global == global).map(|s| s.inside)
+    fn static_esp(&self, global: Ipv4Addr) -> Option<InsideHost> {
+        let mut fixed = self.nat.ipsec.static_esp.iter();
+        fixed.find(|s| s.global == global).map(host)
     }
 
-    fn static_global(&self, client: Ipv4Addr) -> Option<Ipv4Addr> {
-        let fixed = &self.nat.ipsec.static_esp;
-        fixed.iter().find(|s| s.inside == client).map(|s| s.global)
+    fn static_global(&self, client: InsideHost) -> Option<Ipv4Addr> {
+        let mut fixed = self.nat.ipsec.static_esp.iter();
+        fixed.find(|s| host(s) == client).map(|s| s.global)
     }
+}
+
+/// The host of a `static esp`, which is always one of the global table.
+fn host(fixed: &StaticEsp) -> InsideHost {
+    InsideHost::from(fixed.inside)
 }
 
 /// Who else has UDP ports towards one port of a peer.
 pub(super) struct Taken<'a> {
     pub(super) nat: &'a Nat,
     pub(super) table: &'a Table,
-    /// As the client sent it: an entry of the same sockets is no hindrance.
+    /// The client's VRF, and the packet as the client sent it: an entry of the same sockets is no
+    /// hindrance.
+    pub(super) vrf: VrfId,
     pub(super) key: Key,
 }
 
@@ -99,7 +104,10 @@ impl Ports for Taken<'_> {
         };
         self.table
             .look_up(Kind::from_outside(PROTO_UDP), answer)
-            .is_none_or(|at| self.table.session(at).keys[Direction::Out as usize] == self.key)
+            .is_none_or(|at| {
+                let session = self.table.session(at);
+                session.vrf == self.vrf && session.keys[Direction::Out as usize] == self.key
+            })
     }
 }
 
@@ -127,33 +135,34 @@ pub(super) fn rule_for(snapshot: &Snapshot, vrf: VrfId, protocol: u8, key: Key) 
 pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
     let nat = &snapshot.nat;
     let fixed = nat.ipsec.static_esp.iter();
-    let mut fixed = fixed.filter(|s| s.inside == view.client || s.global == view.global);
+    let mut fixed = fixed.filter(|s| host(s) == view.client || s.global == view.global);
     if let Some(fixed) = fixed.next() {
-        return fixed.inside == view.client && fixed.global == view.global;
+        return host(fixed) == view.client && fixed.global == view.global;
     }
-    let exit = next_hop(snapshot, VrfId::GLOBAL, view.peer.to_bits()).map(|hop| hop.to);
+    let InsideHost { vrf, address } = view.client;
+    let exit = next_hop(snapshot, vrf, view.peer.to_bits()).map(|hop| hop.to);
     let packet = Key {
-        src: view.client.to_bits(),
+        src: address.to_bits(),
         dst: view.peer.to_bits(),
         sport: 0,
         dport: 0,
     };
     let applies = |fixed: &Static| fixed.applies(|| subject(PROTO_ESP, packet), exit);
     if nat
-        .static_from_inside(view.client.into(), PROTO_ESP, None, applies)
+        .static_from_inside(view.client, PROTO_ESP, None, applies)
         .is_some()
     {
         return false;
     }
     let at = |port| Key {
-        src: view.client.to_bits(),
+        src: address.to_bits(),
         dst: view.peer.to_bits(),
         sport: port,
         dport: port,
     };
     [(PROTO_ESP, 0), (PROTO_UDP, 500), (PROTO_UDP, 4500)]
         .into_iter()
-        .filter_map(|(protocol, port)| rule_for(snapshot, VrfId::GLOBAL, protocol, at(port)))
+        .filter_map(|(protocol, port)| rule_for(snapshot, vrf, protocol, at(port)))
         .any(|rule| match &rule.target {
             Target::Overload(addresses) => addresses
                 .iter()

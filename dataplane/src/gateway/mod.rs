@@ -18,6 +18,7 @@ mod inside;
 mod inside_destination;
 mod ipsec;
 mod ipsec_policy;
+mod ipsec_quoted;
 mod ipsec_trace;
 mod lease;
 pub(crate) mod limit;

@@ -380,7 +380,7 @@ impl<P: Packet> Gateway<P> {
             if (head.addresses, head.ports, head.protocol) != (addresses, ports, protocol) {
                 let hash = if head.protocol == PROTO_ESP {
                     self.esp
-                        .prefetch(entrance.direction, head.addresses, head.spi())
+                        .prefetch(entrance.direction, entrance.vrf, head.addresses, head.spi())
                 } else {
                     let hash = hasher.hash(head.protocol, head.addresses, head.ports);
                     self.table.prefetch_index(hash);
@@ -427,7 +427,7 @@ impl<P: Packet> Gateway<P> {
             return Err(Obstacle::NotOrdinary);
         }
         if head.protocol == PROTO_ESP {
-            return self.translate_esp(snapshot, tick, direction, packet, glance);
+            return self.translate_esp(snapshot, tick, (direction, kind.vrf()), packet, glance);
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;

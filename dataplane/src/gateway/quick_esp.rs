@@ -6,7 +6,7 @@ use super::Gateway;
 use super::quick::{Glance, Obstacle};
 use crate::packet::Packet;
 use crate::session::Direction;
-use crate::snapshot::{PortId, Snapshot};
+use crate::snapshot::{InsideHost, PortId, Snapshot, VrfId};
 use crate::time::Tick;
 use crate::wire::PROTO_ESP;
 use crate::wire::checksum::{Delta, Deltas};
@@ -20,7 +20,7 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        direction: Direction,
+        (direction, vrf): (Direction, VrfId),
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
@@ -38,10 +38,20 @@ impl<P: Packet> Gateway<P> {
         let (source, destination) = (Ipv4Addr::from_bits(key.src), Ipv4Addr::from_bits(key.dst));
         let generation = snapshot.generation;
         let spi = head.spi();
-        let at = (source, destination, spi);
         let half = match direction {
-            Direction::Out => self.esp.established_out(*guess, at, generation),
-            Direction::In => self.esp.established_in(*guess, at, sequence, generation),
+            Direction::Out => {
+                let client = InsideHost {
+                    vrf,
+                    address: source,
+                };
+                let at = (client, destination, spi);
+                self.esp.established_out(*guess, at, generation)
+            }
+            Direction::In => {
+                let at = (source, destination, spi);
+                self.esp
+                    .established_in(*guess, vrf, at, sequence, generation)
+            }
         };
         let half = half.ok_or(NO)?;
         let exit = self.exits.to(snapshot, half.neighbour).ok_or(NO)?;

@@ -413,6 +413,7 @@ fn esp_filter(filter: &SessionFilter) -> Option<EspFilter> {
         peer,
         spi_out: filter.spi_out,
         spi_in: filter.spi_in,
+        vrf: filter.vrf,
     })
 }
 
@@ -431,10 +432,10 @@ fn ipsec_rule(snapshot: &Snapshot, view: &SessionView) -> u16 {
 fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
     let at = |address| Endpoint { address, port: 0 };
     SessionView {
-        vrf: VrfId::GLOBAL,
+        vrf: half.client.vrf,
         protocol: PROTO_ESP,
         children: None,
-        inside_local: at(half.client),
+        inside_local: at(half.client.address),
         inside_global: at(half.global),
         outside_local: Some(at(half.peer)),
         outside_global: Some(at(half.peer)),
@@ -453,10 +454,10 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
 fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
     let at = |(address, port)| Endpoint { address, port };
     SessionView {
-        vrf: VrfId::GLOBAL,
+        vrf: flow.client.0.vrf,
         protocol: PROTO_UDP,
         children: None,
-        inside_local: at(flow.client),
+        inside_local: at((flow.client.0.address, flow.client.1)),
         inside_global: at(flow.global),
         outside_local: Some(at(flow.peer)),
         outside_global: Some(at(flow.peer)),

@@ -10,14 +10,23 @@ use spillway_dataplane::esp::{
     Engine, EspPacket, Globals, IkeIn, IkeOut, IkePacket, Inbound, Limits, Outbound, Outcome,
     Policy,
 };
+use spillway_dataplane::snapshot::{InsideHost, VrfId};
 use spillway_dataplane::time::Millis;
 
 pub const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 pub const G1: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub const G2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
-pub const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-pub const B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
-pub const C: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
+pub const A: InsideHost = host(0, [10, 1, 0, 1]);
+pub const B: InsideHost = host(0, [10, 1, 0, 2]);
+pub const C: InsideHost = host(0, [10, 1, 0, 3]);
+
+/// A host of a VRF; 0 is the global table.
+pub const fn host(vrf: u8, [a, b, c, d]: [u8; 4]) -> InsideHost {
+    InsideHost {
+        vrf: VrfId(vrf),
+        address: Ipv4Addr::new(a, b, c, d),
+    }
+}
 
 /// A policy set by hand.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +35,7 @@ pub struct Config {
     pub spi_match: bool,
     pub key: Key,
     pub preserve: bool,
-    pub fixed: Option<(Ipv4Addr, Ipv4Addr)>,
+    pub fixed: Option<(InsideHost, Ipv4Addr)>,
 }
 
 impl Config {
@@ -39,28 +48,32 @@ impl Config {
 }
 
 impl Policy for Config {
-    fn globals(&self, _: Ipv4Addr, _: Ipv4Addr, globals: &mut Globals) {
+    fn globals(&self, _: InsideHost, _: Ipv4Addr, globals: &mut Globals) {
         globals.extend(self.globals.iter().copied());
     }
-    fn spi_match(&self, _: Ipv4Addr, _: Ipv4Addr) -> bool {
+    fn spi_match(&self, _: InsideHost, _: Ipv4Addr) -> bool {
         self.spi_match
     }
     fn spi_key(&self) -> Key {
         self.key
     }
-    fn preserve_port(&self, _: Ipv4Addr, _: Ipv4Addr) -> bool {
+    fn preserve_port(&self, _: InsideHost, _: Ipv4Addr) -> bool {
         self.preserve
     }
-    fn static_esp(&self, global: Ipv4Addr) -> Option<Ipv4Addr> {
+    fn static_esp(&self, global: Ipv4Addr) -> Option<InsideHost> {
         self.fixed.filter(|f| f.1 == global).map(|f| f.0)
     }
-    fn static_global(&self, client: Ipv4Addr) -> Option<Ipv4Addr> {
+    fn static_global(&self, client: InsideHost) -> Option<Ipv4Addr> {
         self.fixed.filter(|f| f.0 == client).map(|f| f.1)
     }
 }
 
-/// A packet as the tests name it: (side, peer or client, SPI, sequence number).
-pub type Name = (char, Ipv4Addr, u32, u32);
+/// A packet as the tests name it: of a client or of a peer, with SPI and sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    Out(InsideHost, u32, u32),
+    In(Ipv4Addr, u32, u32),
+}
 
 pub fn small() -> Limits {
     Limits {
@@ -92,7 +105,10 @@ pub struct Nat {
 /// What became of a packet at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
+    /// Sent with this global address.
     To(Ipv4Addr),
+    /// Delivered to this client.
+    For(InsideHost),
     Held,
     Lost(&'static str),
     NotOurs,
@@ -111,11 +127,11 @@ impl Nat {
         }
     }
 
-    pub fn out(&mut self, client: Ipv4Addr, spi: u32, seq: u32) -> Fate {
+    pub fn out(&mut self, client: InsideHost, spi: u32, seq: u32) -> Fate {
         self.out_to(client, PEER, spi, seq)
     }
 
-    pub fn out_to(&mut self, client: Ipv4Addr, peer: Ipv4Addr, spi: u32, seq: u32) -> Fate {
+    pub fn out_to(&mut self, client: InsideHost, peer: Ipv4Addr, spi: u32, seq: u32) -> Fate {
         let now = Millis(self.now);
         match self
             .engine
@@ -123,7 +139,10 @@ impl Nat {
         {
             Outbound::Translate { global } => Fate::To(global),
             Outbound::Hold(ticket) => {
-                assert_eq!(self.engine.keep(ticket, ('o', client, spi, seq)), Ok(()));
+                assert_eq!(
+                    self.engine.keep(ticket, Name::Out(client, spi, seq)),
+                    Ok(())
+                );
                 Fate::Held
             }
             Outbound::Drop(reason) => Fate::Lost(reason.name()),
@@ -140,9 +159,9 @@ impl Nat {
             .engine
             .inbound_esp(now, peer, global, &esp(spi, seq), &self.config)
         {
-            Inbound::Deliver { client } => Fate::To(client),
+            Inbound::Deliver { client } => Fate::For(client),
             Inbound::Hold(ticket) => {
-                assert_eq!(self.engine.keep(ticket, ('i', peer, spi, seq)), Ok(()));
+                assert_eq!(self.engine.keep(ticket, Name::In(peer, spi, seq)), Ok(()));
                 Fate::Held
             }
             Inbound::Drop(reason) => Fate::Lost(reason.name()),
@@ -156,7 +175,7 @@ impl Nat {
             .map(|r| {
                 let fate = match r.outcome {
                     Outcome::Translate { global } => Fate::To(global),
-                    Outcome::Deliver { client } => Fate::To(client),
+                    Outcome::Deliver { client } => Fate::For(client),
                     Outcome::Drop(reason) => Fate::Lost(reason.name()),
                 };
                 (r.packet, fate)
@@ -175,7 +194,7 @@ impl Nat {
     }
 
     /// One IKEv2 message from the client.
-    pub fn ike_out(&mut self, client: Ipv4Addr, port: u16, header: IkeHeader) -> IkeOut {
+    pub fn ike_out(&mut self, client: InsideHost, port: u16, header: IkeHeader) -> IkeOut {
         let packet = IkePacket {
             source_port: port,
             destination_port: port,
@@ -198,7 +217,14 @@ impl Nat {
     }
 
     /// A whole IKEv2 exchange of `client`, begun by it or by the peer; `cookie` names the IKE SA.
-    pub fn exchange(&mut self, client: Ipv4Addr, cookie: u64, kind: u8, message: u32, mine: bool) {
+    pub fn exchange(
+        &mut self,
+        client: InsideHost,
+        cookie: u64,
+        kind: u8,
+        message: u32,
+        mine: bool,
+    ) {
         let ask = v2(cookie, kind, message, false);
         let answer = v2(cookie, kind, message, true);
         let (first, second) = if mine { (ask, answer) } else { (answer, ask) };
@@ -215,7 +241,7 @@ impl Nat {
         }
     }
 
-    fn ike_port(&mut self, client: Ipv4Addr, header: IkeHeader) -> u16 {
+    fn ike_port(&mut self, client: InsideHost, header: IkeHeader) -> u16 {
         match self.ike_out(client, 500, header) {
             IkeOut::Translate { port, .. } => port,
             IkeOut::Drop(reason) => panic!("IKE refused: {}", reason.name()),

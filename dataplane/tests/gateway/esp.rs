@@ -12,18 +12,18 @@ use crate::support::{
     INSIDE, INSIDE2, Lab, OUTSIDE, Packet4, Policy, each, error, permit_all, raw, udp,
 };
 
-const PEER: &str = "203.0.113.5";
-const OURS: &str = "198.51.100.1";
-const OUT: &str = "1 ip50 198.51.100.1 > 203.0.113.5";
+pub(crate) const PEER: &str = "203.0.113.5";
+pub(crate) const OURS: &str = "198.51.100.1";
+pub(crate) const OUT: &str = "1 ip50 198.51.100.1 > 203.0.113.5";
 
-fn esp(from: &str, to: &str, spi: u32, sequence: u32) -> Packet4 {
+pub(crate) fn esp(from: &str, to: &str, spi: u32, sequence: u32) -> Packet4 {
     let mut octets = [spi.to_be_bytes(), sequence.to_be_bytes()].concat();
     octets.resize(104, 0x5a);
     raw(from, to, 50).data(&octets)
 }
 
 /// IKEv2's first message, or an answer to it, of so many octets.
-fn ike(from: &str, to: &str, cookie: u64, octets: usize) -> Packet4 {
+pub(crate) fn ike(from: &str, to: &str, cookie: u64, octets: usize) -> Packet4 {
     let mut message = cookie.to_be_bytes().to_vec();
     message.extend([0; 8]);
     message.extend([0x21, 0x20, 34, 0x08, 0, 0, 0, 0]);
@@ -71,7 +71,7 @@ fn the_second_client_waits_for_the_reply_of_the_first() {
         assert!(halves.iter().all(|half| half.rule == 1), "{halves:?}");
         let tunnels = halves.iter().filter_map(|view| view.half);
         let mut pairs: Vec<_> = tunnels
-            .map(|half| (half.client.to_string(), half.spi_out, half.spi_in))
+            .map(|half| (half.client.address.to_string(), half.spi_out, half.spi_in))
             .collect();
         pairs.sort();
         let of = |client: &str, out, back| (client.to_owned(), Some(out), Some(back));

@@ -3,6 +3,7 @@
 mod access;
 mod destination;
 mod esp;
+mod esp_vrf;
 mod explain;
 mod fragments;
 mod garbage;
