@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 
+use crate::snapshot::VrfId;
 use crate::stats::DropReason;
 use crate::time::Millis;
 
@@ -31,6 +32,8 @@ pub struct FragmentKey {
     pub id: u16,
     /// IP protocol number.
     pub protocol: u8,
+    /// The VRF in which it arrives.
+    pub vrf: VrfId,
 }
 
 /// How much a store may keep.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::acl::{AccessList, Action, Subject};
 use crate::fib::NextHop;
 use crate::route_map::{RouteMap, Selector};
-use crate::snapshot::{PortId, VrfId};
+use crate::snapshot::{InsideHost, PortId, VrfId};
 use crate::time::Tick;
 
 mod destination;
@@ -353,11 +353,33 @@ impl Nat {
             .any(|rule| matches!(rule.target, Target::OneToOne(_)))
     }
 
+    /// The rule for packets from inside in a VRF: the first of its rules that permits them.
+    /// Counts the matches of access lists if `counts`.
+    #[must_use]
+    pub fn rule_for(
+        &self,
+        vrf: VrfId,
+        subject: &Subject,
+        exit: Option<NextHop>,
+        counts: bool,
+    ) -> Option<&Rule> {
+        let permits = |rule: &Rule| {
+            let action = if counts {
+                rule.selector.check(subject, exit)
+            } else {
+                rule.selector.decide(subject, exit)
+            };
+            action == Action::Permit
+        };
+        let mut rules = self.rules.iter();
+        rules.find(|rule| rule.vrf == vrf && permits(rule))
+    }
+
     /// The static for packets from an inside host that `applies`: by port if one does, else by
     /// address; of several, one with a route map, in order of configuration, before one without.
     pub fn static_from_inside(
         &self,
-        inside: Ipv4Addr,
+        inside: InsideHost,
         protocol: u8,
         port: Option<u16>,
         applies: impl FnMut(&Static) -> bool,
@@ -407,6 +429,15 @@ fn find_static(
 }
 
 impl Static {
+    /// The inside host.
+    #[must_use]
+    pub fn inside_host(&self) -> InsideHost {
+        InsideHost {
+            vrf: self.vrf,
+            address: self.inside,
+        }
+    }
+
     /// Whether it translates a packet from its inside host that leaves by `exit`. A packet to its
     /// global address is asked about as if it were the answer to one: `subject` as it would leave.
     #[must_use]

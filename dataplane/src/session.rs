@@ -46,6 +46,63 @@ pub fn reverse(key: Key) -> Key {
     }
 }
 
+/// What a packet's entry must have besides the packet's key. Of what comes from inside, the VRF is a
+/// part of it: hosts of two VRFs may have the same address. Global addresses and ports belong to one
+/// host alone, so what comes from outside is found without; but a packet from outside in a VRF gets
+/// to that VRF's hosts only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub(crate) direction: Direction,
+    /// Protocol and VRF, as an entry has them side by side.
+    word: u16,
+    /// The bits of it that count.
+    mask: u16,
+}
+
+impl Kind {
+    /// Of a packet that goes `direction` and arrived in a VRF.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(direction: Direction, vrf: VrfId, protocol: u8) -> Kind {
+        let is_anywhere = direction == Direction::In && vrf == VrfId::GLOBAL;
+        Kind {
+            direction,
+            word: u16::from_le_bytes([protocol, vrf.0]),
+            mask: if is_anywhere { 0x00ff } else { u16::MAX },
+        }
+    }
+
+    /// Of a packet from inside.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_inside(vrf: VrfId, protocol: u8) -> Kind {
+        Kind::new(Direction::Out, vrf, protocol)
+    }
+
+    /// Of a packet from outside in the global table.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_outside(protocol: u8) -> Kind {
+        Kind::new(Direction::In, VrfId::GLOBAL, protocol)
+    }
+
+    /// Whether it is that of an entry.
+    #[inline(always)]
+    pub(crate) fn is_of(self, session: &Session) -> bool {
+        (self.word ^ u16::from_le_bytes([session.protocol, session.vrf.0])) & self.mask == 0
+    }
+
+    /// What of it hashes tell apart.
+    #[inline(always)]
+    pub(crate) fn bits(self) -> u64 {
+        let word = match self.direction {
+            Direction::Out => self.word,
+            Direction::In => self.word & 0x00ff,
+        };
+        u64::from(word) << 8 | self.direction as u64
+    }
+}
+
 /// Bits of [`Session::flags`].
 pub mod flag {
     /// The entry holds the mark of its outside port (see `GlobalAddress::take`).

@@ -136,20 +136,21 @@ impl Snapshot {
         self.interface(port).map_or(VrfId::GLOBAL, |i| i.vrf)
     }
 
-    /// The port whose own address is `address`.
+    /// The port of a VRF whose own address is `address`.
     #[must_use]
-    pub fn local(&self, address: Ipv4Addr) -> Option<PortId> {
+    pub fn local(&self, vrf: VrfId, address: Ipv4Addr) -> Option<PortId> {
         self.interfaces
             .iter()
-            .position(|i| i.address.is_some_and(|a| a.addr() == address))
+            .position(|i| i.vrf == vrf && i.address.is_some_and(|a| a.addr() == address))
             .map(|at| PortId(at as u8))
     }
 
-    /// Whether `address` stands for all hosts of a connected network, or for the network: no host
+    /// Whether `address` stands for all hosts of a connected network of a VRF, or for the network: no host
     /// has it, and nothing is forwarded to it (RFC 1812 section 5.3.5, RFC 2644).
     #[must_use]
-    pub fn is_directed_broadcast(&self, address: Ipv4Addr) -> bool {
-        self.interfaces.iter().filter_map(|i| i.address).any(|net| {
+    pub fn is_directed_broadcast(&self, vrf: VrfId, address: Ipv4Addr) -> bool {
+        let of_vrf = self.interfaces.iter().filter(|i| i.vrf == vrf);
+        of_vrf.filter_map(|i| i.address).any(|net| {
             net.prefix_len() < 31 && (net.broadcast() == address || net.network() == address)
         })
     }

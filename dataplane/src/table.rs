@@ -4,7 +4,7 @@
 use crate::index::Index;
 use crate::nat::Timers;
 use crate::prefetch::{large_slice, prefetch_index};
-use crate::session::{Direction, Key, NIL, Session};
+use crate::session::{Direction, Key, Kind, NIL, Session};
 use crate::snapshot::VrfId;
 use crate::time::Tick;
 use crate::wire::Delta;
@@ -111,22 +111,16 @@ impl Table {
     /// The hash under which a key is found.
     #[inline(always)]
     #[must_use]
-    pub fn hash(&self, direction: Direction, protocol: u8, key: Key) -> u64 {
+    pub fn hash(&self, kind: Kind, key: Key) -> u64 {
         let (addresses, ports) = key.words();
-        self.hash_words(direction, protocol, addresses, ports)
+        self.hash_words(kind, addresses, ports)
     }
 
     /// [`Table::hash`] of a key in words.
     #[inline(always)]
     #[must_use]
-    pub fn hash_words(
-        &self,
-        direction: Direction,
-        protocol: u8,
-        addresses: u64,
-        ports: u32,
-    ) -> u64 {
-        let rest = u64::from(ports) << 32 | u64::from(protocol) << 8 | direction as u64;
+    pub fn hash_words(&self, kind: Kind, addresses: u64, ports: u32) -> u64 {
+        let rest = u64::from(ports) << 32 | kind.bits();
         let first = fold(addresses ^ self.seed[0], 0xa076_1d64_78bd_642f);
         fold(first ^ rest, self.seed[1] | 1)
     }
@@ -153,45 +147,39 @@ impl Table {
     pub fn guessed_mut(
         &mut self,
         guess: u32,
-        direction: Direction,
-        protocol: u8,
+        kind: Kind,
         words: (u64, u32),
     ) -> Option<&mut Session> {
         let session = self.slab.get_mut(guess as usize)?;
-        let key = session.keys[direction as usize];
+        let key = session.keys[kind.direction as usize];
         // A vacant place is no protocol's.
-        (key.words() == words && session.protocol == protocol).then_some(session)
+        (key.words() == words && kind.is_of(session)).then_some(session)
     }
 
     /// Whether a reference leads to the entry of a key. A vacant place is no protocol's.
     #[inline]
-    fn is_entry(&self, reference: u32, direction: Direction, protocol: u8, key: Key) -> bool {
+    fn is_entry(&self, reference: u32, kind: Kind, key: Key) -> bool {
         self.slab
             .get(place(reference) as usize)
             .is_some_and(|session| {
-                reference & 1 == direction as u32
-                    && session.keys[direction as usize] == key
-                    && session.protocol == protocol
+                reference & 1 == kind.direction as u32
+                    && session.keys[kind.direction as usize] == key
+                    && kind.is_of(session)
             })
     }
 
     /// The entry of a key.
     #[inline]
     #[must_use]
-    pub fn find(&self, hash: u64, direction: Direction, protocol: u8, key: Key) -> Option<u32> {
-        let is_it = |reference: u32| self.is_entry(reference, direction, protocol, key);
+    pub fn find(&self, hash: u64, kind: Kind, key: Key) -> Option<u32> {
+        let is_it = |reference: u32| self.is_entry(reference, kind, key);
         self.index.find(hash, is_it).map(place)
     }
 
     /// [`Table::find`] for a key that was not hashed before.
     #[must_use]
-    pub fn look_up(&self, direction: Direction, protocol: u8, key: Key) -> Option<u32> {
-        self.find(
-            self.hash(direction, protocol, key),
-            direction,
-            protocol,
-            key,
-        )
+    pub fn look_up(&self, kind: Kind, key: Key) -> Option<u32> {
+        self.find(self.hash(kind, key), kind, key)
     }
 
     /// The entry at a place.
@@ -297,8 +285,10 @@ impl Table {
     }
 
     fn hashes(&self, session: &Session) -> [u64; 2] {
-        [Direction::Out, Direction::In]
-            .map(|d| self.hash(d, session.protocol, session.keys[d as usize]))
+        [Direction::Out, Direction::In].map(|direction| {
+            let kind = Kind::new(direction, session.vrf, session.protocol);
+            self.hash(kind, session.keys[direction as usize])
+        })
     }
 
     /// Puts an entry into the slot in which its timer ends, or the farthest one if that is nearer.

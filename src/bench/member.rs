@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use spillway_dataplane::session::Direction;
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::session::{Direction, Kind};
+use spillway_dataplane::snapshot::{PortId, VrfId};
 use spillway_dataplane::wire::head::{Head, mac_word};
 use spillway_dpdk::cycles;
 
@@ -324,7 +324,8 @@ fn entry(rig: &Rig, port: PortId, frame: &[u8; 64]) -> Option<u32> {
         Direction::In
     };
     let head = Head::read(frame, mac_word(mac_of(port)), true)?;
-    rig.table().look_up(direction, head.protocol, head.key())
+    let kind = Kind::new(direction, VrfId::GLOBAL, head.protocol);
+    rig.table().look_up(kind, head.key())
 }
 
 /// With which outside port the flow of a packet from inside leaves, if it is this worker's.

@@ -7,8 +7,8 @@
 use std::hint::black_box;
 
 use spillway_dataplane::packet::{BURST, Burst, Packet, RxQueue, TxQueue};
-use spillway_dataplane::session::{Direction, NIL};
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::session::{Direction, Kind, NIL};
+use spillway_dataplane::snapshot::{PortId, VrfId};
 use spillway_dataplane::table::Table;
 use spillway_dataplane::wire::head::{Head, Macs, mac_word};
 use spillway_dpdk::cycles;
@@ -83,6 +83,7 @@ fn work(cut: Cut, table: &Table, port: PortId, burst: &mut Burst<MemoryPacket>) 
     } else {
         (Direction::In, mac_word(OUTSIDE_MAC))
     };
+    let kind = |head: Head| Kind::new(direction, VrfId::GLOBAL, head.protocol);
     let mut looked = [NOTHING; BURST];
     for (packet, looked) in burst.iter().zip(&mut looked) {
         let Some(head) = Head::read(packet.data(), mac, true) else {
@@ -90,7 +91,7 @@ fn work(cut: Cut, table: &Table, port: PortId, burst: &mut Burst<MemoryPacket>) 
         };
         looked.head = head;
         if cut >= Cut::LookUp {
-            looked.hash = table.hash_words(direction, head.protocol, head.addresses, head.ports);
+            looked.hash = table.hash_words(kind(head), head.addresses, head.ports);
             table.prefetch_index(looked.hash);
         }
     }
@@ -110,7 +111,7 @@ fn work(cut: Cut, table: &Table, port: PortId, burst: &mut Burst<MemoryPacket>) 
             };
             let at = Some(looked.at)
                 .filter(is_it)
-                .or_else(|| table.find(hash, direction, head.protocol, head.key()));
+                .or_else(|| table.find(hash, kind(head), head.key()));
             let Some(at) = at else { continue };
             if cut >= Cut::Rewrite {
                 let change = table.session(at).change(direction, macs);

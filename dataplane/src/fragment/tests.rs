@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{FragmentKey, Fragments, LIFETIME_MS, Later, Limits};
+use crate::snapshot::VrfId;
 use crate::stats::DropReason;
 use crate::time::Millis;
 
@@ -18,6 +19,7 @@ type Store = Fragments<char, u32>;
 
 fn key(id: u16) -> FragmentKey {
     FragmentKey {
+        vrf: VrfId::GLOBAL,
         src: 1,
         dst: 2,
         id,

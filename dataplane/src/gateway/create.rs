@@ -9,12 +9,12 @@ use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
 use super::mapping::filtering_of;
 use super::outside_source::entry_way;
-use crate::acl::{Action, Subject};
+use crate::acl::Subject;
 use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
 use crate::packet::Packet;
 use crate::rss::Aim;
-use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, reverse};
-use crate::snapshot::{PortId, Snapshot, VrfId, WorkerId};
+use crate::session::{Direction, HOP_UNKNOWN, Key, Kind, Session, flag, port_space, reverse};
+use crate::snapshot::{InsideHost, PortId, Snapshot, VrfId, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tcp_flags};
@@ -76,25 +76,22 @@ impl<P: Packet> Gateway<P> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
         let exit = wanted.hop.map(|hop| hop.to);
-        let Some(rule) = nat
-            .rules
-            .iter()
-            .find(|r| r.selector.check(&subject, exit) == Action::Permit)
-        else {
+        let Some(rule) = nat.rule_for(wanted.ip.vrf, &subject, exit, true) else {
             return Ok(None);
         };
         let limit = u64::from(nat.max_entries);
         if limit != 0 && self.occupancy.active() >= limit {
             return Err((DropReason::MaxEntries, rule.id));
         }
-        let host = Ipv4Addr::from_bits(wanted.ip.src);
-        if !self.host_counts.reserve(host.into()) {
+        let host = sender(wanted.ip);
+        if !self.host_counts.reserve(host) {
             return Err((DropReason::MaxEntries, rule.id));
         }
         let change = match &rule.target {
             Target::OneToOne(pool) if !rule.lends_to_flows() => {
                 self.create_address(now, snapshot, wanted, rule, pool)
             }
+            _ if host.vrf != VrfId::GLOBAL => self.create_extended(now, snapshot, wanted, rule),
             _ if !nat.outside.join(wanted.key.dst, wanted.host) => {
                 Err(DropReason::OutsideHostUnknown)
             }
@@ -103,7 +100,7 @@ impl<P: Packet> Gateway<P> {
                 .inspect_err(|_| nat.outside.leave(wanted.key.dst)),
         };
         let change = change.map_err(|reason| {
-            self.host_counts.not_made(host.into());
+            self.host_counts.not_made(host);
             (reason, rule.id)
         })?;
         self.occupancy.made(now.0);
@@ -157,6 +154,7 @@ impl<P: Packet> Gateway<P> {
             to
         };
         let mut session = Session {
+            vrf: ip.vrf,
             flags: if place.mark { flag::PORT_MARK } else { 0 }
                 | mapped
                 | if hop.is_none() { flag::HAIRPIN } else { 0 },
@@ -226,7 +224,10 @@ impl<P: Packet> Gateway<P> {
         }
         let outbound = Session::address_key(Direction::Out, ip.src);
         let inbound = Session::address_key(Direction::In, global);
-        let session = blank(now, rule.id, 0, outbound, inbound);
+        let session = Session {
+            vrf: ip.vrf,
+            ..blank(now, rule.id, 0, outbound, inbound)
+        };
         let timers = &snapshot.nat.timers;
         let Some(at) = self.table.insert(session, now.tick(), timers) else {
             pool.release(self.options.me, index);
@@ -376,13 +377,14 @@ impl<P: Packet> Gateway<P> {
     /// Asks the memory for what [`Gateway::create`] will read of the table if the first rule applies
     /// and the packet keeps its port. A wrong guess costs nothing but the asking.
     #[inline]
-    pub(super) fn expect(&self, nat: &Nat, protocol: u8, key: Key) {
-        let Some(Target::Overload(addresses)) = nat.rules.first().map(|rule| &rule.target) else {
+    pub(super) fn expect(&self, nat: &Nat, vrf: VrfId, protocol: u8, key: Key) {
+        let rule = nat.rules.iter().find(|rule| rule.vrf == vrf);
+        let Some(Target::Overload(addresses)) = rule.map(|rule| &rule.target) else {
             return;
         };
         if let Some(global) = addresses.get(pairing(key.src, addresses.len())) {
             let answer = answer(global, protocol, key, key.sport);
-            let hash = self.table.hash(Direction::In, protocol, answer);
+            let hash = self.table.hash(Kind::from_outside(protocol), answer);
             self.table.prefetch_index(hash);
         }
     }
@@ -404,7 +406,10 @@ impl<P: Packet> Gateway<P> {
             && !is_ike
             && self
                 .table
-                .look_up(Direction::In, protocol, answer(global, protocol, key, port))
+                .look_up(
+                    Kind::from_outside(protocol),
+                    answer(global, protocol, key, port),
+                )
                 .is_none()
             && self.is_left_by_mappings(nat, protocol, key, global, port)
     }
@@ -522,6 +527,14 @@ pub(super) fn pairing(client: u32, count: usize) -> usize {
     (u64::from(client).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % count
 }
 
+/// The inside host that sent a packet.
+pub(super) fn sender(ip: &Ipv4) -> InsideHost {
+    InsideHost {
+        vrf: ip.vrf,
+        address: Ipv4Addr::from_bits(ip.src),
+    }
+}
+
 /// A packet as access lists look at it.
 pub(super) fn subject(ip: &Ipv4, key: Key) -> Subject {
     let icmp = match ip.l4 {
@@ -550,7 +563,8 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
     let nat = &snapshot.nat;
     if session.is_address_entry() {
         let source = session.inside_local().address.to_bits();
-        let mut rules = nat.rules.iter().filter(|r| !r.lends_to_flows());
+        let is_such = |r: &&Rule| r.vrf == session.vrf && !r.lends_to_flows();
+        let mut rules = nat.rules.iter().filter(is_such);
         return rules.find(|r| r.selector.permits_source(source));
     }
     let (from, to) = (session.inside_local(), session.outside_local());
@@ -566,18 +580,16 @@ pub(super) fn rule_of<'a>(snapshot: &'a Snapshot, session: &Session) -> Option<&
     };
     let exit = exit_of(snapshot, session).map(|hop| hop.to);
     let exit = exit.filter(|_| session.flags & flag::HAIRPIN == 0);
-    nat.rules
-        .iter()
-        .find(|r| r.selector.decide(&subject, exit) == Action::Permit)
+    nat.rule_for(session.vrf, &subject, exit, false)
 }
 
 /// The next hop of what an entry's inside host sends.
 pub(super) fn exit_of(snapshot: &Snapshot, session: &Session) -> Option<Hop> {
-    let hop_to = |address| next_hop(snapshot, address);
+    let hop_to = |address| next_hop(snapshot, session.vrf, address);
     let (local, host) = (session.outside_local(), session.outside_global());
     let (local, host) = (local.address.to_bits(), host.address.to_bits());
     if session.changes_outside() {
-        return entry_way(snapshot, local, host, hop_to).hop();
+        return entry_way(snapshot, session.vrf, local, host, hop_to).hop();
     }
     hop_to(local)
 }

@@ -2,7 +2,7 @@
 
 use super::forward::{Hop, next_hop};
 use crate::fib::Neighbour;
-use crate::snapshot::{PortId, Snapshot};
+use crate::snapshot::{PortId, Snapshot, VrfId};
 use crate::wire::head::Macs;
 
 /// Places for destinations, as for neighbours.
@@ -24,6 +24,14 @@ pub(super) struct Exit {
     pub(super) port: PortId,
 }
 
+/// The next hop to an address in a VRF.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    vrf: VrfId,
+    destination: u32,
+    hop: Hop,
+}
+
 /// [`Exit::neighbour`] of a place that is free.
 const NOBODY: u32 = u32::MAX;
 
@@ -40,7 +48,7 @@ pub(super) struct Exits {
     generation: u32,
     exits: Box<[Exit; PLACES]>,
     /// Where new entries' packets went lately: every one of them asks for its next hop.
-    hops: Box<[Option<(u32, Hop)>; DESTINATIONS]>,
+    hops: Box<[Option<Known>; DESTINATIONS]>,
 }
 
 impl Exits {
@@ -66,14 +74,18 @@ impl Exits {
 
     /// [`next_hop`] with a memory. The snapshot is the one that was followed last.
     #[inline]
-    pub(super) fn hop(&mut self, snapshot: &Snapshot, destination: u32) -> Option<Hop> {
+    pub(super) fn hop(&mut self, snapshot: &Snapshot, vrf: VrfId, destination: u32) -> Option<Hop> {
         let spread = destination.wrapping_mul(0x9e37_79b1) >> 16;
         let place = &mut self.hops[spread as usize % DESTINATIONS];
         match place {
-            Some((known, hop)) if *known == destination => Some(*hop),
+            Some(known) if (known.vrf, known.destination) == (vrf, destination) => Some(known.hop),
             _ => {
-                let hop = next_hop(snapshot, destination)?;
-                *place = Some((destination, hop));
+                let hop = next_hop(snapshot, vrf, destination)?;
+                *place = Some(Known {
+                    vrf,
+                    destination,
+                    hop,
+                });
                 Some(hop)
             }
         }

@@ -6,9 +6,9 @@
 use std::net::Ipv4Addr;
 
 use super::access::{may_come, may_go};
-use super::create::{is_lendable, pairing, subject};
+use super::create::{is_lendable, pairing, sender, subject};
 use super::explain_outside;
-use super::forward::{Hop, next_hop};
+use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{
     Destination, may_begin, rewrite_from_inside, static_from_inside, untranslatable,
 };
@@ -20,7 +20,6 @@ use super::outside::{leads_inside, rewrite_from_outside, static_to_global};
 use super::outside_source::{Outward, entry_way, is_translated, outward};
 use super::requests::{SLICE, view};
 use super::{Gateway, Item, unfit};
-use crate::acl::Action;
 use crate::command::{
     Because, Ending, EspExplanation, Explained, FlowExplanation, FlowQuery, Reply,
 };
@@ -28,8 +27,8 @@ use crate::esp::Engine;
 use crate::fib::Neighbour;
 use crate::nat::{Global, Rule, Target};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session, flag};
-use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
+use crate::session::{Direction, Key, Kind, Session, flag};
+use crate::snapshot::{PortId, Side, Snapshot, VrfId, WorkerId};
 use crate::stats::DropReason;
 use crate::time::Millis;
 use crate::wire::{Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, icmp_type, tcp_flags};
@@ -101,11 +100,15 @@ impl<P: Packet> Gateway<P> {
         query: &FlowQuery,
         lent: Option<u32>,
     ) -> Option<FlowExplanation> {
-        let ip = packet_of(query);
+        let arrives = arrives(snapshot, query);
+        let ip = Ipv4 {
+            vrf: arrives.map_or(query.vrf, |port| snapshot.vrf(port)),
+            ..packet_of(query)
+        };
         let key = query.key();
         let mut about = FlowExplanation {
             worker: self.options.me,
-            arrives: arrives(snapshot, ip.src),
+            arrives,
             because: Because::NotTranslated,
             to: None,
             hop: None,
@@ -126,9 +129,10 @@ impl<P: Packet> Gateway<P> {
                 });
             }
         };
+        let kind = Kind::new(direction, ip.vrf, ip.protocol);
         // What servers send is of a shared connection where the worker has its entry.
         let is_shared = || {
-            let at = self.table.look_up(direction, ip.protocol, key);
+            let at = self.table.look_up(kind, key);
             at.is_some_and(|at| self.table.session(at).is_shared())
         };
         let owner = self.owner_of_flow(snapshot, direction, &ip, key);
@@ -136,14 +140,15 @@ impl<P: Packet> Gateway<P> {
             return None;
         }
         let asks_us = direction == Direction::In && super::inside::is_request(&ip);
-        if !asks_us && let Some(at) = self.table.look_up(direction, ip.protocol, key) {
+        if !asks_us && let Some(at) = self.table.look_up(kind, key) {
             let session = self.table.session(at);
             about.because = Because::Entry(view(session, now, snapshot, self.options.me));
             if direction == Direction::In && session.flags & flag::HAIRPIN != 0 {
                 about.ending = Ending::Dropped(DropReason::IpSource);
                 return Some(about);
             }
-            return Some(translated(snapshot, &ip, about, session.rewrite(direction)));
+            let change = session.rewrite(direction);
+            return Some(translated(snapshot, &ip, about, session.vrf, change));
         }
         if let Some(reason) = self.unfit(snapshot, &ip, &about) {
             return Some(ended(about, reason));
@@ -232,12 +237,8 @@ impl<P: Packet> Gateway<P> {
             }
         };
         about.because = Because::Ike;
-        Some(translated(
-            snapshot,
-            ip,
-            about,
-            Rewrite::new(ip.protocol, key, to),
-        ))
+        let change = Rewrite::new(ip.protocol, key, to);
+        Some(translated(snapshot, ip, about, ip.vrf, change))
     }
 
     fn explain_inside(
@@ -256,7 +257,8 @@ impl<P: Packet> Gateway<P> {
             Destination::Hairpin => true,
             Destination::Elsewhere => false,
         };
-        let way = outward(snapshot, ip.dst, |to| next_hop(snapshot, to));
+        let hop_to = |to| next_hop(snapshot, ip.vrf, to);
+        let way = outward(snapshot, ip.vrf, ip.dst, hop_to);
         let host = match way {
             _ if hairpin => ip.dst,
             Outward::Nowhere => return ended(about, DropReason::NoRoute),
@@ -272,31 +274,22 @@ impl<P: Packet> Gateway<P> {
         let exit = way.hop().map(|hop| hop.to).filter(|_| !hairpin);
         if let Some(fixed) = static_from_inside(snapshot, ip, key, exit) {
             about.because = Because::Static;
-            return translated(
-                snapshot,
-                ip,
-                about,
-                rewrite_from_inside(fixed, ip, key, host),
-            );
+            let change = rewrite_from_inside(fixed, ip, key, host);
+            return translated(snapshot, ip, about, ip.vrf, change);
         }
         let address_key = Session::address_key(Direction::Out, ip.src);
-        if let Some(at) = self.table.look_up(Direction::Out, 0, address_key) {
+        if let Some(at) = self
+            .table
+            .look_up(Kind::from_inside(ip.vrf, 0), address_key)
+        {
             let session = self.table.session(at);
             let global = session.inside_global().address.to_bits();
             about.because = Because::AddressEntry;
-            return translated(
-                snapshot,
-                ip,
-                about,
-                super::forward::rewrite_addresses(ip, global, host),
-            );
+            let change = rewrite_addresses(ip, global, host);
+            return translated(snapshot, ip, about, ip.vrf, change);
         }
         let asked = subject(ip, key);
-        let rule = nat
-            .rules
-            .iter()
-            .find(|rule| rule.selector.decide(&asked, exit) == Action::Permit);
-        match rule {
+        match nat.rule_for(ip.vrf, &asked, exit, false) {
             Some(rule) => self.explain_new(snapshot, ip, key, (rule, host), about),
             None if hairpin => {
                 about.ending = Ending::Dropped(DropReason::NoTranslation);
@@ -308,8 +301,8 @@ impl<P: Packet> Gateway<P> {
             }
             None if host != ip.dst => {
                 about.because = explain_outside::because(snapshot, ip.dst);
-                let change = super::forward::rewrite_addresses(ip, ip.src, host);
-                translated(snapshot, ip, about, change)
+                let change = rewrite_addresses(ip, ip.src, host);
+                translated(snapshot, ip, about, ip.vrf, change)
             }
             None => go(snapshot, ip, about),
         }
@@ -334,7 +327,7 @@ impl<P: Packet> Gateway<P> {
             about.ending = Ending::Dropped(DropReason::MaxEntries);
             return about;
         }
-        if !self.host_counts.allow(Ipv4Addr::from_bits(ip.src).into()) {
+        if !self.host_counts.allow(sender(ip)) {
             return ended(about, DropReason::MaxEntries);
         }
         let away = Key { dst: host, ..key };
@@ -349,8 +342,8 @@ impl<P: Packet> Gateway<P> {
                     return ended(about, DropReason::PoolExhausted);
                 };
                 let global = pool.address(index).to_bits();
-                let change = super::forward::rewrite_addresses(ip, global, host);
-                return translated(snapshot, ip, about, change);
+                let change = rewrite_addresses(ip, global, host);
+                return translated(snapshot, ip, about, ip.vrf, change);
             }
             Target::Overload(addresses) => addresses,
         };
@@ -394,7 +387,8 @@ impl<P: Packet> Gateway<P> {
             sport,
             ..key
         };
-        translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
+        let change = Rewrite::new(ip.protocol, key, to);
+        translated(snapshot, ip, about, ip.vrf, change)
     }
 
     fn explain_outside(
@@ -407,33 +401,40 @@ impl<P: Packet> Gateway<P> {
     ) -> FlowExplanation {
         let nat = &snapshot.nat;
         let address = Ipv4Addr::from_bits(ip.dst);
-        let seen = || self.explain_seen(snapshot, ip, key, lent);
+        let seen_in = |vrf| {
+            if vrf == VrfId::GLOBAL {
+                return self.explain_seen(snapshot, ip, key, lent);
+            }
+            Ok((ip.src, Because::NotTranslated))
+        };
+        let seen = || seen_in(ip.vrf);
         if let Some(fixed) = static_to_global(snapshot, ip, key) {
-            let (source, _) = match seen() {
+            let (source, _) = match seen_in(fixed.vrf) {
                 Ok(seen) => seen,
                 Err(reason) => return ended(about, reason),
             };
             about.because = Because::Static;
             let change = rewrite_from_outside(fixed, ip, key, source);
-            return translated(snapshot, ip, about, change);
+            return translated(snapshot, ip, about, fixed.vrf, change);
         }
         let global = nat.globals.get(&address);
         if let Some(Global::OneToOne(..)) = global {
             let key = Session::address_key(Direction::In, ip.dst);
-            if let Some(at) = self.table.look_up(Direction::In, 0, key) {
-                let inside = self.table.session(at).inside_local().address.to_bits();
-                let (source, _) = match seen() {
+            if let Some(at) = self.table.look_up(Kind::new(Direction::In, ip.vrf, 0), key) {
+                let host = self.table.session(at).inside_host();
+                let (source, _) = match seen_in(host.vrf) {
                     Ok(seen) => seen,
                     Err(reason) => return ended(about, reason),
                 };
                 about.because = Because::AddressEntry;
-                let change = super::forward::rewrite_addresses(ip, source, inside);
-                return translated(snapshot, ip, about, change);
+                let change = rewrite_addresses(ip, source, host.address.to_bits());
+                return translated(snapshot, ip, about, host.vrf, change);
             }
         }
         if let Some(mapping) = self.mapping_asked(ip, key) {
+            let vrf = self.table.session(mapping).vrf;
             let source = if self.lets_in(mapping, key.src) {
-                seen().map(|(source, _)| source)
+                seen_in(vrf).map(|(source, _)| source)
             } else {
                 Ok(ip.src)
             };
@@ -442,27 +443,29 @@ impl<P: Packet> Gateway<P> {
                 Err(reason) => ended(about, reason),
             };
         }
-        if let Some(rule) = rule_for(snapshot, ip, key, false) {
+        if ip.vrf == VrfId::GLOBAL
+            && let Some(rule) = rule_for(snapshot, ip, key, false)
+        {
             return match seen() {
                 Ok((source, _)) => self.explain_share(snapshot, ip, rule, (key, source), about),
                 Err(reason) => ended(about, reason),
             };
         }
-        if snapshot.local(address).is_some() {
+        if snapshot.local(ip.vrf, address).is_some() {
             about.because = Because::Ours;
             about.ending = Ending::Punted;
             about
         } else if global.is_some() {
             about.ending = Ending::Dropped(DropReason::NoTranslation);
             about
-        } else if leads_inside(snapshot, ip.dst) {
+        } else if leads_inside(snapshot, ip.vrf, ip.dst) {
             match seen() {
                 Err(reason) => ended(about, reason),
                 Ok((source, _)) if source == ip.src => go(snapshot, ip, about),
                 Ok((source, because)) => {
                     about.because = because;
-                    let change = super::forward::rewrite_addresses(ip, source, ip.dst);
-                    translated(snapshot, ip, about, change)
+                    let change = rewrite_addresses(ip, source, ip.dst);
+                    translated(snapshot, ip, about, ip.vrf, change)
                 }
             }
         } else {
@@ -472,14 +475,15 @@ impl<P: Packet> Gateway<P> {
 }
 
 /// The interface on which packets of a host arrive: the one on which packets to it leave.
-fn arrives(snapshot: &Snapshot, source: u32) -> Option<PortId> {
-    next_hop(snapshot, source).map(|hop| hop.to.port)
+fn arrives(snapshot: &Snapshot, query: &FlowQuery) -> Option<PortId> {
+    next_hop(snapshot, query.vrf, query.source.0.to_bits()).map(|hop| hop.to.port)
 }
 
 /// A small packet of the flow: SYN, echo request.
 pub(super) fn packet_of(query: &FlowQuery) -> Ipv4 {
     let (sport, dport) = (query.source.1, query.destination.1);
     Ipv4 {
+        vrf: query.vrf,
         src: query.source.0.to_bits(),
         dst: query.destination.0.to_bits(),
         total_len: 64,
@@ -513,10 +517,12 @@ pub(super) fn ended(about: FlowExplanation, reason: DropReason) -> FlowExplanati
     }
 }
 
+/// It goes on changed like this, routed in a VRF.
 pub(super) fn translated(
     snapshot: &Snapshot,
     ip: &Ipv4,
     mut about: FlowExplanation,
+    vrf: VrfId,
     change: Rewrite,
 ) -> FlowExplanation {
     about.to = Some(change.to());
@@ -529,17 +535,17 @@ pub(super) fn translated(
         .nat
         .globals
         .contains_key(&Ipv4Addr::from_bits(goes.dst))
-        || snapshot.local(Ipv4Addr::from_bits(goes.dst)).is_some()
+        || snapshot.local(vrf, Ipv4Addr::from_bits(goes.dst)).is_some()
     {
         // From inside to a global address: it comes in again.
         about.ending = Ending::Hairpinned;
         return about;
     }
     let came = about.arrives.and_then(|port| snapshot.interface(port));
-    let hop_to = |to| next_hop(snapshot, to);
+    let hop_to = |to| next_hop(snapshot, vrf, to);
     // Only from inside is a destination that changes somebody whom the inside knows by it.
     let hop = if goes.dst != ip.dst && came.is_some_and(|i| i.side == Side::Inside) {
-        entry_way(snapshot, ip.dst, goes.dst, hop_to).hop()
+        entry_way(snapshot, vrf, ip.dst, goes.dst, hop_to).hop()
     } else {
         hop_to(goes.dst)
     };
@@ -548,12 +554,13 @@ pub(super) fn translated(
 
 /// The way out, as `forward` goes it.
 fn go(snapshot: &Snapshot, ip: &Ipv4, mut about: FlowExplanation) -> FlowExplanation {
-    if about.to.is_none() && snapshot.local(Ipv4Addr::from_bits(ip.dst)).is_some() {
+    let address = Ipv4Addr::from_bits(ip.dst);
+    if about.to.is_none() && snapshot.local(ip.vrf, address).is_some() {
         about.because = Because::Ours;
         about.ending = Ending::Punted;
         return about;
     }
-    let hop = next_hop(snapshot, ip.dst);
+    let hop = next_hop(snapshot, ip.vrf, ip.dst);
     go_by(snapshot, ip, about, hop)
 }
 

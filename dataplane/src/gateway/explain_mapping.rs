@@ -1,16 +1,15 @@
 //! `explain` where a rule is endpoint-independent.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Gateway;
-use super::create::pairing;
+use super::create::{pairing, sender};
 use super::explain::{ended, translated};
 use super::outside_source::still_known;
 use crate::command::{Because, FlowExplanation};
 use crate::nat::{GlobalAddress, Rule};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, reverse};
+use crate::session::{Direction, Key, Kind, reverse};
 use crate::snapshot::Snapshot;
 use crate::stats::DropReason;
 use crate::wire::{Ipv4, PROTO_ICMP, Rewrite};
@@ -34,8 +33,7 @@ impl<P: Packet> Gateway<P> {
             let global = self.table.session(at).inside_global();
             (global.address, Some(global.port), None)
         } else {
-            let host = Ipv4Addr::from_bits(key.src);
-            if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(host.into()) {
+            if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(sender(ip)) {
                 return ended(about, DropReason::MaxEntries);
             }
             let Some(global) = addresses.get(pairing(key.src, addresses.len())) else {
@@ -63,11 +61,17 @@ impl<P: Packet> Gateway<P> {
         if ip.protocol == PROTO_ICMP {
             answer.sport = answer.dport;
         }
-        let is_taken = self.table.look_up(Direction::In, ip.protocol, answer);
+        let is_taken = self.table.look_up(Kind::from_outside(ip.protocol), answer);
         if is_taken.is_some() {
             return ended(about, DropReason::PortsExhausted);
         }
-        translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
+        translated(
+            snapshot,
+            ip,
+            about,
+            ip.vrf,
+            Rewrite::new(ip.protocol, key, to),
+        )
     }
 
     /// A packet from outside to a mapping that no entry fits; `source` is its sender as the client
@@ -82,13 +86,19 @@ impl<P: Packet> Gateway<P> {
     ) -> FlowExplanation {
         about.because = Because::Mapping(self.table.session(mapping).rule);
         // An address that is yet to be lent stands for nobody so far.
-        let is_known = still_known(snapshot, source, ip.src);
+        let is_known = still_known(snapshot, self.table.session(mapping).vrf, source, ip.src);
         let sender = if is_known { source } else { ip.src };
         match self.admission(snapshot, ip, (key, sender), mapping, (false, false)) {
             Ok(admitted) => {
                 let to = admitted.session.rewrite(Direction::In).to();
                 let to = Key { src: source, ..to };
-                translated(snapshot, ip, about, Rewrite::new(ip.protocol, key, to))
+                translated(
+                    snapshot,
+                    ip,
+                    about,
+                    admitted.session.vrf,
+                    Rewrite::new(ip.protocol, key, to),
+                )
             }
             Err(reason) => ended(about, reason),
         }

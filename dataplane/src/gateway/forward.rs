@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::outside_source::{Outward, entry_way};
 use super::waiting::Outcome;
-use super::{Gateway, Item, Meta, Output, Pass};
+use super::{Gateway, Item, Meta, Output, Pass, arrived};
 use crate::fib::{Neighbour, NextHop};
 use crate::packet::Packet;
 use crate::session::{Direction, HOP_UNKNOWN, flag};
@@ -124,6 +124,7 @@ impl<P: Packet> Gateway<P> {
             session.generation = snapshot.generation;
             session.hop = [HOP_UNKNOWN; 2];
         }
+        let vrf = session.vrf;
         let place = session.hop[direction as usize];
         if place != HOP_UNKNOWN
             && let Some((to, neighbour)) = snapshot.fib.neighbour_at(u32::from(place))
@@ -136,13 +137,14 @@ impl<P: Packet> Gateway<P> {
         }
         let hop = if direction == Direction::Out && session.changes_outside() {
             let local = session.outside_local().address.to_bits();
-            match entry_way(snapshot, local, to, |to| next_hop(snapshot, to)) {
+            let hop_to = |to| next_hop(snapshot, vrf, to);
+            match entry_way(snapshot, vrf, local, to, hop_to) {
                 Outward::To(hop, _) => hop,
                 Outward::Inside => return Way::Inside,
                 Outward::Nowhere | Outward::Nobody => return Way::Nowhere,
             }
         } else {
-            let Some(hop) = next_hop(snapshot, to) else {
+            let Some(hop) = next_hop(snapshot, vrf, to) else {
                 return Way::Nowhere;
             };
             if direction == Direction::Out && !leaves_outside(snapshot, hop.to.port) {
@@ -156,11 +158,12 @@ impl<P: Packet> Gateway<P> {
 
     /// Forwards a packet as it is.
     pub(super) fn route(&mut self, pass: &mut Pass<'_, impl Output<P>>, item: Item<P>, ip: &Ipv4) {
-        if pass.snapshot.local(Ipv4Addr::from_bits(ip.dst)).is_some() {
+        let address = Ipv4Addr::from_bits(ip.dst);
+        if pass.snapshot.local(ip.vrf, address).is_some() {
             self.punt(pass, Counter::PuntedLocal, item);
             return;
         }
-        match next_hop(pass.snapshot, ip.dst) {
+        match next_hop(pass.snapshot, ip.vrf, ip.dst) {
             Some(hop) if !Self::may_leave_as(pass.snapshot, hop.to.port, &item, ip, None) => {
                 self.denied(pass, item, ip, DropReason::AccessListOut);
             }
@@ -311,6 +314,7 @@ impl<P: Packet> Gateway<P> {
                 Outcome::GoOn(item) => self.process_one(pass, item),
                 Outcome::Drop(reason, item) => match wire::parse(item.packet.data(), false) {
                     Ok(Parsed::Ipv4(ip)) => {
+                        let ip = arrived(pass.snapshot, item.meta, ip);
                         let kind = ErrorKind::Unreachable(unreachable::HOST);
                         self.refuse(pass, item, &ip, reason, kind);
                     }
@@ -349,11 +353,9 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-/// The next hop to an address; `None` where there is no route.
-pub(super) fn next_hop(snapshot: &Snapshot, destination: u32) -> Option<Hop> {
-    let (to, known) = snapshot
-        .fib
-        .hop(VrfId::GLOBAL, Ipv4Addr::from_bits(destination))?;
+/// The next hop to an address in a VRF; `None` where there is no route.
+pub(super) fn next_hop(snapshot: &Snapshot, vrf: VrfId, destination: u32) -> Option<Hop> {
+    let (to, known) = snapshot.fib.hop(vrf, Ipv4Addr::from_bits(destination))?;
     Some(Hop {
         to,
         neighbour: known.map(|(_, n)| n),

@@ -30,6 +30,7 @@ impl<P: Packet> Gateway<P> {
             dst: ip.dst,
             id: ip.id,
             protocol: ip.protocol,
+            vrf: ip.vrf,
         };
         if ip.is_later_fragment() {
             return self.later_fragment(pass.now, item, datagram);

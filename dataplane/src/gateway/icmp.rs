@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
 use super::outside::leads_inside;
-use super::outside_source::{Outward, entry_way, outward};
+use super::outside_source::{Outward, entry_way, outside_local, outward};
 use super::{Gateway, Item, Output, Pass};
-use crate::nat::{OutsideLocal, Rule, Static};
+use crate::nat::{OutsideLocal, Static};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session, port_space};
-use crate::snapshot::Snapshot;
+use crate::session::{Direction, Key, Kind, Session, port_space};
+use crate::snapshot::{InsideHost, Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::wire::icmp_build::{self, ErrorKind};
 use crate::wire::icmp_error::{self, Quoted, QuotedL4};
@@ -21,6 +21,8 @@ struct Translated {
     src: u32,
     dst: u32,
     inner: Key,
+    /// The VRF of the inside host.
+    vrf: VrfId,
 }
 
 impl<P: Packet> Gateway<P> {
@@ -44,7 +46,7 @@ impl<P: Packet> Gateway<P> {
             return self.error_without_entry(pass, item, ip, direction);
         };
         let is_nobodys = |local: &OutsideLocal| local.host().is_none();
-        let local = pass.snapshot.nat.outside.local(ip.dst);
+        let local = outside_local(pass.snapshot, ip.vrf, ip.dst);
         if direction == Direction::Out && translated.dst == ip.dst && local.is_some_and(is_nobodys)
         {
             return self.refused(DropReason::IcmpErrorUnmatched, item.meta);
@@ -60,10 +62,10 @@ impl<P: Packet> Gateway<P> {
         }
         let way = match direction {
             Direction::Out => {
-                let hop_to = |to| next_hop(pass.snapshot, to);
-                entry_way(pass.snapshot, ip.dst, translated.dst, hop_to)
+                let hop_to = |to| next_hop(pass.snapshot, ip.vrf, to);
+                entry_way(pass.snapshot, ip.vrf, ip.dst, translated.dst, hop_to)
             }
-            Direction::In => match next_hop(pass.snapshot, translated.dst) {
+            Direction::In => match next_hop(pass.snapshot, translated.vrf, translated.dst) {
                 Some(hop) => Outward::To(hop, translated.dst),
                 None => Outward::Nowhere,
             },
@@ -88,7 +90,9 @@ impl<P: Packet> Gateway<P> {
         if hop.neighbour.is_none() {
             return self.wait(pass, item, hop.to);
         }
-        let Translated { src, dst, inner } = *translated;
+        let Translated {
+            src, dst, inner, ..
+        } = *translated;
         icmp_error::rewrite(item.packet.data_mut(), ip, quoted, src, dst, inner);
         self.stats.count(Counter::IcmpErrorsTranslated);
         self.forward(pass, item, &Ipv4 { src, dst, ..*ip }, hop, None);
@@ -105,7 +109,9 @@ impl<P: Packet> Gateway<P> {
         if item.meta.hairpin {
             return self.refused(DropReason::IcmpErrorUnmatched, item.meta);
         }
-        let Translated { src, dst, inner } = *translated;
+        let Translated {
+            src, dst, inner, ..
+        } = *translated;
         icmp_error::rewrite(item.packet.data_mut(), ip, quoted, src, dst, inner);
         self.stats.count(Counter::Hairpinned);
         item.meta.hairpin = true;
@@ -126,18 +132,21 @@ impl<P: Packet> Gateway<P> {
             return None; // an error goes to the sender of what it quotes
         }
         let key = reverse_key(quoted);
-        let entry = self.table.look_up(direction, quoted.protocol, key);
+        let kind = Kind::new(direction, ip.vrf, quoted.protocol);
+        let entry = self.table.look_up(kind, key);
         if let Some(at) = entry.filter(|at| !self.table.session(*at).is_mapping()) {
             let session = self.table.session(at);
             // What the quoted packet looked like on the other side.
             let inner = session.keys[direction.reverse() as usize];
-            return Some(translated(snapshot, ip, direction, quoted, inner));
+            let vrf = session.vrf;
+            return Some(translated(snapshot, ip, direction, quoted, (inner, vrf)));
         }
         let spi = match quoted.l4 {
             QuotedL4::Esp { spi } => Some(spi),
             _ => None,
         };
         if let Some(inner) = self.quoted_ipsec(direction, quoted.protocol, spi, key) {
+            let inner = (inner, VrfId::GLOBAL);
             return Some(translated(snapshot, ip, direction, quoted, inner));
         }
         let (sport, dport) = quoted_ports(quoted);
@@ -151,10 +160,11 @@ impl<P: Packet> Gateway<P> {
             Direction::Out => (quoted.src, Key { src: host, ..went }),
             Direction::In => (quoted.dst, Key { dst: host, ..went }),
         };
-        let inner = self.quoted_address(snapshot, quoted, direction, went);
+        let inner = self.quoted_address(snapshot, quoted, direction, ip.vrf, went);
         // Of the outside host alone, where the inside host has its own address outside.
-        let is_plain = direction == Direction::Out || leads_inside(snapshot, quoted.src);
-        let by_host = (host != known && is_plain && !is_ours(snapshot, quoted)).then_some(went);
+        let is_plain = direction == Direction::Out || leads_inside(snapshot, ip.vrf, quoted.src);
+        let by_host = (host != known && is_plain && !is_ours(snapshot, ip.vrf, quoted))
+            .then_some((went, ip.vrf));
         let inner = inner.or(by_host)?;
         Some(translated(snapshot, ip, direction, quoted, inner))
     }
@@ -165,60 +175,61 @@ impl<P: Packet> Gateway<P> {
         snapshot: &Snapshot,
         quoted: &Quoted,
         direction: Direction,
+        vrf: VrfId,
         went: Key,
-    ) -> Option<Key> {
+    ) -> Option<(Key, VrfId)> {
         let nat = &snapshot.nat;
         let port = port_space(quoted.protocol).filter(|_| quoted.l4 != QuotedL4::LaterFragment);
         Some(match direction {
             Direction::In => {
                 let global = Ipv4Addr::from_bits(quoted.src);
                 match nat.static_to_global(global, quoted.protocol, port.map(|_| went.sport)) {
-                    Some(fixed) => Key {
-                        src: fixed.inside.to_bits(),
-                        sport: fixed.port.map_or(went.sport, |port| port.inside),
-                        ..went
-                    },
-                    None => {
-                        let at = self.table.look_up(
-                            direction,
-                            0,
-                            Session::address_key(direction, quoted.src),
-                        )?;
-                        Key {
-                            src: self.table.session(at).inside_local().address.to_bits(),
+                    Some(fixed) if vrf != VrfId::GLOBAL && vrf != fixed.vrf => return None,
+                    Some(fixed) => {
+                        let inner = Key {
+                            src: fixed.inside.to_bits(),
+                            sport: fixed.port.map_or(went.sport, |port| port.inside),
                             ..went
-                        }
+                        };
+                        (inner, fixed.vrf)
+                    }
+                    None => {
+                        let key = Session::address_key(direction, quoted.src);
+                        let at = self.table.look_up(Kind::new(direction, vrf, 0), key)?;
+                        let host = self.table.session(at).inside_host();
+                        let src = host.address.to_bits();
+                        (Key { src, ..went }, host.vrf)
                     }
                 }
             }
             Direction::Out => {
-                let inside = Ipv4Addr::from_bits(quoted.dst);
+                let address = Ipv4Addr::from_bits(quoted.dst);
+                let inside = InsideHost { vrf, address };
                 // The quoted packet came in: its answer would leave by the static that it came by.
-                let way = outward(snapshot, quoted.src, |to| next_hop(snapshot, to));
+                let hop_to = |to| next_hop(snapshot, vrf, to);
+                let way = outward(snapshot, vrf, quoted.src, hop_to);
                 let exit = way.hop().map(|hop| hop.to);
                 let key = reverse_key(quoted);
-                let asked = super::requests::packet_like(quoted.protocol, key);
+                let asked = super::requests::packet_like(vrf, quoted.protocol, key);
                 let applies =
                     |fixed: &Static| fixed.applies(|| super::create::subject(&asked, key), exit);
                 let (protocol, port) = (quoted.protocol, port.map(|_| went.dport));
-                match nat.static_from_inside(inside, protocol, port, applies) {
+                let inner = match nat.static_from_inside(inside, protocol, port, applies) {
                     Some(fixed) => Key {
                         dst: fixed.global.to_bits(),
                         dport: fixed.port.map_or(went.dport, |port| port.global),
                         ..went
                     },
                     None => {
-                        let at = self.table.look_up(
-                            direction,
-                            0,
-                            Session::address_key(direction, quoted.dst),
-                        )?;
+                        let key = Session::address_key(direction, quoted.dst);
+                        let at = self.table.look_up(Kind::from_inside(vrf, 0), key)?;
                         Key {
                             dst: self.table.session(at).inside_global().address.to_bits(),
                             ..went
                         }
                     }
-                }
+                };
+                (inner, vrf)
             }
         })
     }
@@ -236,10 +247,10 @@ impl<P: Packet> Gateway<P> {
         if !item.meta.hairpin && !super::access::may_come(pass.snapshot, port, ip, key, true) {
             return self.denied(pass, item, ip, DropReason::AccessListIn);
         }
-        if pass.snapshot.local(address).is_some() {
+        if pass.snapshot.local(ip.vrf, address).is_some() {
             self.punt(pass, Counter::PuntedLocal, item);
         } else if pass.snapshot.nat.globals.contains_key(&address)
-            || direction == Direction::Out && pass.snapshot.nat.outside.local(ip.dst).is_some()
+            || direction == Direction::Out && outside_local(pass.snapshot, ip.vrf, ip.dst).is_some()
             || direction == Direction::Out && self.would_be_translated(pass.snapshot, ip)
         {
             self.refused(DropReason::IcmpErrorUnmatched, item.meta);
@@ -254,11 +265,12 @@ impl<P: Packet> Gateway<P> {
             ip,
             super::key_of(ip, super::Meta::arrived(crate::snapshot::PortId(0))),
         );
-        let exit = next_hop(snapshot, ip.dst).map(|hop| hop.to);
-        let selects =
-            |rule: &Rule| rule.selector.decide(&subject, exit) == crate::acl::Action::Permit;
+        let exit = next_hop(snapshot, ip.vrf, ip.dst).map(|hop| hop.to);
         exit.is_some_and(|exit| leaves_outside(snapshot, exit.port))
-            && snapshot.nat.rules.iter().any(selects)
+            && snapshot
+                .nat
+                .rule_for(ip.vrf, &subject, exit, false)
+                .is_some()
     }
 
     /// Drops a packet and tells its sender why, unless the rate limit or RFC 1812 section 4.3.2.7
@@ -284,7 +296,7 @@ impl<P: Packet> Gateway<P> {
         };
         let to_all = pass
             .snapshot
-            .is_directed_broadcast(Ipv4Addr::from_bits(ip.src));
+            .is_directed_broadcast(ip.vrf, Ipv4Addr::from_bits(ip.src));
         if meta.hairpin || to_all || !icmp_build::may_answer(packet.data(), ip) {
             return;
         }
@@ -316,12 +328,13 @@ fn translated(
     ip: &Ipv4,
     direction: Direction,
     quoted: &Quoted,
-    inner: Key,
+    (inner, vrf): (Key, VrfId),
 ) -> Translated {
     let from_endpoint = ip.src == quoted.dst;
     let hides = direction == Direction::Out && inner.dst != quoted.dst;
     let known = |router| match direction {
         Direction::Out => None,
+        Direction::In if vrf != VrfId::GLOBAL => None,
         Direction::In => snapshot.nat.outside.static_of(router),
     };
     let src = if from_endpoint || hides {
@@ -333,13 +346,14 @@ fn translated(
         src,
         dst: inner.src,
         inner,
+        vrf,
     }
 }
 
 /// Whether a quoted packet was the appliance's own, or of an entry that is no more.
-fn is_ours(snapshot: &Snapshot, quoted: &Quoted) -> bool {
+fn is_ours(snapshot: &Snapshot, vrf: VrfId, quoted: &Quoted) -> bool {
     let source = Ipv4Addr::from_bits(quoted.src);
-    snapshot.local(source).is_some() || snapshot.nat.global(source).is_some()
+    snapshot.local(vrf, source).is_some() || snapshot.nat.global(source).is_some()
 }
 
 /// The key of an answer to a quoted packet: what the error is to the entry of that.

@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use super::create::{Wanted, subject};
+use super::create::{Wanted, sender, subject};
 use super::forward::{Hop, rewrite_addresses};
-use super::outside_source::{Outward, outward};
+use super::outside_source::{Outward, outside_local, outward};
 use super::{Gateway, Item, Output, Pass};
 use crate::fib::NextHop;
 use crate::nat::{Global, OutsideLocal, Static};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session, port_space};
+use crate::session::{Direction, Key, Kind, Session, port_space};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, L4, PROTO_AH, Rewrite, icmp_type, tcp_flags};
@@ -35,7 +35,8 @@ impl<P: Packet> Gateway<P> {
             (None, ip.dst)
         } else {
             let exits = &mut self.exits;
-            match outward(pass.snapshot, ip.dst, |to| exits.hop(pass.snapshot, to)) {
+            let hop_to = |to| exits.hop(pass.snapshot, ip.vrf, to);
+            match outward(pass.snapshot, ip.vrf, ip.dst, hop_to) {
                 Outward::Nowhere => return self.no_route(pass, item, ip),
                 Outward::Inside => return self.route(pass, item, ip),
                 Outward::Nobody => {
@@ -44,7 +45,7 @@ impl<P: Packet> Gateway<P> {
                 Outward::To(hop, host) => (Some(hop), host),
             }
         };
-        let outside = pass.snapshot.nat.outside.local(ip.dst);
+        let outside = outside_local(pass.snapshot, ip.vrf, ip.dst);
         let note_use = |local: &OutsideLocal| local.used(pass.now.tick());
         if let Some(fixed) = static_from_inside(pass.snapshot, ip, key, hop.map(|hop| hop.to)) {
             self.stats.count(Counter::Hits);
@@ -54,7 +55,7 @@ impl<P: Packet> Gateway<P> {
             self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave_if_permitted(pass, item, ip, change, hop);
         }
-        if let Some(at) = self.address_entry(Direction::Out, ip.src) {
+        if let Some(at) = self.address_entry(Kind::from_inside(ip.vrf, 0), ip.src) {
             self.stats.count(Counter::Hits);
             self.table.session_mut(at).used = pass.now.tick();
             let global = self.table.session(at).inside_global().address.to_bits();
@@ -100,12 +101,12 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// The entry of a host with an address of its own.
-    pub(super) fn address_entry(&self, direction: Direction, address: u32) -> Option<u32> {
+    pub(super) fn address_entry(&self, kind: Kind, address: u32) -> Option<u32> {
         if self.address_entries == 0 {
             return None;
         }
-        let key = Session::address_key(direction, address);
-        self.table.look_up(direction, 0, key)
+        let key = Session::address_key(kind.direction, address);
+        self.table.look_up(kind, key)
     }
 
     /// [`Gateway::leave`] for a packet without an entry, which an outbound list has yet to judge.
@@ -143,7 +144,7 @@ impl<P: Packet> Gateway<P> {
     /// Whether a packet from inside goes to an address of ours, and to whom there.
     pub(super) fn destination(&self, snapshot: &Snapshot, ip: &Ipv4, key: Key) -> Destination {
         let address = Ipv4Addr::from_bits(ip.dst);
-        let local = snapshot.local(address).is_some();
+        let local = snapshot.local(ip.vrf, address).is_some();
         let port = port_space(ip.protocol).map(|_| key.dport);
         if snapshot
             .nat
@@ -184,10 +185,9 @@ pub(super) fn static_from_inside<'a>(
     exit: Option<NextHop>,
 ) -> Option<&'a Static> {
     let port = port_space(ip.protocol).map(|_| key.sport);
-    let source = Ipv4Addr::from_bits(ip.src);
     let applies = |fixed: &Static| fixed.applies(|| subject(ip, key), exit);
     let nat = &snapshot.nat;
-    let fixed = nat.static_from_inside(source, ip.protocol, port, applies);
+    let fixed = nat.static_from_inside(sender(ip), ip.protocol, port, applies);
     fixed.map(AsRef::as_ref)
 }
 

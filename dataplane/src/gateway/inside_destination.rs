@@ -15,8 +15,8 @@ use super::{Gateway, Item, Lookup, Meta, Output, Pass, Prepared};
 use crate::command::{Because, Ending, FlowExplanation};
 use crate::nat::{DestinationRule, OutsideLocal};
 use crate::packet::Packet;
-use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, reverse};
-use crate::snapshot::{Snapshot, WorkerId};
+use crate::session::{Direction, HOP_UNKNOWN, Key, Kind, Session, flag, reverse};
+use crate::snapshot::{Snapshot, VrfId, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Delta, Ipv4, L4, PROTO_TCP, Rewrite, icmp_error, tcp_flags};
 
@@ -61,18 +61,18 @@ pub(super) fn keeps(snapshot: &Snapshot, session: &Session) -> Option<u16> {
     let key = session.keys[Direction::In as usize];
     let to = session.rewrite(Direction::In).to();
     let query = crate::command::FlowQuery {
-        vrf: crate::snapshot::VrfId::GLOBAL,
+        vrf: VrfId::GLOBAL,
         protocol: session.protocol,
         source: (Ipv4Addr::from_bits(key.src), key.sport),
         destination: (Ipv4Addr::from_bits(key.dst), key.dport),
     };
     let ip = super::explain::packet_of(&query);
     let rule = rule_for(snapshot, &ip, key, false)?;
-    let port_to = |address| next_hop(snapshot, address).map(|hop| hop.to.port);
+    let port_to = |address| next_hop(snapshot, VrfId::GLOBAL, address).map(|hop| hop.to.port);
     let from = super::create::exit_of(snapshot, session).map(|hop| hop.to.port);
     let comes = from.is_none_or(|port| may_come(snapshot, port, &ip, key, false));
     let goes = port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
-    let known = still_known(snapshot, to.src, key.src);
+    let known = still_known(snapshot, VrfId::GLOBAL, to.src, key.src);
     let stays = rule.servers.contains(session.inside_local().address);
     (stays && known && comes && goes).then_some(rule.id)
 }
@@ -86,7 +86,8 @@ impl<P: Packet> Gateway<P> {
         (direction, protocol, key): (Direction, u8, Key),
     ) -> Option<WorkerId> {
         let nat = &snapshot.nat;
-        if nat.destinations.is_empty() || protocol != PROTO_TCP || meta.hairpin {
+        let is_global = snapshot.vrf(meta.port) == VrfId::GLOBAL;
+        if nat.destinations.is_empty() || protocol != PROTO_TCP || meta.hairpin || !is_global {
             return None;
         }
         match direction {
@@ -123,7 +124,8 @@ impl<P: Packet> Gateway<P> {
                     return Some(ready); // it is counted where it is read again
                 };
                 let key = super::icmp::reverse_key(&quoted);
-                let entry = self.table.look_up(Direction::Out, quoted.protocol, key);
+                let kind = Kind::from_inside(ready.ip.vrf, quoted.protocol);
+                let entry = self.table.look_up(kind, key);
                 if entry.is_some() {
                     return Some(ready);
                 }
@@ -146,20 +148,25 @@ impl<P: Packet> Gateway<P> {
         ip: &Ipv4,
         key: Key,
     ) -> Option<Item<P>> {
-        if item.meta.hairpin {
+        if item.meta.hairpin || ip.vrf != VrfId::GLOBAL {
             return Some(item);
         }
         let Some(rule) = rule_for(pass.snapshot, ip, key, true) else {
             return Some(item);
         };
-        if !begins(ip) && pass.snapshot.local(Ipv4Addr::from_bits(ip.dst)).is_some() {
+        if !begins(ip)
+            && pass
+                .snapshot
+                .local(ip.vrf, Ipv4Addr::from_bits(ip.dst))
+                .is_some()
+        {
             return Some(item); // of a connection that the appliance itself has from there
         }
         if !begins(ip) {
             self.refused(DropReason::NoConnection, item.meta);
             return None;
         }
-        let (item, source) = self.seen_source(pass, item, ip, key)?;
+        let (item, source) = self.seen_source(pass, item, ip, key, ip.vrf)?;
         self.stats.count(Counter::Misses);
         match self.create_shared(pass, rule, ip, (key, source)) {
             Ok((at, hop)) => {
@@ -191,7 +198,8 @@ impl<P: Packet> Gateway<P> {
         let tries = rule.servers.count().min(TRIES);
         let is_free = |server: &Ipv4Addr| {
             let answer = answer(key, source, *server);
-            let entry = self.table.look_up(Direction::Out, PROTO_TCP, answer);
+            let kind = Kind::from_inside(VrfId::GLOBAL, PROTO_TCP);
+            let entry = self.table.look_up(kind, answer);
             entry.is_none()
         };
         (0..tries).filter_map(turn).find(is_free)
@@ -214,7 +222,7 @@ impl<P: Packet> Gateway<P> {
         let server = self.server_for(rule, key, source, turn);
         let server = server.ok_or(DropReason::PoolExhausted)?;
         let outbound = answer(key, source, server);
-        let hop = next_hop(snapshot, server.to_bits()).ok_or(DropReason::NoRoute)?;
+        let hop = next_hop(snapshot, VrfId::GLOBAL, server.to_bits()).ok_or(DropReason::NoRoute)?;
         if !may_go(snapshot, hop.to.port, ip, reverse(outbound), true) {
             return Err(DropReason::AccessListOut);
         }
@@ -277,7 +285,7 @@ impl<P: Packet> Gateway<P> {
         };
         let to = reverse(answer(key, source, server));
         let change = Rewrite::new(PROTO_TCP, key, to);
-        let about = translated(snapshot, ip, about, change);
+        let about = translated(snapshot, ip, about, ip.vrf, change);
         let is_refused = matches!(about.ending, Ending::Dropped(_));
         if !is_refused && !self.host_counts.allow(server.into()) {
             return ended(about, DropReason::MaxEntries);

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use super::forward::{Hop, leaves_outside, next_hop};
 use super::ipsec_policy::{Asked, Taken, reason, rule_for, subject, timers};
-use super::{Gateway, Item, Output, Pass};
+use super::{Gateway, Item, Output, Pass, arrived};
 use crate::esp::ike::{self, IKE_PORT, IkeHeader, IkePayload, NAT_T_PORT};
 use crate::esp::{
     EspFilter, EspPacket, IkeIn, IkeOut, IkePacket, Inbound, Outbound, Outcome, Policy,
@@ -17,8 +17,8 @@ use crate::esp::{
 use crate::fib::{Neighbour, NextHop};
 use crate::nat::{Global, Nat, Static, Target, Way};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session};
-use crate::snapshot::{PortId, Snapshot};
+use crate::session::{self, Direction, Key, Session};
+use crate::snapshot::{PortId, Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{self, Ipv4, L4, PROTO_ESP, PROTO_UDP, Parsed, Rewrite};
@@ -111,7 +111,8 @@ impl<P: Packet> Gateway<P> {
     ) {
         let snapshot = pass.snapshot;
         let peer = Ipv4Addr::from_bits(ip.dst);
-        let way = next_hop(snapshot, ip.dst).filter(|hop| leaves_outside(snapshot, hop.to.port));
+        let way = next_hop(snapshot, ip.vrf, ip.dst);
+        let way = way.filter(|hop| leaves_outside(snapshot, hop.to.port));
         let Some(hop) = way.filter(|_| !is_ours(snapshot, peer)) else {
             return self.plain(pass, item, ip, Direction::Out, key);
         };
@@ -120,7 +121,7 @@ impl<P: Packet> Gateway<P> {
         }
         if !may_leave(snapshot, ip, hop) {
             // Refused, or waiting: but only if it would be translated at all.
-            return match rule_for(snapshot, ip.protocol, key) {
+            return match rule_for(snapshot, ip.vrf, ip.protocol, key) {
                 Some(_) => self.forward(pass, item, ip, hop, None),
                 None => self.plain(pass, item, ip, Direction::Out, key),
             };
@@ -272,7 +273,7 @@ impl<P: Packet> Gateway<P> {
                 let change = Rewrite::new(ip.protocol, key, to);
                 self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
                 if let L4::Esp { spi, .. } = ip.l4
-                    && let Some(hop) = next_hop(pass.snapshot, to.dst)
+                    && let Some(hop) = next_hop(pass.snapshot, ip.vrf, to.dst)
                     && nat.access_group(hop.to.port, Way::Out).is_none()
                 {
                     let half = (peer, global, spi);
@@ -280,7 +281,7 @@ impl<P: Packet> Gateway<P> {
                         (pass.snapshot.generation, hop.as_session_has_it());
                     self.esp.approve_in(half, generation, neighbour);
                 }
-                self.enter(pass, item, ip, change);
+                self.enter(pass, item, ip, ip.vrf, change);
             }
             Err(drop) => {
                 if let (crate::esp::EspDrop::SpiCollision, L4::Esp { spi, .. }) = (drop, ip.l4) {
@@ -301,7 +302,8 @@ impl<P: Packet> Gateway<P> {
         direction: Direction,
         key: Key,
     ) {
-        if let Some(at) = self.table.look_up(direction, ip.protocol, key) {
+        let kind = session::Kind::new(direction, ip.vrf, ip.protocol);
+        if let Some(at) = self.table.look_up(kind, key) {
             return self.hit(pass, item, ip, direction, at);
         }
         match direction {
@@ -313,7 +315,7 @@ impl<P: Packet> Gateway<P> {
     /// Whether a client has a static or a lent address, which take all its protocols.
     fn has_own_address(&self, nat: &Nat, protocol: u8, key: Key, exit: NextHop) -> bool {
         let port = (protocol == PROTO_UDP).then_some(key.sport);
-        let client = Ipv4Addr::from_bits(key.src);
+        let client = Ipv4Addr::from_bits(key.src).into();
         let applies = |fixed: &Static| fixed.applies(|| subject(protocol, key), Some(exit));
         let fixed = nat.static_from_inside(client, protocol, port, applies);
         fixed.is_some()
@@ -321,8 +323,7 @@ impl<P: Packet> Gateway<P> {
                 && self
                     .table
                     .look_up(
-                        Direction::Out,
-                        0,
+                        session::Kind::from_inside(VrfId::GLOBAL, 0),
                         Session::address_key(Direction::Out, key.src),
                     )
                     .is_some()
@@ -345,17 +346,18 @@ impl<P: Packet> Gateway<P> {
                 self.refused(DropReason::EspMalformed, item.meta);
                 continue;
             };
+            let ip = arrived(pass.snapshot, item.meta, ip);
             let rewrite = |src, dst| super::forward::rewrite_addresses(&ip, src, dst);
             match release.outcome {
                 Outcome::Translate { global } => {
                     let change = rewrite(global.to_bits(), ip.dst);
-                    match next_hop(pass.snapshot, ip.dst) {
+                    match next_hop(pass.snapshot, ip.vrf, ip.dst) {
                         Some(hop) => self.forward(pass, item, &ip, hop, Some(change)),
                         None => self.no_route(pass, item, &ip),
                     }
                 }
                 Outcome::Deliver { client } => {
-                    self.enter(pass, item, &ip, rewrite(ip.src, client.to_bits()));
+                    self.enter(pass, item, &ip, ip.vrf, rewrite(ip.src, client.to_bits()));
                 }
                 Outcome::Drop(drop) => self.refused(reason(drop), item.meta),
             }
@@ -444,15 +446,15 @@ impl<P: Packet> Gateway<P> {
 }
 
 /// Whether the packet of a client with a lent address would come here.
-pub(super) fn is_lent(snapshot: &Snapshot, protocol: u8, key: Key) -> bool {
+pub(super) fn is_lent(snapshot: &Snapshot, vrf: VrfId, protocol: u8, key: Key) -> bool {
     snapshot.nat.lends_addresses()
-        && rule_for(snapshot, protocol, key)
+        && rule_for(snapshot, vrf, protocol, key)
             .is_some_and(|rule| matches!(rule.target, Target::OneToOne(_)))
 }
 
 /// Whether an address is one of the appliance's or of NAT's.
 fn is_ours(snapshot: &Snapshot, address: Ipv4Addr) -> bool {
-    snapshot.local(address).is_some() || snapshot.nat.globals.contains_key(&address)
+    snapshot.local(VrfId::GLOBAL, address).is_some() || snapshot.nat.globals.contains_key(&address)
 }
 
 /// Whether nothing keeps a packet from leaving at once.

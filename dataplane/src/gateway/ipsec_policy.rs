@@ -10,8 +10,8 @@ use crate::command::Occupancy;
 use crate::esp::{EspDrop, EspTimers, Globals, Limits, Policy, Ports, RelationView};
 use crate::fib::NextHop;
 use crate::nat::{GlobalAddress, Nat, Rule, Static, Target, Timer};
-use crate::session::{Direction, Key};
-use crate::snapshot::Snapshot;
+use crate::session::{Direction, Key, Kind};
+use crate::snapshot::{Snapshot, VrfId};
 use crate::stats::DropReason;
 use crate::table::Table;
 use crate::wire::{PROTO_ESP, PROTO_UDP};
@@ -98,7 +98,7 @@ impl Ports for Taken<'_> {
             dport: port,
         };
         self.table
-            .look_up(Direction::In, PROTO_UDP, answer)
+            .look_up(Kind::from_outside(PROTO_UDP), answer)
             .is_none_or(|at| self.table.session(at).keys[Direction::Out as usize] == self.key)
     }
 }
@@ -117,11 +117,10 @@ pub(super) fn subject(protocol: u8, key: Key) -> Subject {
 }
 
 /// The rule that an ESP or IKE client's packet falls under.
-pub(super) fn rule_for(snapshot: &Snapshot, protocol: u8, key: Key) -> Option<&Rule> {
+pub(super) fn rule_for(snapshot: &Snapshot, vrf: VrfId, protocol: u8, key: Key) -> Option<&Rule> {
     let subject = subject(protocol, key);
-    let exit = next_hop(snapshot, key.dst).map(|hop| hop.to);
-    let mut rules = snapshot.nat.rules.iter();
-    rules.find(|rule| rule.selector.decide(&subject, exit) == Action::Permit)
+    let exit = next_hop(snapshot, vrf, key.dst).map(|hop| hop.to);
+    snapshot.nat.rule_for(vrf, &subject, exit, false)
 }
 
 /// Whether the present policy would still give a client this address towards this peer.
@@ -132,7 +131,7 @@ pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
     if let Some(fixed) = fixed.next() {
         return fixed.inside == view.client && fixed.global == view.global;
     }
-    let exit = next_hop(snapshot, view.peer.to_bits()).map(|hop| hop.to);
+    let exit = next_hop(snapshot, VrfId::GLOBAL, view.peer.to_bits()).map(|hop| hop.to);
     let packet = Key {
         src: view.client.to_bits(),
         dst: view.peer.to_bits(),
@@ -141,7 +140,7 @@ pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
     };
     let applies = |fixed: &Static| fixed.applies(|| subject(PROTO_ESP, packet), exit);
     if nat
-        .static_from_inside(view.client, PROTO_ESP, None, applies)
+        .static_from_inside(view.client.into(), PROTO_ESP, None, applies)
         .is_some()
     {
         return false;
@@ -154,7 +153,7 @@ pub(super) fn still_allows(snapshot: &Snapshot, view: &RelationView) -> bool {
     };
     [(PROTO_ESP, 0), (PROTO_UDP, 500), (PROTO_UDP, 4500)]
         .into_iter()
-        .filter_map(|(protocol, port)| rule_for(snapshot, protocol, at(port)))
+        .filter_map(|(protocol, port)| rule_for(snapshot, VrfId::GLOBAL, protocol, at(port)))
         .any(|rule| match &rule.target {
             Target::Overload(addresses) => addresses
                 .iter()

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Gateway;
-use super::create::{Place, blank, is_lendable, refused_by};
+use super::create::{Place, blank, is_lendable, refused_by, sender};
 use super::explain::{ended, translated};
 use super::forward::rewrite_addresses;
 use super::inside::may_begin;
@@ -17,7 +17,7 @@ use crate::command::{Because, FlowExplanation};
 use crate::nat::{Global, Nat, OneToOnePool, Rule};
 use crate::packet::Packet;
 use crate::session::{Key, Session, flag};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{InsideHost, Snapshot};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::Ipv4;
@@ -73,28 +73,33 @@ impl<P: Packet> Gateway<P> {
         key: Key,
         (rule, pool): (&Rule, &Arc<OneToOnePool>),
     ) -> Result<u32, DropReason> {
-        let (me, host) = (self.options.me, Ipv4Addr::from_bits(key.src));
-        if !self.has_room_for(nat, 2) || !self.host_counts.reserve_second(host.into()) {
+        let me = self.options.me;
+        let host = InsideHost {
+            vrf: rule.vrf,
+            address: Ipv4Addr::from_bits(key.src),
+        };
+        if !self.has_room_for(nat, 2) || !self.host_counts.reserve_second(host) {
             return Err(DropReason::MaxEntries);
         }
         let usable = |address| is_lendable(nat, address);
-        let Some(index) = pool.take(me, host, usable, &mut self.pool_in_vain) else {
-            self.host_counts.not_made(host.into());
+        let Some(index) = pool.take(me, host.address, usable, &mut self.pool_in_vain) else {
+            self.host_counts.not_made(host);
             return Err(DropReason::PoolExhausted);
         };
         let global = pool.address(index).to_bits();
         let [outbound, inbound] = keys((key.src, 0), (global, 0), rule.id);
         let lease = Session {
+            vrf: rule.vrf,
             flags: flag::MAPPING | flag::LEASED,
             ..blank(now, rule.id, 0, outbound, inbound)
         };
         let Some(at) = self.table.insert(lease, now.tick(), &nat.timers) else {
             pool.release(me, index);
-            self.host_counts.not_made(host.into());
+            self.host_counts.not_made(host);
             return Err(DropReason::SessionTableFull);
         };
         self.mappings.count += 1;
-        self.host_counts.made(at, host.into());
+        self.host_counts.made(at, host);
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedSimple);
@@ -127,17 +132,17 @@ impl<P: Packet> Gateway<P> {
             }
             Some(at) => self.table.session(at).inside_global().address,
             None => {
-                let host = Ipv4Addr::from_bits(key.src);
-                if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(host.into()) {
+                let host = sender(ip);
+                if !self.has_room_for(nat, 2) || !self.host_counts.allow_two(host) {
                     return ended(about, DropReason::MaxEntries);
                 }
-                match pool.candidate(host, |address| is_lendable(nat, address)) {
+                match pool.candidate(host.address, |address| is_lendable(nat, address)) {
                     Some(index) => pool.address(index),
                     None => return ended(about, DropReason::PoolExhausted),
                 }
             }
         };
         let change = rewrite_addresses(ip, global.to_bits(), key.dst);
-        translated(snapshot, ip, about, change)
+        translated(snapshot, ip, about, ip.vrf, change)
     }
 }

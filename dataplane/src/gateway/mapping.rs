@@ -14,8 +14,8 @@ use super::create::{Place, blank, pairing, port_range};
 use super::ipsec::is_ipsec;
 use crate::nat::{Filtering, GlobalAddress, Nat, PortSpace, Rule};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session, flag, port_space};
-use crate::snapshot::Snapshot;
+use crate::session::{Direction, Key, Kind, Session, flag, port_space};
+use crate::snapshot::{InsideHost, Snapshot};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 
@@ -118,7 +118,7 @@ impl<P: Packet> Gateway<P> {
             return None;
         }
         self.table
-            .look_up(Direction::In, protocol, inbound(global, port))
+            .look_up(Kind::from_outside(protocol), inbound(global, port))
     }
 
     /// The mapping, or lease, that an entry is under.
@@ -137,7 +137,8 @@ impl<P: Packet> Gateway<P> {
             return None;
         }
         let [key, _] = keys((outbound.src, outbound.sport), (0, 0), rule.id);
-        self.table.look_up(Direction::Out, protocol, key)
+        self.table
+            .look_up(Kind::from_inside(rule.vrf, protocol), key)
     }
 
     /// Whether mappings leave a port to a flow, or to a mapping that is wanted: where a rule is
@@ -162,8 +163,8 @@ impl<P: Packet> Gateway<P> {
     /// was a mapping's.
     pub(super) fn is_taken(&self, session: &Session) -> bool {
         let key = session.keys[Direction::In as usize];
-        let protocol = session.protocol;
-        self.table.look_up(Direction::In, protocol, key).is_some()
+        let kind = Kind::from_outside(session.protocol);
+        self.table.look_up(kind, key).is_some()
     }
 
     /// The address and port of the inside endpoint's mapping, which is made if need be, for one
@@ -255,28 +256,32 @@ impl<P: Packet> Gateway<P> {
         if !self.has_room_for(nat, 2) {
             return Err(DropReason::MaxEntries);
         }
-        let host = Ipv4Addr::from_bits(key.src);
-        if !self.host_counts.reserve_second(host.into()) {
+        let host = InsideHost {
+            vrf: rule.vrf,
+            address: Ipv4Addr::from_bits(key.src),
+        };
+        if !self.host_counts.reserve_second(host) {
             return Err(DropReason::MaxEntries);
         }
         let Some(place) = self.place_alone(nat, space, protocol, key, addresses) else {
-            self.host_counts.not_made(host.into());
+            self.host_counts.not_made(host);
             return Err(DropReason::PortsExhausted);
         };
         let client = (key.src, key.sport);
         let [outbound, inbound] = keys(client, (place.address, place.port), rule.id);
         let mut mapping = Session {
+            vrf: rule.vrf,
             flags: flag::MAPPING | if place.mark { flag::PORT_MARK } else { 0 },
             ..blank(now, rule.id, protocol, outbound, inbound)
         };
         mapping.set_filtering(filtering);
         let Some(at) = self.table.insert(mapping, now.tick(), &nat.timers) else {
             self.give_back(nat, &mapping);
-            self.host_counts.not_made(host.into());
+            self.host_counts.not_made(host);
             return Err(DropReason::SessionTableFull);
         };
         self.mappings.count += 1;
-        self.host_counts.made(at, host.into());
+        self.host_counts.made(at, host);
         self.occupancy.made(now.0);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedMapping);

@@ -44,8 +44,8 @@ use crate::journal::Writer;
 use crate::nat::{InVain, Way};
 use crate::packet::{Burst, Packet, PacketPool};
 use crate::rss::Steering;
-use crate::session::{Direction, Key};
-use crate::snapshot::{PortId, Side, Snapshot, WorkerId};
+use crate::session::{Direction, Key, Kind};
+use crate::snapshot::{PortId, Side, Snapshot, VrfId, WorkerId};
 use crate::stats::{Counter, DropReason, WorkerStats};
 use crate::table::Table;
 use crate::time::{Millis, Tick};
@@ -349,6 +349,7 @@ impl<P: Packet> Gateway<P> {
             Parsed::Ipv4(_) if is_group => Counter::PuntedLocal,
             Parsed::Ipv4(ip) if ip.dst >= MULTICAST || ip.src == 0 => Counter::PuntedLocal,
             Parsed::Ipv4(ip) => {
+                let ip = arrived(pass.snapshot, item.meta, ip);
                 return self.prepare_ipv4(pass, interface.side, item, ip);
             }
             Parsed::Arp => Counter::PuntedArp,
@@ -403,7 +404,9 @@ impl<P: Packet> Gateway<P> {
                     Lookup::Flow {
                         direction,
                         key,
-                        hash: self.table.hash(direction, ip.protocol, key),
+                        hash: self
+                            .table
+                            .hash(Kind::new(direction, ip.vrf, ip.protocol), key),
                     }
                 }
             }
@@ -436,7 +439,9 @@ impl<P: Packet> Gateway<P> {
             key,
             hash,
         } = lookup
-            && let Some(at) = self.table.find(hash, direction, ip.protocol, key)
+            && let Some(at) = self
+                .table
+                .find(hash, Kind::new(direction, ip.vrf, ip.protocol), key)
         {
             return self.hit(pass, item, &ip, direction, at);
         }
@@ -556,14 +561,28 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
+/// A packet that was parsed, in the VRF where it arrived.
+fn arrived(snapshot: &Snapshot, meta: Meta, ip: Ipv4) -> Ipv4 {
+    // What comes in again does so from the world outside, wherever it was before.
+    let vrf = if meta.hairpin {
+        VrfId::GLOBAL
+    } else {
+        snapshot.vrf(meta.port)
+    };
+    Ipv4 { vrf, ..ip }
+}
+
 /// Why a packet without entry may not be forwarded, if it may not: nobody else has our addresses
 /// (RFC 1812 section 5.3.8), nobody is a network.
 fn unfit(snapshot: &Snapshot, meta: Meta, ip: &Ipv4) -> Option<DropReason> {
     if meta.hairpin {
         None
-    } else if snapshot.local(Ipv4Addr::from_bits(ip.src)).is_some() {
+    } else if snapshot
+        .local(ip.vrf, Ipv4Addr::from_bits(ip.src))
+        .is_some()
+    {
         Some(DropReason::IpSource)
-    } else if snapshot.is_directed_broadcast(Ipv4Addr::from_bits(ip.dst)) {
+    } else if snapshot.is_directed_broadcast(ip.vrf, Ipv4Addr::from_bits(ip.dst)) {
         Some(DropReason::IpDestination)
     } else {
         None

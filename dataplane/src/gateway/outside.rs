@@ -9,8 +9,8 @@ use super::outside_source::outward;
 use super::{Gateway, Item, Output, Pass};
 use crate::nat::{Global, Static};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, port_space, reverse};
-use crate::snapshot::{Side, Snapshot};
+use crate::session::{Direction, Key, Kind, port_space, reverse};
+use crate::snapshot::{Side, Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, PROTO_AH, Rewrite};
 
@@ -28,31 +28,32 @@ impl<P: Packet> Gateway<P> {
         if let Some(fixed) = static_to_global(pass.snapshot, ip, key) {
             self.stats.count(Counter::Hits);
             fixed.used(pass.now.tick());
-            let Some((item, source)) = self.seen_source(pass, item, ip, key) else {
+            let Some((item, source)) = self.seen_source(pass, item, ip, key, fixed.vrf) else {
                 return;
             };
             let change = rewrite_from_outside(fixed, ip, key, source);
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
-            return self.enter(pass, item, ip, change);
+            return self.enter(pass, item, ip, fixed.vrf, change);
         }
         let global = pass.snapshot.nat.global(address);
         if let Some(Global::OneToOne(..)) = global
-            && let Some(at) = self.address_entry(Direction::In, ip.dst)
+            && let Some(at) = self.address_entry(Kind::new(Direction::In, ip.vrf, 0), ip.dst)
         {
             self.stats.count(Counter::Hits);
             self.table.session_mut(at).used = pass.now.tick();
-            let inside = self.table.session(at).inside_local().address.to_bits();
-            let Some((item, source)) = self.seen_source(pass, item, ip, key) else {
+            let host = self.table.session(at).inside_host();
+            let Some((item, source)) = self.seen_source(pass, item, ip, key, host.vrf) else {
                 return;
             };
-            let change = rewrite_addresses(ip, source, inside);
+            let change = rewrite_addresses(ip, source, host.address.to_bits());
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
-            return self.enter(pass, item, ip, change);
+            return self.enter(pass, item, ip, host.vrf, change);
         }
         if let Some(mapping) = self.mapping_asked(ip, key) {
             // Who is kept out gets no address.
+            let vrf = self.table.session(mapping).vrf;
             let seen = if self.lets_in(mapping, key.src) {
-                self.seen_source(pass, item, ip, key)
+                self.seen_source(pass, item, ip, key, vrf)
             } else {
                 Some((item, ip.src))
             };
@@ -66,14 +67,14 @@ impl<P: Packet> Gateway<P> {
         };
         if item.meta.hairpin {
             self.refused(DropReason::NoTranslation, item.meta);
-        } else if pass.snapshot.local(address).is_some() {
+        } else if pass.snapshot.local(ip.vrf, address).is_some() {
             self.punt(pass, Counter::PuntedLocal, item);
         } else if global.is_some() {
             let reason = unwanted(ip);
             self.told_refused(pass.now, ip, item.meta, reason, None);
             self.refused(reason, item.meta);
-        } else if leads_inside(pass.snapshot, ip.dst) {
-            let Some((item, source)) = self.seen_source(pass, item, ip, key) else {
+        } else if leads_inside(pass.snapshot, ip.vrf, ip.dst) {
+            let Some((item, source)) = self.seen_source(pass, item, ip, key, ip.vrf) else {
                 return;
             };
             if source == ip.src {
@@ -81,20 +82,22 @@ impl<P: Packet> Gateway<P> {
             }
             let change = rewrite_addresses(ip, source, ip.dst);
             self.told_translated(pass.now, Direction::In, ip, item.meta, &change, true);
-            self.enter(pass, item, ip, change);
+            self.enter(pass, item, ip, ip.vrf, change);
         } else {
             self.route(pass, item, ip);
         }
     }
 
+    /// Sends a packet on its way to an inside host in a VRF.
     pub(super) fn enter(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
+        vrf: VrfId,
         change: Rewrite,
     ) {
-        match next_hop(pass.snapshot, change.to().dst) {
+        match next_hop(pass.snapshot, vrf, change.to().dst) {
             Some(hop)
                 if !Self::may_leave_as(pass.snapshot, hop.to.port, &item, ip, Some(&change)) =>
             {
@@ -107,14 +110,15 @@ impl<P: Packet> Gateway<P> {
 }
 
 /// Whether packets to an address leave by an inside interface, as far as that matters to anybody.
-pub(super) fn leads_inside(snapshot: &Snapshot, address: u32) -> bool {
+pub(super) fn leads_inside(snapshot: &Snapshot, vrf: VrfId, address: u32) -> bool {
     let is_inside = |port| {
         snapshot
             .interface(port)
             .is_some_and(|i| i.side == Side::Inside)
     };
     !snapshot.nat.outside.is_empty()
-        && next_hop(snapshot, address).is_some_and(|hop| is_inside(hop.to.port))
+        && vrf == VrfId::GLOBAL
+        && next_hop(snapshot, vrf, address).is_some_and(|hop| is_inside(hop.to.port))
 }
 
 /// Why a packet to a global address that nothing fits is dropped.
@@ -134,18 +138,23 @@ pub(super) fn static_to_global<'a>(
     let port = port_space(ip.protocol).map(|_| key.dport);
     let address = Ipv4Addr::from_bits(ip.dst);
     let fixed = snapshot.nat.static_to_global(address, ip.protocol, port)?;
+    if ip.vrf != VrfId::GLOBAL && ip.vrf != fixed.vrf {
+        return None;
+    }
+    // The inside host would send the answer to the address that it knows its peer by.
+    let peer = || {
+        let known = snapshot.nat.outside.static_of(ip.src);
+        let known = known.filter(|_| fixed.vrf == VrfId::GLOBAL);
+        known.map_or(ip.src, |known| known.local.to_bits())
+    };
     let exit = || {
-        let local = snapshot.nat.outside.static_of(ip.src);
-        let local = local.map_or(ip.src, |fixed| fixed.local.to_bits());
-        let way = outward(snapshot, local, |to| next_hop(snapshot, to));
+        let hop_to = |to| next_hop(snapshot, fixed.vrf, to);
+        let way = outward(snapshot, fixed.vrf, peer(), hop_to);
         way.hop().map(|hop| hop.to)
     };
     let exit = fixed.only.as_ref().and_then(|_| exit());
     let answer = || {
-        // The inside host would send it to the address that it knows its peer by.
-        let peer = snapshot.nat.outside.static_of(ip.src);
-        let source = peer.map_or(ip.src, |peer| peer.local.to_bits());
-        let key = reverse(rewrite_from_outside(fixed, ip, key, source).to());
+        let key = reverse(rewrite_from_outside(fixed, ip, key, peer()).to());
         let goes = Ipv4 {
             src: key.src,
             dst: key.dst,

@@ -17,8 +17,8 @@ use super::{Gateway, Item, Output, Pass};
 use crate::acl::Action;
 use crate::nat::{Nat, OutsideLocal, OutsideRule};
 use crate::packet::Packet;
-use crate::session::{Direction, Key, Session};
-use crate::snapshot::Snapshot;
+use crate::session::{Direction, Key, Kind, Session};
+use crate::snapshot::{Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::time::{Millis, Tick};
 use crate::wire::icmp_error::{self, Quoted};
@@ -69,14 +69,26 @@ impl Outward {
     }
 }
 
+/// The outside host that an address stands for inside, if it does: in the global table alone.
+#[inline]
+pub(super) fn outside_local(
+    snapshot: &Snapshot,
+    vrf: VrfId,
+    address: u32,
+) -> Option<&OutsideLocal> {
+    let local = snapshot.nat.outside.local(address);
+    local.filter(|_| vrf == VrfId::GLOBAL)
+}
+
 /// Where packets from inside to an address go, which may be that of an outside host.
 #[inline]
 pub(super) fn outward(
     snapshot: &Snapshot,
+    vrf: VrfId,
     destination: u32,
     mut hop_to: impl FnMut(u32) -> Option<Hop>,
 ) -> Outward {
-    match snapshot.nat.outside.local(destination) {
+    match outside_local(snapshot, vrf, destination) {
         None => match hop_to(destination) {
             None => Outward::Nowhere,
             Some(hop) if !leaves_outside(snapshot, hop.to.port) => Outward::Inside,
@@ -92,11 +104,12 @@ pub(super) fn outward(
 /// Where the packets of an entry go that leave for `host`, which is `local` inside.
 pub(super) fn entry_way(
     snapshot: &Snapshot,
+    vrf: VrfId,
     local: u32,
     host: u32,
     hop_to: impl FnMut(u32) -> Option<Hop>,
 ) -> Outward {
-    let add_route = snapshot.nat.outside.local(local);
+    let add_route = outside_local(snapshot, vrf, local);
     let add_route = add_route.is_some_and(OutsideLocal::add_route);
     way(snapshot, (local, Some(host)), add_route, hop_to)
 }
@@ -155,9 +168,8 @@ pub(super) fn is_translated(
 
 /// Whether the policy would still have `host` known inside as `local`, which is the host's own
 /// address where nothing is translated.
-pub(super) fn still_known(snapshot: &Snapshot, local: u32, host: u32) -> bool {
-    let outside = &snapshot.nat.outside;
-    match outside.local(local) {
+pub(super) fn still_known(snapshot: &Snapshot, vrf: VrfId, local: u32, host: u32) -> bool {
+    match outside_local(snapshot, vrf, local) {
         None => local == host,
         Some(OutsideLocal::Static(fixed)) => fixed.global.to_bits() == host,
         Some(OutsideLocal::Pool { .. }) => still_lends(snapshot, local, host).is_some(),
@@ -193,7 +205,7 @@ pub(super) fn last_used(snapshot: &Snapshot, session: &Session, now: Tick) -> Ti
 }
 
 impl<P: Packet> Gateway<P> {
-    /// The address that a packet's source has inside. `None` where the packet is not here any more:
+    /// The address that a packet's source has inside in a VRF. `None` where the packet is not here any more:
     /// another worker knows, or it was refused.
     pub(super) fn seen_source(
         &mut self,
@@ -201,9 +213,10 @@ impl<P: Packet> Gateway<P> {
         mut item: Item<P>,
         ip: &Ipv4,
         key: Key,
+        vrf: VrfId,
     ) -> Option<(Item<P>, u32)> {
         let outside = &pass.snapshot.nat.outside;
-        if outside.is_empty() || item.meta.hairpin {
+        if outside.is_empty() || item.meta.hairpin || vrf != VrfId::GLOBAL {
             return Some((item, ip.src));
         }
         if let Some(fixed) = outside.static_of(ip.src) {
@@ -283,7 +296,7 @@ impl<P: Packet> Gateway<P> {
 
     fn outside_entry_of(&self, host: u32) -> Option<u32> {
         let key = Session::outside_key(Direction::In, host);
-        self.table.look_up(Direction::In, 0, key)
+        self.table.look_up(Kind::from_outside(0), key)
     }
 
     /// The address that an outside host of this worker has inside, with an entry made if some rule
@@ -373,7 +386,9 @@ impl<P: Packet> Gateway<P> {
         let outside = &pass.snapshot.nat.outside;
         let host = match direction {
             Direction::Out => {
-                let local = outside.local(quoted.src).and_then(OutsideLocal::host);
+                let vrf = pass.snapshot.vrf(item.meta.port);
+                let local = outside_local(pass.snapshot, vrf, quoted.src);
+                let local = local.and_then(OutsideLocal::host);
                 return Some((item, local.map_or(quoted.src, Ipv4Addr::to_bits)));
             }
             Direction::In => quoted.dst,
@@ -388,7 +403,8 @@ impl<P: Packet> Gateway<P> {
             return Some((item, seen));
         }
         let has_entry = || {
-            let entry = self.table.look_up(direction, quoted.protocol, key);
+            let kind = Kind::new(direction, VrfId::GLOBAL, quoted.protocol);
+            let entry = self.table.look_up(kind, key);
             entry.is_some()
         };
         if outside.rules.is_empty() || has_entry() {

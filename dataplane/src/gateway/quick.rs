@@ -8,13 +8,13 @@ use super::ipsec::is_ipsec_port;
 use super::{Gateway, Item, Lookup, MULTICAST, Meta, Output, Pass, Prepared, inside};
 use crate::journal::Topic;
 use crate::packet::{BURST, Burst, Packet, octets_of};
-use crate::session::{Direction, HOP_UNKNOWN, NIL, flag};
-use crate::snapshot::{Interface, PortId, Side, Snapshot};
+use crate::session::{Direction, HOP_UNKNOWN, Kind, NIL, flag};
+use crate::snapshot::{Interface, PortId, Side, Snapshot, VrfId};
 use crate::stats::Counter;
 use crate::time::Tick;
 use crate::wire::head::{Head, mac_word};
 use crate::wire::ipv4::{is_martian_destination, is_martian_source};
-use crate::wire::{PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
+use crate::wire::{Ipv4, PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 
 /// [`Head::protocol`] of a packet that is not ordinary: that of no ordinary one.
 pub(super) const NOT_ORDINARY: u8 = 0;
@@ -99,6 +99,7 @@ fn direction_of(direction: bool) -> Direction {
 struct Entrance {
     mac: u64,
     direction: Direction,
+    vrf: VrfId,
 }
 
 impl Entrance {
@@ -112,6 +113,7 @@ impl Entrance {
         interface.up.then_some(Entrance {
             mac: mac_word(interface.mac),
             direction,
+            vrf: interface.vrf,
         })
     }
 }
@@ -157,8 +159,8 @@ impl<P: Packet> Gateway<P> {
         // The direction known to the compiler, and loops in functions of their own: so both loops
         // keep what they need in registers.
         let octets = match entrance.direction {
-            Direction::Out => self.survey_burst::<OUT>(entrance.mac, burst, &mut glances),
-            Direction::In => self.survey_burst::<IN>(entrance.mac, burst, &mut glances),
+            Direction::Out => self.survey_burst::<OUT>(entrance, burst, &mut glances),
+            Direction::In => self.survey_burst::<IN>(entrance, burst, &mut glances),
         };
         let mut kept = Burst::new();
         let burst = if self.has_strangers(burst, &glances.0) {
@@ -175,8 +177,12 @@ impl<P: Packet> Gateway<P> {
             burst
         };
         let run = match entrance.direction {
-            Direction::Out => self.translate_burst::<OUT>(snapshot, tick, burst, &glances),
-            Direction::In => self.translate_burst::<IN>(snapshot, tick, burst, &glances),
+            Direction::Out => {
+                self.translate_burst::<OUT>(snapshot, tick, entrance.vrf, burst, &glances)
+            }
+            Direction::In => {
+                self.translate_burst::<IN>(snapshot, tick, entrance.vrf, burst, &glances)
+            }
         };
         self.stats.add(Counter::Hits, run.count as u64);
         if run.count == burst.len() && run.is_to_one_port() {
@@ -192,13 +198,16 @@ impl<P: Packet> Gateway<P> {
     #[inline(never)]
     fn survey_burst<const DIRECTION: bool>(
         &self,
-        mac: u64,
+        entrance: Entrance,
         burst: &Burst<P>,
         glances: &mut Glances,
     ) -> u64 {
         let direction = direction_of(DIRECTION);
         self.survey(
-            Entrance { mac, direction },
+            Entrance {
+                direction,
+                ..entrance
+            },
             burst.iter(),
             &mut glances.0[..burst.len()],
         )
@@ -210,10 +219,11 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
+        vrf: VrfId,
         burst: &mut Burst<P>,
         glances: &Glances,
     ) -> Run {
-        let direction = direction_of(DIRECTION);
+        let from = (direction_of(DIRECTION), vrf);
         let mut run = Run {
             ports: [PortId(0); BURST],
             count: burst.len(),
@@ -222,7 +232,7 @@ impl<P: Packet> Gateway<P> {
         };
         let places = burst.iter_mut().zip(&glances.0).zip(&mut run.ports);
         for (at, ((packet, glance), port)) in places.enumerate() {
-            match self.translate(snapshot, tick, direction, packet, glance) {
+            match self.translate(snapshot, tick, from, packet, glance) {
                 Ok(out) => {
                     *port = out;
                     run.octets += glance.head.end() as u64;
@@ -253,11 +263,12 @@ impl<P: Packet> Gateway<P> {
             let later = glances.0[..burst.len()].iter().skip(ports.len());
             for Glance { head, guess, .. } in later {
                 if *guess == NIL && !matches!(head.protocol, NOT_ORDINARY | PROTO_ESP) {
-                    self.expect(nat, head.protocol, head.key());
+                    self.expect(nat, entrance.vrf, head.protocol, head.key());
                 }
             }
         }
-        let (snapshot, tick, direction) = (pass.snapshot, pass.now.tick(), entrance.direction);
+        let (snapshot, tick) = (pass.snapshot, pass.now.tick());
+        let from = (entrance.direction, entrance.vrf);
         for (at, (mut packet, glance)) in burst.drain(..).zip(&glances.0).enumerate() {
             if let Some(port) = ports.get(at) {
                 pass.out.transmit(*port, packet);
@@ -266,7 +277,7 @@ impl<P: Packet> Gateway<P> {
             let outcome = if at == ports.len() {
                 Err(run.obstacle)
             } else {
-                self.translate_later(snapshot, tick, direction, &mut packet, glance)
+                self.translate_later(snapshot, tick, from, &mut packet, glance)
             };
             match outcome {
                 Ok(port) => {
@@ -275,7 +286,7 @@ impl<P: Packet> Gateway<P> {
                 }
                 Err(obstacle) => {
                     let item = Item { packet, meta };
-                    self.surmount(pass, direction, item, glance, obstacle);
+                    self.surmount(pass, entrance, item, glance, obstacle);
                 }
             }
         }
@@ -285,7 +296,7 @@ impl<P: Packet> Gateway<P> {
     fn surmount(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
-        direction: Direction,
+        entrance: Entrance,
         item: Item<P>,
         glance: &Glance,
         obstacle: Obstacle,
@@ -297,8 +308,12 @@ impl<P: Packet> Gateway<P> {
             && is_host(ip.dst)
         {
             let key = head.key();
+            let ip = Ipv4 {
+                vrf: entrance.vrf,
+                ..ip
+            };
             let lookup = Lookup::Flow {
-                direction,
+                direction: entrance.direction,
                 key,
                 hash,
             };
@@ -342,12 +357,8 @@ impl<P: Packet> Gateway<P> {
                     self.esp
                         .prefetch(entrance.direction, head.addresses, head.spi())
                 } else {
-                    let hash = self.table.hash_words(
-                        entrance.direction,
-                        head.protocol,
-                        head.addresses,
-                        head.ports,
-                    );
+                    let kind = Kind::new(entrance.direction, entrance.vrf, head.protocol);
+                    let hash = self.table.hash_words(kind, head.addresses, head.ports);
                     self.table.prefetch_index(hash);
                     hash
                 };
@@ -382,11 +393,12 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        direction: Direction,
+        from: (Direction, VrfId),
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, guess, .. } = *glance;
+        let (direction, vrf) = from;
         if head.protocol == NOT_ORDINARY {
             return Err(Obstacle::NotOrdinary);
         }
@@ -395,8 +407,10 @@ impl<P: Packet> Gateway<P> {
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;
-        let Some(session) = table.guessed_mut(guess, direction, head.protocol, words) else {
-            return self.translate_elsewhere(snapshot, tick, direction, packet, glance);
+        let Some(session) =
+            table.guessed_mut(guess, Kind::new(direction, vrf, head.protocol), words)
+        else {
+            return self.translate_elsewhere(snapshot, tick, from, packet, glance);
         };
         let neighbour = session.hop[direction as usize];
         if session.flags & flag::HAIRPIN != 0
@@ -430,15 +444,16 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        direction: Direction,
+        from: (Direction, VrfId),
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, hash, .. } = *glance;
-        let found = self.table.find(hash, direction, head.protocol, head.key());
+        let kind = Kind::new(from.0, from.1, head.protocol);
+        let found = self.table.find(hash, kind, head.key());
         let guess = found.ok_or(Obstacle::NoEntry)?;
         let glance = Glance { guess, ..*glance };
-        self.translate(snapshot, tick, direction, packet, &glance)
+        self.translate(snapshot, tick, from, packet, &glance)
     }
 
     /// [`Gateway::translate`] off the straight way.
@@ -447,11 +462,11 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        direction: Direction,
+        from: (Direction, VrfId),
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
-        self.translate(snapshot, tick, direction, packet, glance)
+        self.translate(snapshot, tick, from, packet, glance)
     }
 }
 

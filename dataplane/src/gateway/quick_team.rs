@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use super::quick::{Glance, NOT_ORDINARY};
 use super::{Gateway, Item, MAX_HANDOFFS, Meta, Output, Pass};
 use crate::packet::{BURST, Burst, Packet};
-use crate::session::{Direction, NIL};
+use crate::session::{Direction, Kind, NIL};
 use crate::snapshot::{Snapshot, WorkerId};
 use crate::wire::PROTO_ESP;
 
@@ -93,7 +93,8 @@ impl<P: Packet> Gateway<P> {
         // The first guess may be wrong. A client's entries are all its worker's; whose a port is can
         // change, once it has no entry.
         let is_here = || {
-            let found = self.table.find(glance.hash, direction, head.protocol, key);
+            let kind = Kind::new(direction, snapshot.vrf(meta.port), head.protocol);
+            let found = self.table.find(glance.hash, kind, key);
             found.is_some()
         };
         let is_other = owner != self.options.me && (direction == Direction::Out || !is_here());

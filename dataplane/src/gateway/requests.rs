@@ -20,7 +20,7 @@ use crate::esp::{EspFilter, FlowView, HalfView};
 use crate::nat::{Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, flag, port_space};
-use crate::snapshot::{Snapshot, WorkerId};
+use crate::snapshot::{Snapshot, VrfId, WorkerId};
 use crate::stats::Counter;
 use crate::time::{Millis, Tick};
 use crate::wire::{Ipv4, PROTO_ESP, PROTO_UDP};
@@ -310,7 +310,7 @@ pub(super) fn rule_that_keeps<'a>(
     let (inside, host) = (session.outside_local(), session.outside_global());
     let (inside, host) = (inside.address.to_bits(), host.address.to_bits());
     let has_host = !session.is_address_entry() && session.flags & flag::HAIRPIN == 0;
-    if has_host && !still_known(snapshot, inside, host) {
+    if has_host && !still_known(snapshot, session.vrf, inside, host) {
         return None;
     }
     let (local, global) = (session.inside_local(), session.inside_global());
@@ -324,7 +324,12 @@ pub(super) fn rule_that_keeps<'a>(
         fixed.applies(|| subject(&ip, key), exit)
     };
     let outranked = nat
-        .static_from_inside(local.address, session.protocol, port(local.port), takes)
+        .static_from_inside(
+            session.inside_host(),
+            session.protocol,
+            port(local.port),
+            takes,
+        )
         .is_some()
         || nat
             .static_to_global(global.address, session.protocol, port(global.port))
@@ -346,7 +351,7 @@ fn is_permitted(snapshot: &Snapshot, session: &Session) -> bool {
         return true;
     };
     let (ip, key) = came;
-    let port_to = |address| next_hop(snapshot, address).map(|hop| hop.to.port);
+    let port_to = |address| next_hop(snapshot, session.vrf, address).map(|hop| hop.to.port);
     let comes = port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
     let to = session.rewrite(Direction::Out).to();
     let is_hairpin = session.flags & flag::HAIRPIN != 0;
@@ -362,13 +367,13 @@ fn first_packet(session: &Session) -> Option<(Ipv4, Key)> {
         return None;
     }
     let key = session.keys[Direction::Out as usize];
-    Some((packet_like(session.protocol, key), key))
+    Some((packet_like(session.vrf, session.protocol, key), key))
 }
 
 /// A small packet with these ends.
-pub(super) fn packet_like(protocol: u8, key: Key) -> Ipv4 {
+pub(super) fn packet_like(vrf: VrfId, protocol: u8, key: Key) -> Ipv4 {
     packet_of(&FlowQuery {
-        vrf: crate::snapshot::VrfId::GLOBAL,
+        vrf,
         protocol,
         source: (Ipv4Addr::from_bits(key.src), key.sport),
         destination: (Ipv4Addr::from_bits(key.dst), key.dport),
@@ -378,8 +383,8 @@ pub(super) fn packet_like(protocol: u8, key: Key) -> Ipv4 {
 /// [`is_permitted`] for an entry that a packet from outside made.
 fn may_come_in(snapshot: &Snapshot, session: &Session) -> bool {
     let key = session.keys[Direction::In as usize];
-    let ip = packet_like(session.protocol, key);
-    let port_to = |address| next_hop(snapshot, address).map(|hop| hop.to.port);
+    let ip = packet_like(VrfId::GLOBAL, session.protocol, key);
+    let port_to = |address| next_hop(snapshot, session.vrf, address).map(|hop| hop.to.port);
     let comes = || port_to(key.src).is_none_or(|port| may_come(snapshot, port, &ip, key, false));
     let to = session.rewrite(Direction::In).to();
     let goes = || port_to(to.dst).is_none_or(|port| may_go(snapshot, port, &ip, to, false));
@@ -420,13 +425,13 @@ fn ipsec_rule(snapshot: &Snapshot, view: &SessionView) -> u16 {
         sport: from.port,
         dport: to.map_or(0, |to| to.port),
     };
-    rule_for(snapshot, view.protocol, key).map_or(0, |rule| rule.id)
+    rule_for(snapshot, view.vrf, view.protocol, key).map_or(0, |rule| rule.id)
 }
 
 fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
     let at = |address| Endpoint { address, port: 0 };
     SessionView {
-        vrf: crate::snapshot::VrfId::GLOBAL,
+        vrf: VrfId::GLOBAL,
         protocol: PROTO_ESP,
         children: None,
         inside_local: at(half.client),
@@ -448,7 +453,7 @@ fn half_view(half: HalfView, worker: WorkerId) -> SessionView {
 fn flow_view(flow: FlowView, worker: WorkerId) -> SessionView {
     let at = |(address, port)| Endpoint { address, port };
     SessionView {
-        vrf: crate::snapshot::VrfId::GLOBAL,
+        vrf: VrfId::GLOBAL,
         protocol: PROTO_UDP,
         children: None,
         inside_local: at(flow.client),

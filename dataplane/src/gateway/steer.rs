@@ -16,7 +16,7 @@ use super::{Gateway, Item, Lookup};
 use crate::nat::Global;
 use crate::packet::Packet;
 use crate::session::{Direction, Key, port_space};
-use crate::snapshot::{Snapshot, WorkerId};
+use crate::snapshot::{Snapshot, VrfId, WorkerId};
 use crate::wire::{Ipv4, icmp_error};
 
 impl<P: Packet> Gateway<P> {
@@ -56,7 +56,7 @@ impl<P: Packet> Gateway<P> {
             }
             Lookup::Request(key) => self.owner_of_entry(snapshot, Direction::In, ip.protocol, key),
             Lookup::Ipsec(direction, key) => {
-                self.owner_of_ipsec(snapshot, direction, ip.protocol, key)
+                self.owner_of_ipsec(snapshot, direction, (ip.vrf, ip.protocol), key)
             }
         }
     }
@@ -131,7 +131,8 @@ impl<P: Packet> Gateway<P> {
         if is_ipsec(direction, quoted.protocol, key)
             && !is_translated(snapshot, direction, quoted.protocol, key)
         {
-            return self.owner_of_ipsec(snapshot, direction, quoted.protocol, key);
+            let kind = (ip.vrf, quoted.protocol);
+            return self.owner_of_ipsec(snapshot, direction, kind, key);
         }
         match direction {
             Direction::Out => self.owner_of_client(quoted.dst),
@@ -144,12 +145,14 @@ impl<P: Packet> Gateway<P> {
         &self,
         snapshot: &Snapshot,
         direction: Direction,
-        protocol: u8,
+        (vrf, protocol): (VrfId, u8),
         key: Key,
     ) -> WorkerId {
         let nat = &snapshot.nat;
         match direction {
-            Direction::Out if is_lent(snapshot, protocol, key) => self.owner_of_client(key.src),
+            Direction::Out if is_lent(snapshot, vrf, protocol, key) => {
+                self.owner_of_client(key.src)
+            }
             Direction::Out => self.pick(key.dst),
             Direction::In => match nat.global(Ipv4Addr::from_bits(key.dst)) {
                 Some(Global::OneToOne(..)) => {

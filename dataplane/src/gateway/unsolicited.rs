@@ -9,8 +9,8 @@ use super::ipsec::is_ipsec;
 use super::requests::rule_that_keeps;
 use super::{Gateway, Item, Output, Pass};
 use crate::packet::Packet;
-use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, reverse};
-use crate::snapshot::Snapshot;
+use crate::session::{Direction, HOP_UNKNOWN, Key, Kind, Session, flag, reverse};
+use crate::snapshot::{Snapshot, VrfId};
 use crate::stats::{Counter, DropReason};
 use crate::wire::{Delta, Ipv4, L4, PROTO_TCP, PROTO_UDP, tcp_flags};
 
@@ -80,6 +80,10 @@ impl<P: Packet> Gateway<P> {
         (is_hairpin, counts): (bool, bool),
     ) -> Result<Admitted, DropReason> {
         let nat = &snapshot.nat;
+        let vrf = self.table.session(at).vrf;
+        if ip.vrf != VrfId::GLOBAL && ip.vrf != vrf {
+            return Err(DropReason::NoTranslation);
+        }
         if !is_hairpin && nat.global(Ipv4Addr::from_bits(ip.src)).is_some() {
             return Err(DropReason::IpSource); // only what was translated here comes from there
         }
@@ -93,9 +97,10 @@ impl<P: Packet> Gateway<P> {
         let outbound = session.keys[Direction::Out as usize];
         // The inside host may have this flow already, through another mapping. And the entry must
         // be one that its rule makes.
-        let known = self.table.look_up(Direction::Out, ip.protocol, outbound);
+        let kind = Kind::from_inside(session.vrf, ip.protocol);
+        let known = self.table.look_up(kind, outbound);
         let rule = rule_that_keeps(snapshot, self.options.me, &session);
-        let hop = next_hop(snapshot, outbound.src).ok_or(DropReason::NoRoute)?;
+        let hop = next_hop(snapshot, session.vrf, outbound.src).ok_or(DropReason::NoRoute)?;
         let inside = session.rewrite(Direction::In).to();
         if !may_go(snapshot, hop.to.port, ip, inside, counts) {
             return Err(DropReason::AccessListOut);
@@ -103,8 +108,7 @@ impl<P: Packet> Gateway<P> {
         if known.is_some() || rule.is_none_or(|rule| rule.id != session.rule) {
             return Err(DropReason::Filtered);
         }
-        let host = Ipv4Addr::from_bits(outbound.src);
-        if !self.has_room_for(nat, 1) || !self.host_counts.allow(host.into()) {
+        if !self.has_room_for(nat, 1) || !self.host_counts.allow(session.inside_host()) {
             return Err(DropReason::MaxEntries);
         }
         if !self.has_room_for_strangers() {
@@ -137,25 +141,25 @@ impl<P: Packet> Gateway<P> {
         let session = &mut admitted.session;
         let tick = pass.now.tick();
         (session.used, session.created) = (tick, tick);
-        let host = session.inside_local().address;
-        if !self.host_counts.reserve(host.into()) {
+        let host = session.inside_host();
+        if !self.host_counts.reserve(host) {
             return Err(DropReason::MaxEntries);
         }
         let nat = &pass.snapshot.nat;
         let (local, peer) = (session.outside_local(), session.outside_global());
         let (local, peer) = (local.address.to_bits(), peer.address.to_bits());
         if !nat.outside.join(local, peer) {
-            self.host_counts.not_made(host.into());
+            self.host_counts.not_made(host);
             return Err(DropReason::OutsideHostUnknown);
         }
         session.flags |= self.join_mapping(mapping, peer);
         let Some(at) = self.table.insert(*session, tick, &nat.timers) else {
-            self.host_counts.not_made(host.into());
+            self.host_counts.not_made(host);
             self.give_back(nat, session);
             nat.outside.leave(local);
             return Err(DropReason::SessionTableFull);
         };
-        self.host_counts.made(at, host.into());
+        self.host_counts.made(at, host);
         self.occupancy.made(pass.now.0);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedInbound);

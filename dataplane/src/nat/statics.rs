@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Static;
+use crate::snapshot::InsideHost;
 
 /// An inside host, with protocol and port where the static is one of a port.
-type Inside = (Ipv4Addr, Option<(u8, u16)>);
+type Inside = (InsideHost, Option<(u8, u16)>);
 
 /// Statics by their inside hosts.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl InsideStatics {
         );
         for fixed in with.chain(without) {
             let port = fixed.port.map(|p| (p.protocol, p.inside));
-            let inside = (fixed.inside, port);
+            let inside = (fixed.inside_host(), port);
             match all.first.entry(inside) {
                 Entry::Vacant(place) => {
                     place.insert(Arc::clone(fixed));
@@ -48,7 +48,7 @@ impl InsideStatics {
     /// The first that applies: those of the port, then those of the whole address.
     pub(super) fn find(
         &self,
-        inside: Ipv4Addr,
+        inside: InsideHost,
         port: Option<(u8, u16)>,
         mut applies: impl FnMut(&Static) -> bool,
     ) -> Option<&Arc<Static>> {

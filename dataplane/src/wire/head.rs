@@ -10,6 +10,7 @@ use super::checksum::{Delta, Deltas};
 use super::ipv4::{IPV4_HEADER, Ipv4, L4, is_icmp_query};
 use super::rewrite::Endpoints;
 use super::{ETHERNET_HEADER, PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
+use crate::snapshot::VrfId;
 
 /// Octets that every ordinary packet has: Ethernet, IPv4, and as much as UDP's header.
 const HEAD: usize = 42;
@@ -72,6 +73,7 @@ impl Head {
             dport,
         } = self.key();
         Some(Ipv4 {
+            vrf: VrfId::GLOBAL,
             src,
             dst,
             total_len: self.total_len,

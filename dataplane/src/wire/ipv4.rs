@@ -3,6 +3,7 @@
 use super::bytes::{be16, be32, chunk};
 use super::checksum::Sum;
 use super::{ETHERNET_HEADER, PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP, icmp_type};
+use crate::snapshot::VrfId;
 use crate::stats::DropReason;
 
 /// Octets of an IPv4 header without options.
@@ -31,6 +32,8 @@ pub struct Ipv4 {
     pub dont_fragment: bool,
     /// What follows the header.
     pub l4: L4,
+    /// The VRF in which it arrived, which no octet of it says: parsers leave it at the global table.
+    pub vrf: VrfId,
 }
 
 /// Which part of a datagram a fragment is.
@@ -187,6 +190,7 @@ pub fn parse(frame: &[u8], verify_checksum: bool) -> Result<Ipv4, DropReason> {
         Some(fragment) => read_fragment(header_len, protocol, fragment, l4)?,
     };
     Ok(Ipv4 {
+        vrf: VrfId::GLOBAL,
         src,
         dst,
         total_len,

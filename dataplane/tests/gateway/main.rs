@@ -28,5 +28,6 @@ mod tcp;
 mod timers;
 mod twice;
 mod twice_pool;
+mod vrf;
 mod worker_loop;
 mod workers;

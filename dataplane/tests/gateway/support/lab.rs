@@ -33,6 +33,8 @@ pub(crate) struct Lab {
     pub(crate) policy: Policy,
     pub(crate) snapshot: Snapshot,
     pub(crate) routes: Vec<(Ipv4Net, Route)>,
+    /// Of VRFs.
+    pub(crate) vrf_routes: Vec<(VrfId, Ipv4Net, Route)>,
     pub(crate) neighbours: Vec<(NextHop, Neighbour)>,
     pub(crate) workers: Vec<Gateway<Frame>>,
     pub(crate) occupancy: Arc<Occupancy>,
@@ -150,6 +152,7 @@ impl Lab {
                 nat: Arc::default(),
             },
             routes,
+            vrf_routes: Vec::new(),
             neighbours,
             workers: (0..workers).map(gateway).collect(),
             occupancy,
@@ -165,9 +168,41 @@ impl Lab {
     /// Makes a new snapshot of policy, routes and neighbours.
     pub(crate) fn publish(&mut self) {
         self.snapshot.generation += 1;
-        let fib = Fib::new(self.routes.iter().copied(), self.neighbours.iter().copied());
+        let global = self
+            .routes
+            .iter()
+            .map(|(net, to)| (VrfId::GLOBAL, *net, *to));
+        let routes = global.chain(self.vrf_routes.iter().copied());
+        let fib = Fib::of_vrfs(routes, self.neighbours.iter().copied());
         self.snapshot.fib = Arc::new(fib);
         self.snapshot.nat = Arc::new(self.policy.nat());
+    }
+
+    /// The inside network 10.1.0.0/24 is behind this port, which is in a VRF: the world is reached by
+    /// the outside interface.
+    pub(crate) fn join_vrf(&mut self, port: PortId, vrf: VrfId) {
+        let inside = net_of("10.1.0.0/24");
+        let interface = &mut self.snapshot.interfaces[port.index()];
+        (interface.vrf, interface.address) = (vrf, Some(net_of("10.1.0.1/24")));
+        self.routes
+            .retain(|(_, route)| *route != Route::Connected { port });
+        let via = Route::Via {
+            port: OUTSIDE,
+            via: [198, 51, 100, 254].into(),
+        };
+        self.vrf_routes.extend(
+            [
+                (inside, Route::Connected { port }),
+                (net_of("0.0.0.0/0"), via),
+            ]
+            .map(|(net, to)| (vrf, net, to)),
+        );
+        self.neighbours.extend((2..=60).map(|host| {
+            let address = Ipv4Addr::new(10, 1, 0, host);
+            let neighbour = Neighbour::Reachable(mac_of(port, address));
+            (NextHop { port, address }, neighbour)
+        }));
+        self.publish();
     }
 
     /// One packet arrives, at any worker. What happens, a line each: frames sent (with their

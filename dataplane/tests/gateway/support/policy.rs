@@ -90,6 +90,19 @@ impl Policy {
         self
     }
 
+    /// The last rule is of a VRF.
+    pub(crate) fn rule_vrf(mut self, vrf: VrfId) -> Policy {
+        self.rules.last_mut().expect("a rule").vrf = vrf;
+        self
+    }
+
+    /// The last static is of a VRF.
+    pub(crate) fn static_vrf(mut self, vrf: VrfId) -> Policy {
+        let last = self.statics.last_mut().expect("a static");
+        Arc::get_mut(last).expect("nobody else has it").vrf = vrf;
+        self
+    }
+
     /// The last rule is `endpoint-independent`, with this filtering.
     pub(crate) fn mapping(mut self, filtering: Filtering) -> Policy {
         let last = self.rules.last_mut().expect("a rule");
@@ -196,7 +209,7 @@ impl Policy {
     pub(crate) fn only(mut self, map: RouteMap) -> Policy {
         let last = self.statics.pop().expect("a static");
         self.statics.push(Arc::new(Static {
-            vrf: VrfId::GLOBAL,
+            vrf: last.vrf,
             only: Some(Arc::new(map)),
             port: last.port,
             inside: last.inside,
