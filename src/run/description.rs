@@ -66,7 +66,8 @@ impl Description for Running {
         let policy = self.policy.load();
         let configured = policy.config.routes.iter().any(|r| r.prefix == prefix);
         let leases = self.leases.load();
-        let from_server = prefix == Ipv4Net::default() && leases.have_default_route(&policy.config);
+        let from_server =
+            prefix == Ipv4Net::default() && leases.have_default_route(&policy.config, None);
         let (origin, distance) = match (configured, from_server) {
             (true, _) => (RouteOrigin::Static, Some((1, 0))),
             (_, true) => (RouteOrigin::Dhcp, Some((254, 0))),

@@ -31,14 +31,13 @@ pub use name::{MAX_NAME, PREFIX, kernel_names};
 pub use space::{Space, Spaces, VrfConfig};
 pub use statics::{METRIC, PROTOCOL, RULE_PRIORITY, StaticRoute, StaticTarget, TABLE};
 pub use stats::{Count, TwinStats};
-pub use twins::TwinConfig;
+pub use twins::{TwinConfig, TwinPlace};
 pub use watch::{LinkEvent, LinkState};
 
 use std::sync::Arc;
 
 use spillway_dataplane::command::ResolveQueue;
 use spillway_dataplane::packet::PacketPool;
-use spillway_dataplane::snapshot::PortId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -169,10 +168,10 @@ impl Kernel {
         done.await.unwrap_or_else(|_| vec![KernelError::Stopped])
     }
 
-    /// The kernel's name of each twin.
+    /// Where each twin is.
     #[must_use]
-    pub fn kernel_names(&self) -> Vec<(PortId, String)> {
-        self.twins.kernel_names()
+    pub fn twins(&self) -> Vec<TwinPlace> {
+        self.twins.places()
     }
 
     /// The network namespace of each VRF.

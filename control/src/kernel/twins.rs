@@ -14,7 +14,7 @@ use super::device::KernelDevice;
 use super::error::KernelError;
 use super::frames::{Face, Faces};
 use super::name::kernel_names;
-use super::space::{Realm, Realms};
+use super::space::{Realm, Realms, Space};
 use super::sysctl;
 use super::tap::Tap;
 
@@ -44,6 +44,17 @@ pub struct TwinConfig {
     pub device: Option<KernelDevice>,
     /// NAT's global addresses in this link's subnet, which ARP is answered for here.
     pub aliases: Vec<Ipv4Net>,
+}
+
+/// Where a twin is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TwinPlace {
+    /// The port that it is the twin of.
+    pub port: PortId,
+    /// Its name in the kernel.
+    pub name: String,
+    /// The network namespace that it is in.
+    pub space: Space,
 }
 
 /// What the other parts of this module need to know of a twin.
@@ -84,10 +95,14 @@ impl Twins {
         }
     }
 
-    /// The kernel name of each twin.
-    pub(crate) fn kernel_names(&self) -> Vec<(PortId, String)> {
-        let name = |twin: &Twin| (twin.config.port, twin.kernel_name.clone());
-        self.twins.iter().map(name).collect()
+    /// Where each twin is.
+    pub(crate) fn places(&self) -> Vec<TwinPlace> {
+        let place = |twin: &Twin| TwinPlace {
+            port: twin.config.port,
+            name: twin.kernel_name.clone(),
+            space: twin.realm.space.clone(),
+        };
+        self.twins.iter().map(place).collect()
     }
 
     pub(crate) fn views(&self) -> Vec<TwinView> {
