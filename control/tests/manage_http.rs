@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use manage_support::{Behaviour, Lab, NOW, Setup, generated, serve, session, simple, static_entry};
 use serde_json::Value;
 use spillway_control::manage::http::HttpServer;
-use spillway_dataplane::command::TcpState;
+use spillway_dataplane::command::{SessionView, TcpState};
 use spillway_dataplane::nat::StaticPort;
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, VrfId};
 use spillway_dataplane::stats::{Counter, DropReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -266,6 +266,42 @@ async fn translations_are_filtered_and_paged() {
         cursor = page["next_cursor"].as_str().map(str::to_owned);
     }
     assert_eq!(paged, rows);
+}
+
+#[tokio::test]
+async fn translations_of_one_vrf_are_asked_for_by_its_name() {
+    let of = |vrf, at: u16| SessionView {
+        vrf: VrfId(vrf),
+        ..session(
+            17,
+            &format!("1.2.3.4:{at}"),
+            "2.2.2.2:5",
+            "8.8.8.8:53",
+            "8.8.8.8:53",
+        )
+    };
+    let lab = Setup {
+        configuration: "ip vrf RED\nip vrf BLUE\n",
+        workers: vec![serve(vec![of(0, 1), of(1, 2), of(2, 3)])],
+        statics: vec![static_entry("10.0.0.1", "1.2.3.5", None)],
+        ..Setup::default()
+    }
+    .start();
+    let served = Served::new(&lab).await;
+    let page = served.json("/translations?vrf=RED").await;
+    assert_eq!(complaints(TRANSLATIONS, &page), "");
+    let rows = page["translations"].as_array().expect("a list");
+    assert_eq!((rows.len(), &rows[0]["vrf"]), (1, &"RED".into()));
+    assert_eq!(rows[0]["inside_global"]["port"], 2);
+    let all = served.json("/translations").await;
+    assert_eq!(all["translations"].as_array().map(Vec::len), Some(4));
+    let refused = served.request("GET", "/translations?vrf=red").await;
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused.body.contains("there is no VRF red"),
+        "{}",
+        refused.body
+    );
 }
 
 #[tokio::test]

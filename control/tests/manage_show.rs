@@ -742,16 +742,3 @@ async fn a_ping_needs_an_address_of_ours_and_a_way() {
         );
     }
 }
-
-#[tokio::test]
-async fn no_entry_is_in_a_vrf() {
-    let lab = Setup {
-        workers: vec![serve(vec![simple("192.0.2.1", "10.1.0.5")])],
-        ..Setup::default()
-    }
-    .start();
-    let out = text(&lab, "show ip nat translations vrf green").await;
-    assert_eq!(out.lines().count(), 1);
-    let rows = json(&lab, "sh ip nat tr v vrf green").await;
-    assert_eq!(rows["translations"], serde_json::json!([]));
-}

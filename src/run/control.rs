@@ -157,6 +157,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         occupancy: Arc::clone(&workers.occupancy),
         ports: ports.view(),
         description: Arc::clone(&running) as Arc<_>,
+        spaces: kernel.spaces(),
         saved: saved(options),
         reloader: Box::new(move |change| {
             let reloads = reloads.clone();

@@ -10,6 +10,7 @@ use spillway_control::config::model;
 use spillway_control::manage::{
     Description, InterfaceText, PoolKind, PoolText, RouteOrigin, RouteText, RuleText,
 };
+use spillway_dataplane::snapshot::VrfId;
 
 /// The policy in force, as the operator's side sees it.
 pub(super) struct Running {
@@ -62,12 +63,14 @@ impl Description for Running {
         })
     }
 
-    fn route(&self, prefix: Ipv4Net) -> Option<RouteText> {
+    fn route(&self, vrf: VrfId, prefix: Ipv4Net) -> Option<RouteText> {
         let policy = self.policy.load();
-        let configured = policy.config.routes.iter().any(|r| r.prefix == prefix);
+        let name = policy.vrfs.name(vrf);
+        let mut routes = policy.config.routes.iter();
+        let configured = routes.any(|r| r.vrf.as_deref() == name && r.prefix == prefix);
         let leases = self.leases.load();
         let from_server =
-            prefix == Ipv4Net::default() && leases.have_default_route(&policy.config, None);
+            prefix == Ipv4Net::default() && leases.have_default_route(&policy.config, name);
         let (origin, distance) = match (configured, from_server) {
             (true, _) => (RouteOrigin::Static, Some((1, 0))),
             (_, true) => (RouteOrigin::Dhcp, Some((254, 0))),

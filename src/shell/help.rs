@@ -124,7 +124,7 @@ mod tests {
     fn every_word_has_its_choices() {
         let place = Place::enabled();
         assert_eq!(texts(&place, "sh ip nat tr"), ["translations"]);
-        let after_ip = ["access-lists", "interface", "nat", "route"];
+        let after_ip = ["access-lists", "interface", "nat", "route", "vrf"];
         assert_eq!(texts(&place, "show ip "), after_ip);
         assert_eq!(texts(&place, "show arp "), ["<cr>", "|"]);
         assert_eq!(texts(&place, "show arp | in"), ["include"]);

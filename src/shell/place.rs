@@ -57,6 +57,7 @@ impl Place {
             Some(Mode::ExtendedList) => "(config-ext-nacl)",
             Some(Mode::Pool) => "(config-ipnat-pool)",
             Some(Mode::RouteMap) => "(config-route-map)",
+            Some(Mode::Vrf) => "(config-vrf)",
             Some(Mode::IsakmpPolicy) => "(config-isakmp)",
             Some(Mode::TransformSet) => "(cfg-crypto-trans)",
             Some(Mode::CryptoMap) => "(config-crypto-map)",

@@ -5,8 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 
+use spillway_dataplane::snapshot::Side;
+
 use super::check_destination::destinations;
 use super::check_outside::{outside_claims, outside_sources};
+use super::check_vrf::{table_of_target, vrfs};
 use super::draft::Draft;
 use super::model::{
     Address, Config, ListName, PoolKind, Port, RouteTarget, RuleTarget, Selector, StaticGlobal,
@@ -28,6 +31,7 @@ pub fn check(draft: &mut Draft) {
     claims(draft, &mut findings);
     ipsec(draft, &mut findings);
     host_limits(draft, &mut findings);
+    vrfs(draft, &mut findings);
     for (span, message) in findings.errors {
         draft.error(span, message);
     }
@@ -121,15 +125,17 @@ fn ports(draft: &Draft, findings: &mut Findings) {
     }
 }
 
-/// Networks of interfaces do not overlap.
+/// Networks of interfaces of one table do not overlap.
 fn addresses(draft: &Draft, findings: &mut Findings) {
     let fixed = |at: usize| draft.config.interfaces[at].fixed();
+    let vrf = |at: usize| draft.config.interfaces[at].vrf.as_deref();
     for at in 0..draft.config.interfaces.len() {
         let Some(net) = fixed(at) else { continue };
         let overlaps = |other: &usize| {
             fixed(*other).is_some_and(|o| o.contains(&net.network()) || net.contains(&o.network()))
         };
-        if let Some(other) = (0..at).find(overlaps) {
+        let mut neighbours = (0..at).filter(|other| vrf(*other) == vrf(at));
+        if let Some(other) = neighbours.find(overlaps) {
             let line = at_line(draft.places.interfaces[other].address);
             let name = &draft.config.interfaces[other].name;
             let message = format!(
@@ -143,11 +149,14 @@ fn addresses(draft: &Draft, findings: &mut Findings) {
 
 fn routes(draft: &Draft, findings: &mut Findings) {
     for (at, route) in draft.config.routes.iter().enumerate() {
-        let span = draft.places.routes[at];
+        let span = draft.places.routes[at].to;
         match &route.target {
             RouteTarget::Interface(name) => known_interface(draft, findings, name, span),
             RouteTarget::NextHop(via) => {
-                let is = |i: &&super::model::Interface| i.fixed().is_some_and(|n| n.addr() == *via);
+                let is = |i: &&super::model::Interface| {
+                    i.vrf.as_deref() == table_of_target(route)
+                        && i.fixed().is_some_and(|n| n.addr() == *via)
+                };
                 if let Some(own) = draft.config.interfaces.iter().find(is) {
                     let message = format!("{via} is the address of interface {} itself", own.name);
                     findings.error(span, message);
@@ -231,9 +240,6 @@ fn rules(draft: &Draft, findings: &mut Findings) {
     let config = &draft.config;
     let mut shared: HashMap<String, (bool, Span)> = HashMap::new();
     for (rule, places) in config.sources.iter().zip(&draft.places.sources) {
-        if let Some(what) = rule.inactivity() {
-            findings.warn(places.from, format!("{what} is not active yet"));
-        }
         missing_selector(draft, findings, &rule.selector, places.from);
         match &rule.target {
             RuleTarget::Interface(name) => addressed_interface(draft, findings, name, places.to),
@@ -306,8 +312,8 @@ pub(super) fn pool_of_rule(
     }
 }
 
-/// Statics: every global address or port has one inside host, and the other way round unless
-/// `extendable` or told apart by a `route-map`.
+/// Statics: every global address or port has one inside host of one VRF, and the other way round
+/// unless `extendable` or told apart by a `route-map`.
 fn statics(draft: &Draft, findings: &mut Findings) {
     let mut globals: HashMap<_, Span> = HashMap::new();
     let mut locals: HashMap<_, Span> = HashMap::new();
@@ -315,10 +321,6 @@ fn statics(draft: &Draft, findings: &mut Findings) {
     for (rule, places) in draft.config.statics.iter().zip(&draft.places.statics) {
         if let StaticGlobal::Interface(name) = &rule.global {
             addressed_interface(draft, findings, name, places.to);
-        }
-        if let Some(what) = rule.inactivity() {
-            findings.warn(places.from, format!("{what} is not active yet"));
-            continue;
         }
         if let Some(map) = &rule.route_map
             && !draft.config.route_maps.contains_key(map)
@@ -360,7 +362,8 @@ fn statics(draft: &Draft, findings: &mut Findings) {
             let message = format!("{address}{what} is another static's global address{line}");
             findings.error(places.to, message);
         }
-        let before = claim(&mut locals, (rule.local, local_port), places.from);
+        let local = (&rule.vrf, rule.local, local_port);
+        let before = claim(&mut locals, local, places.from);
         let is_told_apart = rule.extendable || rule.route_map.is_some();
         if let (Some(before), false) = (before, is_told_apart) {
             let (what, line) = (port(local_port), at_line(before));
@@ -431,7 +434,7 @@ fn claims(draft: &Draft, findings: &mut Findings) {
         }
     }
     for (rule, places) in draft.config.statics.iter().zip(&draft.places.statics) {
-        let (StaticGlobal::Address(start), None) = (&rule.global, rule.inactivity()) else {
+        let StaticGlobal::Address(start) = &rule.global else {
             continue;
         };
         let end = u64::from(start.to_bits()) + rule.hosts() - 1;
@@ -446,7 +449,9 @@ fn claims(draft: &Draft, findings: &mut Findings) {
     }
     let mut interfaces = Vec::new();
     for interface in &draft.config.interfaces {
-        let Some(net) = interface.fixed() else {
+        // Customers' networks may well use addresses that are pools' outside.
+        let is_apart = interface.vrf.is_some() && interface.side != Side::Outside;
+        let Some(net) = interface.fixed().filter(|_| !is_apart) else {
             continue;
         };
         interfaces.push(Claim {
@@ -469,9 +474,6 @@ fn dynamic_claims(draft: &Draft) -> Vec<Claim> {
     let mut seen: HashMap<String, ()> = HashMap::new();
     let sources = draft.config.sources.iter().zip(&draft.places.sources);
     for (rule, places) in sources {
-        if rule.inactivity().is_some() {
-            continue;
-        }
         let who = rule.target.to_string();
         if seen.insert(who.clone(), ()).is_some() {
             continue;

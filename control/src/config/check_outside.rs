@@ -33,19 +33,18 @@ pub(super) fn outside_sources(draft: &Draft, findings: &mut Findings) {
                 format!("{local} stands for another outside host{line}"),
             );
         }
+        // These translations are of the global table.
+        let mut interfaces = config.interfaces.iter().filter(|i| i.vrf.is_none());
         let own = |i: &&super::model::Interface| i.fixed().map(|net| net.addr());
-        if let Some(own) = config
-            .interfaces
-            .iter()
-            .find(|i| own(i) == Some(fixed.global))
-        {
+        if let Some(own) = interfaces.find(|i| own(i) == Some(fixed.global)) {
             let message = format!(
                 "{} is the address of interface {} itself",
                 fixed.global, own.name
             );
             findings.error(places.from, message);
         }
-        let inside = config.interfaces.iter().find(|i| {
+        let mut interfaces = config.interfaces.iter().filter(|i| i.vrf.is_none());
+        let inside = interfaces.find(|i| {
             i.side == Side::Inside && i.fixed().is_some_and(|net| net.contains(&fixed.local))
         });
         if let (Some(inside), false) = (inside, fixed.add_route) {

@@ -11,7 +11,7 @@ use super::commands::TIMERS;
 use super::model::{
     AccessList, Address, Clause, Config, HostLimits, Interface, ListKind, ListLine, ListName,
     OutsideRule, OutsideStatic, Pool, PoolKind, Port, RouteTarget, RuleTarget, Selector,
-    SourceRule, StaticGlobal, StaticRoute, StaticRule, StaticScope,
+    SourceRule, StaticGlobal, StaticRoute, StaticRule, StaticScope, Vrf,
 };
 use super::names::{self, ICMP_TYPES, PROTOCOLS, TCP_PORTS, UDP_PORTS, WITH_CODE};
 
@@ -19,6 +19,9 @@ impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(name) = &self.hostname {
             writeln!(f, "hostname {name}\n!")?;
+        }
+        for vrf in &self.vrfs {
+            writeln!(f, "{vrf}!")?;
         }
         for interface in &self.interfaces {
             writeln!(f, "{interface}!")?;
@@ -80,6 +83,24 @@ impl Display for Config {
     }
 }
 
+impl Display for Vrf {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "ip vrf {}", self.name)?;
+        if let Some(text) = &self.description {
+            writeln!(f, " description {text}")?;
+        }
+        if let Some(rd) = &self.rd {
+            writeln!(f, " rd {rd}")?;
+        }
+        for (targets, way) in [(&self.exports, "export"), (&self.imports, "import")] {
+            for target in targets {
+                writeln!(f, " route-target {way} {target}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Display for Interface {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "interface {}", self.name)?;
@@ -90,6 +111,9 @@ impl Display for Interface {
             Some(Port::Pci(pci)) => writeln!(f, " port pci {pci}")?,
             Some(Port::Vdev(arguments)) => writeln!(f, " port vdev {arguments}")?,
             None => {}
+        }
+        if let Some(vrf) = &self.vrf {
+            writeln!(f, " ip vrf forwarding {vrf}")?;
         }
         match self.address {
             Some(Address::Fixed(net)) => {
@@ -157,12 +181,17 @@ impl Clause {
 impl Display for StaticRoute {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (network, mask) = (self.prefix.addr(), self.prefix.netmask());
-        write!(f, "ip route {network} {mask} ")?;
-        match &self.target {
-            RouteTarget::NextHop(via) => via.fmt(f),
-            RouteTarget::Interface(name) => name.fmt(f),
-            RouteTarget::Null => "Null0".fmt(f),
+        f.write_str("ip route ")?;
+        if let Some(vrf) = &self.vrf {
+            write!(f, "vrf {vrf} ")?;
         }
+        write!(f, "{network} {mask} ")?;
+        match &self.target {
+            RouteTarget::NextHop(via) => via.fmt(f)?,
+            RouteTarget::Interface(name) => name.fmt(f)?,
+            RouteTarget::Null => "Null0".fmt(f)?,
+        }
+        f.write_str(if self.global { " global" } else { "" })
     }
 }
 
@@ -321,6 +350,9 @@ fn write_host_limits(f: &mut Formatter<'_>, limits: &HostLimits) -> fmt::Result 
     }
     for (list, entries) in &limits.lists {
         writeln!(f, "{START} list {list} {entries}")?;
+    }
+    for (vrf, entries) in &limits.vrfs {
+        writeln!(f, "{START} vrf {vrf} {entries}")?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::commands::{Mode, Run};
 use super::diagnostic::{Diagnostic, Severity};
 use super::model::{
     AccessList, Clause, Config, InactiveBlock, Interface, ListName, OutsideStatic, Pool,
-    SourceRule, StaticRoute, StaticRule,
+    SourceRule, StaticRoute, StaticRule, Vrf,
 };
 use super::syntax::{Args, Item};
 use super::text::{Source, Span, words};
@@ -58,6 +58,8 @@ pub(super) enum Context {
     List(ListName),
     /// A pool.
     Pool(String),
+    /// A VRF.
+    Vrf(String),
     /// A clause of a route map, by its sequence number.
     RouteMap(String, u16),
     /// A block that is not active yet, by its place.
@@ -70,7 +72,7 @@ pub(super) enum Context {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     pub(super) interfaces: Vec<InterfacePlaces>,
-    pub(super) routes: Vec<Span>,
+    pub(super) routes: Vec<RoutePlaces>,
     pub(super) pools: HashMap<String, Span>,
     pub(super) sources: Vec<SourcePlaces>,
     pub(super) statics: Vec<SourcePlaces>,
@@ -78,6 +80,8 @@ pub(super) struct Places {
     pub(super) destinations: Vec<SourcePlaces>,
     pub(super) outside_statics: Vec<SourcePlaces>,
     pub(super) route_maps: HashMap<(String, u16), Span>,
+    /// The VRFs that have a limit.
+    pub(super) limited_vrfs: HashMap<String, Span>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -85,13 +89,22 @@ pub(super) struct InterfacePlaces {
     pub(super) name: Span,
     pub(super) port: Span,
     pub(super) address: Span,
+    pub(super) vrf: Span,
 }
 
-/// Of a NAT line: what it selects or translates, and to what.
+/// Of a static route: where it leads, and its VRF.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct RoutePlaces {
+    pub(super) to: Span,
+    pub(super) vrf: Span,
+}
+
+/// Of a NAT line: what it selects or translates, to what, and in which VRF.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct SourcePlaces {
     pub(super) from: Span,
     pub(super) to: Span,
+    pub(super) vrf: Span,
 }
 
 /// A configuration in the making.
@@ -122,7 +135,7 @@ impl Draft {
     pub fn new(config: Config) -> Draft {
         let places = Places {
             interfaces: vec![InterfacePlaces::default(); config.interfaces.len()],
-            routes: vec![Span::default(); config.routes.len()],
+            routes: vec![RoutePlaces::default(); config.routes.len()],
             pools: HashMap::new(),
             sources: vec![SourcePlaces::default(); config.sources.len()],
             statics: vec![SourcePlaces::default(); config.statics.len()],
@@ -130,6 +143,7 @@ impl Draft {
             outside_sources: vec![SourcePlaces::default(); config.outside_sources.len()],
             outside_statics: vec![SourcePlaces::default(); config.outside_statics.len()],
             route_maps: HashMap::new(),
+            limited_vrfs: HashMap::new(),
         };
         let known = Known {
             routes: config.routes.iter().cloned().collect(),
@@ -337,6 +351,14 @@ impl Draft {
     pub fn pool(&mut self) -> Option<&mut Pool> {
         match &self.context {
             Context::Pool(name) => self.config.pools.get_mut(name),
+            _ => None,
+        }
+    }
+
+    /// The VRF whose sub-lines are read.
+    pub fn vrf(&mut self) -> Option<&mut Vrf> {
+        match &self.context {
+            Context::Vrf(name) => self.config.vrfs.iter_mut().find(|vrf| vrf.name == *name),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@
 pub mod check;
 mod check_destination;
 mod check_outside;
+mod check_vrf;
 pub mod commands;
 pub mod diagnostic;
 pub mod display;

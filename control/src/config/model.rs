@@ -255,7 +255,7 @@ pub struct SourceRule {
     pub overload: bool,
     /// `endpoint-independent`, and its `filtering`.
     pub mapping: Option<Filtering>,
-    /// `vrf`.
+    /// `vrf`: only packets of this VRF's inside interfaces; `None`: only those of the global table.
     pub vrf: Option<String>,
 }
 
@@ -294,7 +294,7 @@ pub struct StaticRule {
     pub no_payload: bool,
     /// `route-map`.
     pub route_map: Option<String>,
-    /// `vrf`.
+    /// `vrf`: the VRF of the inside host; `None` is the global table.
     pub vrf: Option<String>,
 }
 
@@ -413,11 +413,6 @@ impl Config {
     pub fn side(&self, side: Side) -> impl Iterator<Item = &Interface> {
         self.interfaces.iter().filter(move |i| i.side == side)
     }
-
-    /// The dynamic rules that are active: those of VRFs are not yet.
-    pub fn active_sources(&self) -> impl Iterator<Item = &SourceRule> {
-        self.sources.iter().filter(|r| r.inactivity().is_none())
-    }
 }
 
 impl SourceRule {
@@ -429,12 +424,6 @@ impl SourceRule {
             mapping: self.mapping.map(|_| Filtering::default()),
             ..self.clone()
         }
-    }
-
-    /// Why it is not active, if it is not.
-    #[must_use]
-    pub fn inactivity(&self) -> Option<&'static str> {
-        self.vrf.as_ref().map(|_| "`vrf`")
     }
 }
 
@@ -535,12 +524,6 @@ impl Pool {
 }
 
 impl StaticRule {
-    /// Why it is not active, if it is not.
-    #[must_use]
-    pub fn inactivity(&self) -> Option<&'static str> {
-        self.vrf.as_ref().map(|_| "`vrf`")
-    }
-
     /// How many hosts it covers.
     #[must_use]
     pub fn hosts(&self) -> u64 {

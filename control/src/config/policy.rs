@@ -71,25 +71,25 @@ impl Policy {
             addresses,
             now,
             live: previous.map(Live::of).unwrap_or_default(),
+            vrfs: VrfIds::new(&config, previous.map(|previous| &previous.vrfs)),
             globals: HashMap::new(),
         };
         let access_lists = access_lists(&config, previous);
         let ids = number(&config, previous);
-        let vrfs = VrfIds::new(&config, previous.map(|previous| &previous.vrfs));
         let route_maps = route_maps(&config, &access_lists);
-        let rules = compiler.rules(&access_lists, &route_maps, &ids);
+        let rules = compiler.rules((&access_lists, &route_maps), &ids);
         let statics = compiler.statics(&route_maps);
         let ipsec = compiler.ipsec(&access_lists);
         let context = (&access_lists, &route_maps, &ids);
         let outside = live_outside.compile(&config, context, now);
         let before = previous.map(|previous| &previous.nat.destinations);
         let destinations = destinations(&config, (&access_lists, &ids), before);
-        let globals = compiler.globals;
+        let (globals, vrfs) = (compiler.globals, compiler.vrfs);
         let (timers, max_entries) = (config.timers.clone(), config.max_entries);
         Policy {
             nat: Arc::new(
                 Nat::new(rules, statics, globals, timers, max_entries)
-                    .with_host_limits(host_limits(&config, &access_lists, previous))
+                    .with_host_limits(host_limits(&config, (&access_lists, &vrfs), previous))
                     .with_ipsec(ipsec)
                     .with_outside(outside)
                     .with_destinations(destinations)
@@ -148,7 +148,7 @@ struct Live {
     static_esp: Vec<StaticEsp>,
 }
 
-type StaticKey = (Ipv4Addr, Ipv4Addr, Option<StaticPort>);
+type StaticKey = (VrfId, Ipv4Addr, Ipv4Addr, Option<StaticPort>);
 
 impl Live {
     fn of(previous: &Policy) -> Live {
@@ -168,7 +168,7 @@ impl Live {
         live.static_esp.clone_from(&previous.nat.ipsec.static_esp);
         let statics = previous.nat.statics.iter();
         live.statics = statics
-            .map(|s| ((s.inside, s.global, s.port), Arc::clone(s)))
+            .map(|s| ((s.vrf, s.inside, s.global, s.port), Arc::clone(s)))
             .collect();
         live
     }
@@ -177,23 +177,27 @@ impl Live {
 struct Compiler<'a> {
     config: &'a Config,
     addresses: &'a HashMap<String, Ipv4Addr>,
+    vrfs: VrfIds,
     now: Tick,
     live: Live,
     globals: HashMap<Ipv4Addr, Global>,
 }
 
 impl Compiler<'_> {
-    fn rules(&mut self, lists: &Lists, maps: &Maps<'_>, ids: &Ids) -> Vec<Rule> {
+    fn rules(&mut self, (lists, maps): (&Lists, &Maps<'_>), ids: &Ids) -> Vec<Rule> {
         let config = self.config;
         let mut rules = Vec::new();
-        for rule in config.active_sources() {
+        for rule in &config.sources {
+            let Some(vrf) = self.vrfs.find(rule.vrf.as_deref()) else {
+                continue; // the check has said so
+            };
             let id = ids.get(&Mapping::Inside(rule.identity()));
             let (Some(id), Some(target)) = (id, self.target(rule)) else {
                 continue; // no address to translate to, which was warned of
             };
             rules.push(Rule {
                 id: *id,
-                vrf: VrfId::GLOBAL,
+                vrf,
                 selector: selects(&rule.selector, lists, maps),
                 target,
                 mapping: rule.mapping,
@@ -268,13 +272,16 @@ impl Compiler<'_> {
     fn statics(&mut self, maps: &Maps<'_>) -> Vec<Arc<Static>> {
         let config = self.config;
         let mut statics = Vec::new();
-        for rule in config.statics.iter().filter(|r| r.inactivity().is_none()) {
+        for rule in &config.statics {
+            let Some(vrf) = self.vrfs.find(rule.vrf.as_deref()) else {
+                continue; // the check has said so
+            };
             let global = match &rule.global {
                 StaticGlobal::Address(address) => Some(*address),
                 StaticGlobal::Interface(name) => self.interface_address(name),
             };
             if let Some(global) = global {
-                self.push_static(rule, global, maps, &mut statics);
+                self.push_static(rule, (vrf, global), maps, &mut statics);
             }
         }
         statics
@@ -307,7 +314,7 @@ impl Compiler<'_> {
     fn push_static(
         &mut self,
         rule: &StaticRule,
-        global: Ipv4Addr,
+        (vrf, global): (VrfId, Ipv4Addr),
         maps: &Maps<'_>,
         statics: &mut Vec<Arc<Static>>,
     ) {
@@ -331,13 +338,14 @@ impl Compiler<'_> {
         for host in 0..u32::try_from(rule.hosts()).unwrap_or(u32::MAX) {
             let at = |first: Ipv4Addr| Ipv4Addr::from_bits(first.to_bits().wrapping_add(host));
             let (inside, global) = (at(rule.local), at(global));
-            let live = self.live.statics.get(&(inside, global, port));
+            let key = (vrf, inside, global, port);
+            let live = self.live.statics.get(&key);
             let live = live.filter(|live| live.only.is_none() && only.is_none());
             let fresh = || {
-                let before = self.live.statics.get(&(inside, global, port));
+                let before = self.live.statics.get(&key);
                 let used = before.map_or(0, |before| before.last_used.load(Ordering::Relaxed));
                 Arc::new(Static {
-                    vrf: VrfId::GLOBAL,
+                    vrf,
                     port,
                     inside,
                     global,
@@ -399,11 +407,11 @@ fn route_maps<'a>(config: &'a Config, lists: &Lists) -> Maps<'a> {
         .collect()
 }
 
-/// The limits of hosts and lists, if there are any: those of the policy before, with what they
+/// The limits of hosts, lists and VRFs, if there are any: those of the policy before, with what they
 /// have counted, if nothing about them has changed.
 fn host_limits(
     config: &Config,
-    lists: &Lists,
+    (lists, vrfs): (&Lists, &VrfIds),
     previous: Option<&Policy>,
 ) -> Option<Arc<HostLimits>> {
     let limits = &config.host_limits;
@@ -413,7 +421,12 @@ fn host_limits(
     // A list that does not exist permits nobody.
     let there = || {
         let named = limits.lists.iter();
-        named.filter_map(|(name, most)| Some((Group::List(Arc::clone(lists.get(name)?)), *most)))
+        let of_lists = named
+            .filter_map(|(name, most)| Some((Group::List(Arc::clone(lists.get(name)?)), *most)));
+        let named = limits.vrfs.iter();
+        let of_vrfs =
+            named.filter_map(|(name, most)| Some((Group::Vrf(vrfs.find(Some(name))?), *most)));
+        of_lists.chain(of_vrfs)
     };
     let same = |before: &&Arc<HostLimits>| {
         let known = before.groups.iter().map(|l| (&l.group, l.most));

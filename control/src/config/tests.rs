@@ -8,6 +8,7 @@ mod outside;
 mod rows;
 mod samples;
 mod spec;
+mod vrf;
 mod whole;
 
 /// Loads a configuration that must be good.

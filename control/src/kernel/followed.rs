@@ -208,7 +208,7 @@ impl Followed {
 }
 
 fn subscribe(space: &Space) -> Result<Events, KernelError> {
-    Ok(space.enter(Events::subscribe)??)
+    space.enter(Events::subscribe)?
 }
 
 /// Hands on what a kernel says until nobody wants it.

@@ -166,12 +166,10 @@ pub(crate) struct Realms {
 impl Realms {
     /// Of the global table alone.
     pub(crate) fn new() -> Result<Realms, KernelError> {
-        let mut realms = Realms {
+        Ok(Realms {
             all: vec![Realm::global()?],
             shared: Spaces::default(),
-        };
-        realms.share();
-        Ok(realms)
+        })
     }
 
     /// Makes those of VRFs that are new and forgets those of VRFs that are gone, which vanish with
@@ -220,6 +218,9 @@ impl Spaces {
     /// That of one VRF; `None` if it has none, as a VRF that is gone.
     #[must_use]
     pub fn of(&self, vrf: VrfId) -> Option<Space> {
+        if vrf == VrfId::GLOBAL {
+            return Some(Space::HERE);
+        }
         let spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         spaces.get(&vrf).cloned()
     }

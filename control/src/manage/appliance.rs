@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use ipnet::Ipv4Net;
 use spillway_dataplane::command::{Occupancy, Request};
-use spillway_dataplane::snapshot::{Snapshot, WorkerId};
+use spillway_dataplane::snapshot::{Snapshot, VrfId, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
 use spillway_dataplane::time::Millis;
 
@@ -19,6 +19,7 @@ use super::debug::Listeners;
 use super::latency::Latency;
 use super::statistics::Baseline;
 use crate::config::{Config, Policy};
+use crate::kernel::Spaces;
 
 /// One worker as control sees it.
 #[derive(Debug)]
@@ -218,8 +219,8 @@ pub trait Description: Send + Sync {
     /// The interface with this name.
     fn interface(&self, name: &str) -> Option<InterfaceText>;
 
-    /// The route to this prefix, unless it is connected.
-    fn route(&self, prefix: Ipv4Net) -> Option<RouteText>;
+    /// The route of a VRF to this prefix, unless it is connected.
+    fn route(&self, vrf: VrfId, prefix: Ipv4Net) -> Option<RouteText>;
 }
 
 /// What a reload has done.
@@ -317,6 +318,8 @@ pub struct Parts {
     pub ports: Arc<dyn Ports>,
     /// The words of the configuration.
     pub description: Arc<dyn Description>,
+    /// The network namespaces of the VRFs.
+    pub spaces: Spaces,
     /// Changes the configuration.
     pub reloader: Reloader,
     /// Limits.

@@ -4,61 +4,37 @@ use spillway_dataplane::command::SessionFilter;
 
 use super::words::{Invocation, Role, Value};
 
-/// The entries that a command means.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Selection {
-    /// What workers compare.
-    pub(super) filter: SessionFilter,
-    vrf: bool,
-}
-
-impl Selection {
-    /// The selection that the words make.
-    pub(super) fn new(invocation: &Invocation) -> Selection {
-        let mut selection = Selection::default();
-        for (role, value) in &invocation.arguments {
-            let filter = &mut selection.filter;
-            let side = match role {
-                Role::Vrf => {
-                    selection.vrf = true;
-                    continue;
-                }
-                Role::Forced => {
-                    filter.forced = true;
-                    continue;
-                }
-                Role::Protocol(protocol) => {
-                    filter.protocol = Some(*protocol);
-                    continue;
-                }
-                Role::InsideGlobal => &mut filter.inside_global,
-                Role::InsideLocal => &mut filter.inside_local,
-                Role::OutsideLocal => &mut filter.outside_local,
-                Role::OutsideGlobal => &mut filter.outside_global,
-                // These mean nothing to entries.
-                _ => continue,
-            };
-            match (value, &mut *side) {
-                (Value::Address(address), _) => *side = Some((*address, None)),
-                (Value::Port(port), Some((_, wanted))) => *wanted = Some(*port),
-                // 0 stands where an entry has no SPI.
-                (Value::Spi(0), _) => {}
-                (Value::Spi(spi), _) if *role == Role::InsideLocal => {
-                    selection.filter.spi_out = Some(*spi);
-                }
-                (Value::Spi(spi), _) if *role == Role::OutsideGlobal => {
-                    selection.filter.spi_in = Some(*spi);
-                }
-                _ => {}
+/// The entries that a command means, of all VRFs: what workers compare.
+pub(super) fn filter(invocation: &Invocation) -> SessionFilter {
+    let mut filter = SessionFilter::default();
+    for (role, value) in &invocation.arguments {
+        let side = match role {
+            Role::Forced => {
+                filter.forced = true;
+                continue;
             }
+            Role::Protocol(protocol) => {
+                filter.protocol = Some(*protocol);
+                continue;
+            }
+            Role::InsideGlobal => &mut filter.inside_global,
+            Role::InsideLocal => &mut filter.inside_local,
+            Role::OutsideLocal => &mut filter.outside_local,
+            Role::OutsideGlobal => &mut filter.outside_global,
+            // These mean nothing to entries.
+            _ => continue,
+        };
+        match (value, &mut *side) {
+            (Value::Address(address), _) => *side = Some((*address, None)),
+            (Value::Port(port), Some((_, wanted))) => *wanted = Some(*port),
+            // 0 stands where an entry has no SPI.
+            (Value::Spi(0), _) => {}
+            (Value::Spi(spi), _) if *role == Role::InsideLocal => filter.spi_out = Some(*spi),
+            (Value::Spi(spi), _) if *role == Role::OutsideGlobal => filter.spi_in = Some(*spi),
+            _ => {}
         }
-        selection
     }
-
-    /// Whether no entry can be meant. No entry is in a VRF.
-    pub(super) fn is_empty(&self) -> bool {
-        self.vrf
-    }
+    filter
 }
 
 /// Whether a word of the command has this role.

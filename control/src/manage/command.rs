@@ -4,15 +4,17 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use spillway_dataplane::command::Query;
+use spillway_dataplane::command::{Query, SessionFilter};
 use spillway_dataplane::journal::Topic;
+use spillway_dataplane::snapshot::VrfId;
 
 use super::appliance::{Appliance, Change};
-use super::arguments::{Selection, has};
+use super::arguments::{filter, has};
 use super::ask::{self, AskError, SessionStream};
 use super::output::{Output, Sink};
 use super::ping;
 use super::show;
+use super::vrf;
 use super::words::{self, Invocation, Role, SyntaxError, Value, Verb};
 use super::{debug, explain};
 
@@ -136,10 +138,16 @@ async fn run<S: Sink>(
     format: Format,
     out: &mut Output<'_, S>,
 ) -> Result<ExitStatus, Failure> {
+    let vrf = match vrf::named(appliance, invocation) {
+        Ok(vrf) => vrf,
+        Err(unknown) => return Ok(unknown),
+    };
     match invocation.verb {
         Verb::ShowTranslations => {
-            let selection = Selection::new(invocation);
-            let filter = (!selection.is_empty()).then_some(selection.filter);
+            let filter = SessionFilter {
+                vrf,
+                ..filter(invocation)
+            };
             let verbose = has(invocation, Role::Verbose);
             show::translations(appliance, filter, verbose, format, out).await?;
         }
@@ -147,7 +155,8 @@ async fn run<S: Sink>(
         Verb::ShowInterfaces => {
             return show_interfaces(appliance, invocation, line, format, out).await;
         }
-        Verb::ShowRoutes => show::routes(appliance, format, out).await?,
+        Verb::ShowRoutes => show::routes(appliance, vrf.unwrap_or_default(), format, out).await?,
+        Verb::ShowVrfs => show::vrfs(appliance, vrf, format, out).await?,
         Verb::ShowArp => show::arp(appliance, format, out).await?,
         Verb::ShowVersion => show::version(appliance, format, out).await?,
         Verb::ClearTranslations => return clear(appliance, invocation, format, out).await,
@@ -167,14 +176,17 @@ async fn run<S: Sink>(
             }
         }
         Verb::ExplainEsp | Verb::ExplainFlow => {
-            if let Some(query) = query(invocation) {
+            if let Some(query) = query(invocation, vrf.unwrap_or_default()) {
                 explain::explain(appliance, query, format, out).await?;
             }
         }
         Verb::Reload => return change(appliance, Change::Reload, format, out).await,
         Verb::ShowRunning => show::running(appliance, format, out).await?,
         Verb::ShowStartup => return show::startup(appliance, format, out).await,
-        Verb::Ping => return ping::ping(appliance, invocation, format, out).await,
+        Verb::Ping => {
+            let vrf = vrf.unwrap_or_default();
+            return ping::ping(appliance, invocation, vrf, format, out).await;
+        }
         Verb::ShowAccessLists => {
             show::access_lists(appliance, named(invocation), format, out).await?;
         }
@@ -269,7 +281,7 @@ async fn debug<S: Sink>(
 }
 
 /// What `explain` asks.
-fn query(invocation: &Invocation) -> Option<Query> {
+fn query(invocation: &Invocation, vrf: VrfId) -> Option<Query> {
     let argument = |wanted: Role| {
         let mut all = invocation.arguments.iter();
         all.find(|(role, _)| *role == wanted)
@@ -295,7 +307,8 @@ fn query(invocation: &Invocation) -> Option<Query> {
         _ => None,
     };
     let (source, destination) = (end(Role::Source)?, end(Role::Destination)?);
-    Some(Query::Flow(explain::flow(protocol, source, destination)))
+    let flow = explain::flow(protocol, vrf, source, destination);
+    Some(Query::Flow(flow))
 }
 
 /// The name in the command, if there is one.
@@ -322,22 +335,17 @@ async fn clear<S: Sink>(
     format: Format,
     out: &mut Output<'_, S>,
 ) -> Result<ExitStatus, Failure> {
-    let selection = Selection::new(invocation);
-    let cleared = if selection.is_empty() {
-        0
-    } else {
-        ask::clear(appliance, selection.filter).await?
-    };
+    let filter = filter(invocation);
+    let cleared = ask::clear(appliance, filter).await?;
     if format == Format::Json {
         out.line(serde_json::to_string(&Cleared { cleared }).map_err(io::Error::other)?);
     }
     // `*` is content with an empty table; a named entry has to be there.
-    let named = selection != Selection::default();
+    let named = filter != SessionFilter::default();
     if !named || cleared > 0 {
         return Ok(ExitStatus::DONE);
     }
-    let filter = selection.filter;
-    let may_be_mapping = filter.names_endpoint() && !filter.forced && !selection.is_empty();
+    let may_be_mapping = filter.names_endpoint() && !filter.forced;
     let is_there = may_be_mapping
         && SessionStream::new(appliance, filter)
             .next()

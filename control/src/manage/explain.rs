@@ -17,6 +17,7 @@ use super::ask;
 use super::command::{Failure, Format};
 use super::output::{Output, Sink};
 use super::translation::{Translation, protocol_name};
+use super::vrf::VrfNames;
 
 /// Ports of the packet that is explained where the command names none.
 const ANY_PORT: u16 = 49_152;
@@ -24,6 +25,7 @@ const ANY_PORT: u16 = 49_152;
 /// The packet in a command; ports that were not named are made up.
 pub(super) fn flow(
     protocol: u8,
+    vrf: VrfId,
     source: (Ipv4Addr, Option<u16>),
     destination: (Ipv4Addr, Option<u16>),
 ) -> FlowQuery {
@@ -34,7 +36,7 @@ pub(super) fn flow(
         destination.1.unwrap_or(ANY_PORT)
     };
     FlowQuery {
-        vrf: VrfId::GLOBAL,
+        vrf,
         protocol,
         source,
         destination: (destination.0, destination_port),
@@ -78,13 +80,15 @@ pub(super) async fn explain<S: Sink>(
     let words = Words {
         appliance,
         snapshot: &snapshot,
+        vrfs: VrfNames::of(appliance),
     };
     let packet = match query {
         Query::Esp { peer, spi } => format!("esp, peer {peer}, SPI {spi:X}"),
         Query::Flow(flow) => format!(
-            "{} {}",
+            "{} {}{}",
             protocol_name(flow.protocol),
-            ends(flow.protocol, flow.key())
+            ends(flow.protocol, flow.key()),
+            words.in_vrf(flow.vrf)
         ),
     };
     let answers = explained.iter().map(|one| match one {
@@ -123,11 +127,18 @@ fn has_entry(explained: &Explained) -> bool {
 struct Words<'a> {
     appliance: &'a Appliance,
     snapshot: &'a Snapshot,
+    vrfs: VrfNames,
 }
 
 impl Words<'_> {
     fn port(&self, port: PortId) -> &str {
         self.snapshot.interface(port).map_or("?", |i| &i.name)
+    }
+
+    /// `, VRF RED`; nothing for the global table.
+    fn in_vrf(&self, vrf: VrfId) -> String {
+        let name = self.vrfs.name(vrf);
+        name.map_or(String::new(), |name| format!(", VRF {name}"))
     }
 
     fn esp(&self, about: &EspExplanation) -> One {
@@ -210,7 +221,7 @@ impl Words<'_> {
             client: None,
             candidates: Vec::new(),
             entry: match about.because {
-                Because::Entry(entry) => Some(entry.into()),
+                Because::Entry(entry) => Some(Translation::new(entry, &self.vrfs)),
                 _ => None,
             },
         }
@@ -228,8 +239,8 @@ impl Words<'_> {
             Some(Side::Outside) => "ip nat outside",
             _ => "no NAT",
         };
-        let name = self.port(port);
-        format!("arrives on {name} ({side}); worker {worker} decides")
+        let (name, vrf) = (self.port(port), self.in_vrf(self.snapshot.vrf(port)));
+        format!("arrives on {name} ({side}{vrf}); worker {worker} decides")
     }
 
     fn because(&self, about: &FlowExplanation) -> String {

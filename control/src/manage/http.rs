@@ -105,7 +105,9 @@ async fn get_translations(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let wanted = match query {
-        Ok(Query(query)) => translations::Wanted::new(&query),
+        Ok(Query(query)) => {
+            translations::Wanted::new(&query).and_then(|wanted| wanted.with_vrf(&appliance))
+        }
         Err(error) => Err(error.body_text()),
     };
     let wanted = match wanted {

@@ -23,6 +23,7 @@ pub mod socket;
 mod statistics;
 mod stats;
 mod translation;
+mod vrf;
 pub mod words;
 
 pub use appliance::{

@@ -12,6 +12,7 @@ use spillway_dataplane::stats::{Counter, DropReason};
 
 use super::appliance::{Appliance, PoolText, WorkerHandle};
 use super::ask::{AskError, SessionStream};
+use super::vrf::VrfNames;
 
 /// Counters at the last `clear ip nat statistics`. Only workers write their counters, so clearing
 /// remembers what they were.
@@ -224,6 +225,8 @@ pub(super) struct Mapping {
     pub(super) kind: Kind,
     pub(super) id: u16,
     pub(super) text: String,
+    /// `None` is the global table.
+    pub(super) vrf: Option<String>,
     pub(super) refcount: u64,
     pub(super) pool: Option<Pool>,
 }
@@ -280,10 +283,14 @@ pub(super) async fn gather(appliance: &Appliance) -> Result<Statistics, AskError
     let counts = Counts::read(appliance).since(*appliance.baseline());
     let (peak, peak_at) = appliance.parts.occupancy.peak();
     let refcount = |id: u16| by_rule.get(&id).copied().unwrap_or(0);
+    let vrfs = VrfNames::of(appliance);
     let inside = snapshot.nat.rules.iter().map(|rule| {
         let in_use = in_use(&rule.target, counts);
         let what = (Kind::InsideSource, rule.id);
-        mapping(appliance, what, refcount(rule.id), in_use)
+        Mapping {
+            vrf: vrfs.name(rule.vrf),
+            ..mapping(appliance, what, refcount(rule.id), in_use)
+        }
     });
     let shared = snapshot.nat.destinations.rules.iter().map(|rule| {
         // Its hosts are not lent: each may have any number of connections.
@@ -329,6 +336,7 @@ fn mapping(appliance: &Appliance, (kind, id): (Kind, u16), refcount: u64, in_use
         kind,
         id,
         text,
+        vrf: None,
         refcount,
         pool: pool.map(|pool| describe_pool(pool, in_use)),
     }

@@ -10,6 +10,7 @@ use spillway_dataplane::stats::{Counter, DropReason};
 use super::appliance::{Appliance, PortInfo, Spread, WorkerHandle};
 use super::latency::{self, Measured, Percentiles};
 use super::show::colons;
+use super::vrf::VrfNames;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Stats {
@@ -69,6 +70,8 @@ pub(super) struct PortStats {
     shutdown: bool,
     up: bool,
     address: Option<String>,
+    /// `None` is the global table.
+    vrf: Option<String>,
     nat: Option<&'static str>,
     #[serde(flatten)]
     pub(super) traffic: Traffic,
@@ -121,7 +124,7 @@ impl Traffic {
 
 /// Every port, in the order of its number.
 pub(super) fn port_stats(appliance: &Appliance) -> Vec<PortStats> {
-    let snapshot = appliance.snapshot();
+    let (snapshot, vrfs) = (appliance.snapshot(), VrfNames::of(appliance));
     let with_number = |(at, port): (usize, PortInfo)| {
         let interface = snapshot.interfaces.get(at);
         let words = appliance.parts.description.interface(&port.name);
@@ -132,6 +135,7 @@ pub(super) fn port_stats(appliance: &Appliance) -> Vec<PortStats> {
             shutdown: words.shutdown,
             up: port.link_up && interface.is_some_and(|i| i.up),
             address: interface.and_then(|i| i.address).map(|a| a.to_string()),
+            vrf: interface.and_then(|i| vrfs.name(i.vrf)),
             nat: interface.and_then(|i| match i.side {
                 Side::None => None,
                 Side::Inside => Some("inside"),

@@ -12,6 +12,7 @@ use spillway_dataplane::time::{Millis, Tick};
 use spillway_dataplane::wire::PROTO_ESP;
 
 use super::duration::age;
+use super::vrf::{Vrf, VrfNames};
 
 /// The first line of `show ip nat translations`.
 pub(super) const HEADER: &str =
@@ -28,13 +29,15 @@ pub(super) struct Place {
 }
 
 /// An entry, dynamic or static.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Translation {
     /// `None` for an address entry.
     #[serde(serialize_with = "protocol_as_name")]
     pub(super) protocol: Option<u8>,
     #[serde(rename = "static")]
     pub(super) is_static: bool,
+    /// Of the inside host.
+    pub(super) vrf: Vrf,
     /// `None` for an outside host's entry.
     pub(super) inside_global: Option<Place>,
     pub(super) inside_local: Option<Place>,
@@ -126,8 +129,9 @@ fn cookie_as_hex<S: Serializer>(cookie: &u64, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(&format_args!("{cookie:016X}"))
 }
 
-impl From<SessionView> for Translation {
-    fn from(session: SessionView) -> Translation {
+impl Translation {
+    /// A dynamic entry.
+    pub(super) fn new(session: SessionView, vrfs: &VrfNames) -> Translation {
         let extended = session.protocol != 0;
         let place = |endpoint: Endpoint| Place {
             address: endpoint.address,
@@ -140,6 +144,7 @@ impl From<SessionView> for Translation {
         Translation {
             protocol: extended.then_some(session.protocol),
             is_static: false,
+            vrf: vrfs.vrf(session.vrf),
             inside_global: inside(session.inside_global),
             inside_local: inside(session.inside_local),
             outside_local: session.outside_local.map(place),
@@ -159,15 +164,14 @@ impl From<SessionView> for Translation {
             half: session.half.map(Half::from),
         }
     }
-}
 
-impl Translation {
     /// The entry of a static; `id` is its place among the statics, from 1.
-    fn of_static(entry: &Static, id: u32, now: Millis) -> Translation {
+    fn of_static(entry: &Static, vrfs: &VrfNames, id: u32, now: Millis) -> Translation {
         let age_ms = now.since(entry.created.millis());
         Translation {
             protocol: entry.port.map(|p| p.protocol),
             is_static: true,
+            vrf: vrfs.vrf(entry.vrf),
             inside_global: Some(Place {
                 address: entry.global,
                 port: entry.port.map(|p| p.global),
@@ -193,9 +197,13 @@ impl Translation {
     }
 
     /// The entries of all statics, with those for ESP behind the others.
-    pub(super) fn of_statics(nat: &Nat, now: Millis) -> impl Iterator<Item = Translation> {
+    pub(super) fn of_statics(
+        nat: &Nat,
+        vrfs: &VrfNames,
+        now: Millis,
+    ) -> impl Iterator<Item = Translation> {
         let plain = nat.statics.iter().zip(1..);
-        let plain = plain.map(move |(entry, id)| Translation::of_static(entry, id, now));
+        let plain = plain.map(move |(entry, id)| Translation::of_static(entry, vrfs, id, now));
         let esp = nat
             .ipsec
             .static_esp
@@ -218,6 +226,7 @@ impl Translation {
         Translation {
             protocol: None,
             is_static: true,
+            vrf: Vrf::default(),
             inside_global: None,
             inside_local: None,
             outside_local: Some(place(entry.local)),
@@ -244,6 +253,7 @@ impl Translation {
         Translation {
             protocol: Some(PROTO_ESP),
             is_static: true,
+            vrf: Vrf::default(),
             inside_global: Some(place(entry.global)),
             inside_local: Some(place(entry.inside)),
             outside_local: None,
@@ -273,6 +283,7 @@ impl Translation {
         filter
             .protocol
             .is_none_or(|p| p == self.protocol.unwrap_or(0))
+            && filter.vrf.is_none_or(|vrf| vrf == self.vrf.id)
             && side(filter.inside_local, self.inside_local)
             && side(filter.inside_global, self.inside_global)
             && side(filter.outside_local, self.outside_local)
@@ -336,13 +347,12 @@ impl Translation {
             };
             let _ = write!(text, " Map-Id({way}): {rule},");
         }
-        let _ = writeln!(
-            text,
-            "\n    flags:\n{}, use_count: {}, entry-id: {}, lc_entries: 0",
-            self.flags(),
-            self.children.unwrap_or(0),
-            self.id
-        );
+        let count = self.children.unwrap_or(0);
+        let _ = write!(text, "\n    flags:\n{}, use_count: {count}, ", self.flags());
+        if let Some(name) = &self.vrf.name {
+            let _ = write!(text, "VRF : {name}, ");
+        }
+        let _ = writeln!(text, "entry-id: {}, lc_entries: 0", self.id);
     }
 
     fn flags(&self) -> String {

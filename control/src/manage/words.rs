@@ -25,6 +25,8 @@ pub enum Verb {
     ShowInterfaces,
     /// `show ip route`
     ShowRoutes,
+    /// `show ip vrf`
+    ShowVrfs,
     /// `show arp`
     ShowArp,
     /// `show version`
@@ -91,6 +93,7 @@ impl Verb {
                 | Verb::ShowStatistics
                 | Verb::ShowInterfaces
                 | Verb::ShowRoutes
+                | Verb::ShowVrfs
                 | Verb::ShowArp
                 | Verb::ShowVersion
                 | Verb::ShowAccessLists

@@ -8,8 +8,8 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use ipnet::Ipv4Net;
 use spillway_control::config::Policy;
-use spillway_control::config::model::ListName;
+use spillway_control::kernel::Spaces;
 use spillway_control::manage::{
     Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
     ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved, Spread, WorkerHandle,
 };
 use spillway_dataplane::acl::Subject;
-use spillway_dataplane::command::{Endpoint, Occupancy, Request, SessionView};
+use spillway_dataplane::command::{Endpoint, FlowQuery, Occupancy, Query, Request, SessionView};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::nat::{
     InVain, Nat, OneToOnePool, Outside, OutsideRule, OutsideStatic, Rule, Static, StaticPort,
@@ -132,6 +132,8 @@ pub struct Seen {
     pub full: AtomicU64,
     /// Requests finished.
     pub finished: AtomicU64,
+    /// The flow that was asked about last.
+    pub asked: Mutex<Option<FlowQuery>>,
     stop: AtomicBool,
 }
 
@@ -210,7 +212,12 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 reply.give(1).unwrap();
                 reply.finish();
             }
-            Request::Explain(_, reply) => reply.finish(),
+            Request::Explain(query, reply) => {
+                if let Query::Flow(flow) = query {
+                    *seen.asked.lock().unwrap() = Some(flow);
+                }
+                reply.finish();
+            }
             Request::Histograms(mut full, reply) => {
                 full.burst_ns.record_n(1000, 99).unwrap();
                 full.burst_ns.record(50_000).unwrap();
@@ -235,6 +242,8 @@ pub struct Setup {
     pub reloader: Reloader,
     pub inside: String,
     pub outside: String,
+    /// Without VRFs, unless told otherwise.
+    pub configuration: &'static str,
 }
 
 impl Default for Setup {
@@ -254,6 +263,7 @@ impl Default for Setup {
             reloader: Box::new(|_| Box::pin(async { Ok(ReloadReport::default()) })),
             inside: "Inside".into(),
             outside: "Outside".into(),
+            configuration: CONFIGURATION,
         }
     }
 }
@@ -295,7 +305,8 @@ impl Setup {
             statics: self.statics,
             outside: of_outside,
         };
-        let snapshot = snapshot(&self.inside, &self.outside, nat);
+        let words = Words(self.configuration);
+        let snapshot = snapshot(&self.inside, &self.outside, nat, &words.policy());
         let appliance = Appliance::new(Parts {
             version: "0.1.0".into(),
             hostname: Arc::new(ArcSwap::from_pointee("gateway".into())),
@@ -312,7 +323,8 @@ impl Setup {
                     loaded.map(|l| l.0).map_err(|e| vec![e[0].to_string()])
                 }),
             },
-            description: Arc::new(Words),
+            description: Arc::new(words),
+            spaces: Spaces::default(),
             reloader: self.reloader,
             limits: self.limits,
         });
@@ -330,11 +342,12 @@ struct Translations {
     outside: Outside,
 }
 
-fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
+fn snapshot(inside: &str, outside: &str, nat: Translations, policy: &Policy) -> Snapshot {
     let interface = |name: &str, side, address: &str, last| Interface {
         name: name.into(),
         side,
-        vrf: VrfId::GLOBAL,
+        vrf: (policy.config.interface(name))
+            .map_or(VrfId::GLOBAL, |i| policy.vrfs.id(i.vrf.as_deref())),
         address: Some(address.parse().unwrap()),
         mac: [2, 0, 0, 0, 0, last],
         mtu: 1500,
@@ -347,14 +360,22 @@ fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
         port,
         address: ip(address),
     };
-    let fib = Fib::new(
+    let global = [
+        (net("0.0.0.0/0"), Route::Via { port: b, via }),
+        (net("10.1.0.0/24"), Route::Connected { port: a }),
+        (net("192.0.2.0/24"), Route::Unreachable),
+        (net("198.51.100.0/24"), Route::Connected { port: b }),
+        (net("203.0.113.0/24"), Route::Via { port: b, via }),
+    ];
+    let red = policy.vrfs.find(Some("RED")).into_iter().flat_map(|vrf| {
         [
-            (net("0.0.0.0/0"), Route::Via { port: b, via }),
-            (net("10.1.0.0/24"), Route::Connected { port: a }),
-            (net("192.0.2.0/24"), Route::Unreachable),
-            (net("198.51.100.0/24"), Route::Connected { port: b }),
-            (net("203.0.113.0/24"), Route::Via { port: b, via }),
-        ],
+            (vrf, net("0.0.0.0/0"), Route::Via { port: b, via }),
+            (vrf, net("10.1.0.0/24"), Route::Connected { port: a }),
+        ]
+    });
+    let global = global.map(|(prefix, route)| (VrfId::GLOBAL, prefix, route));
+    let fib = Fib::of_vrfs(
+        global.into_iter().chain(red),
         [
             (
                 hop(b, "198.51.100.254"),
@@ -363,7 +384,7 @@ fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
             (hop(a, "10.1.0.99"), Neighbour::Failed),
         ],
     );
-    let statics = policy.statics.into_iter().map(Arc::new).collect();
+    let statics = nat.statics.into_iter().map(Arc::new).collect();
     Snapshot {
         generation: 1,
         interfaces: vec![
@@ -372,8 +393,8 @@ fn snapshot(inside: &str, outside: &str, policy: Translations) -> Snapshot {
         ],
         fib: Arc::new(fib),
         nat: Arc::new(
-            Nat::new(policy.rules, statics, HashMap::new(), Timers::default(), 0)
-                .with_outside(policy.outside),
+            Nat::new(nat.rules, statics, HashMap::new(), Timers::default(), 0)
+                .with_outside(nat.outside),
         ),
     }
 }
@@ -420,9 +441,10 @@ pub fn pool_rule() -> Rule {
     }
 }
 
-struct Words;
+/// What a configuration says.
+struct Words(&'static str);
 
-/// The configuration behind [`Words`].
+/// The usual one.
 pub const CONFIGURATION: &str = "hostname gateway
 !
 interface Inside
@@ -447,13 +469,13 @@ route-map NAT permit 10
 end
 ";
 
-fn policy() -> Arc<Policy> {
-    let (config, _) = spillway_control::config::parse("test", CONFIGURATION).unwrap();
+fn policy(text: &str) -> Arc<Policy> {
+    let (config, _) = spillway_control::config::parse("test", text).unwrap();
     let none = HashMap::new();
     let policy = Policy::compile(Arc::new(config), &none, NOW.tick(), None);
-    for name in [ListName::Number(1), ListName::Number(101)] {
+    for name in policy.access_lists.keys() {
         for _ in 0..name.to_string().len() {
-            let _ = policy.access_lists[&name].check(&Subject {
+            let _ = policy.access_lists[name].check(&Subject {
                 protocol: 17,
                 source: ip("10.1.0.5").to_bits(),
                 destination: ip("192.0.2.9").to_bits(),
@@ -469,7 +491,7 @@ fn policy() -> Arc<Policy> {
 
 impl Description for Words {
     fn policy(&self) -> Arc<Policy> {
-        policy()
+        policy(self.0)
     }
 
     fn rule(&self, id: u16) -> Option<RuleText> {
@@ -498,9 +520,10 @@ impl Description for Words {
         })
     }
 
-    fn route(&self, prefix: Ipv4Net) -> Option<RouteText> {
+    fn route(&self, vrf: VrfId, prefix: Ipv4Net) -> Option<RouteText> {
         let (origin, distance) = match prefix.prefix_len() {
             0 => (RouteOrigin::Static, Some((1, 0))),
+            _ if vrf != VrfId::GLOBAL => return None,
             _ if prefix.addr() == ip("203.0.113.0") => (RouteOrigin::Bgp, None),
             _ => return None,
         };

@@ -1,6 +1,6 @@
 //! Lines of the language that do nothing yet, and lines that mean nothing here.
 
-use super::Mode::{CryptoMap, Global, Interface, IsakmpPolicy, Line, TransformSet};
+use super::Mode::{CryptoMap, Global, Interface, IsakmpPolicy, Line, TransformSet, Vrf};
 use super::{Command, Mode, Run};
 
 const fn later(mode: Mode, pattern: &'static str, help: &'static str) -> Command {
@@ -18,11 +18,6 @@ pub(super) const COMMANDS: &[Command] = &[
         "[no] ip nat service {H225 | ras | sip {tcp|udp} port <port:1-65535> | skinny tcp port <port:1-65535>
          | list $list ftp tcp port <port:1-65535>}",
         "What NAT does for one protocol",
-    ),
-    later(
-        Global,
-        "[no] ip nat translation max-entries vrf <vrf-name:word> <entries:1-2147483647>",
-        "Most entries of a VRF",
     ),
     // Crypto.
     later(Global, "crypto isakmp policy <policy:1-10000>", "How to agree on keys").entering(IsakmpPolicy),
@@ -75,6 +70,7 @@ pub(super) const COMMANDS: &[Command] = &[
     // Interfaces.
     later(Interface, "[no] crypto map <map:word>", "What to protect"),
     // Lines that mean nothing here.
+    foreign(Vrf, "[no] {bgp|context|export|import|maximum|mdt|vpn} [<text:text>]"),
     foreign(Global, "[no] {version|service|enable|username|boot|clock|logging|aaa|scheduler|memory-size
         |dialer-list|cdp|snmp-server|ntp|tftp-server|hw-module|voice|call|gateway|archive|mta
         |Building|Current} [<text:text>]"),

@@ -9,6 +9,7 @@ mod nat_destination;
 mod nat_outside;
 mod route_map;
 mod system;
+mod vrf;
 
 use std::sync::OnceLock;
 
@@ -36,6 +37,8 @@ pub enum Mode {
     Pool,
     /// Below `route-map`.
     RouteMap,
+    /// Below `ip vrf`.
+    Vrf,
     /// Below `crypto isakmp policy`.
     IsakmpPolicy,
     /// Below `crypto ipsec transform-set`.
@@ -47,13 +50,14 @@ pub enum Mode {
 }
 
 impl Mode {
-    const ALL: [Mode; 10] = [
+    const ALL: [Mode; 11] = [
         Mode::Global,
         Mode::Interface,
         Mode::StandardList,
         Mode::ExtendedList,
         Mode::Pool,
         Mode::RouteMap,
+        Mode::Vrf,
         Mode::IsakmpPolicy,
         Mode::TransformSet,
         Mode::CryptoMap,
@@ -122,6 +126,7 @@ pub static COMMANDS: &[&[Command]] = &[
     nat_outside::COMMANDS,
     nat_destination::COMMANDS,
     route_map::COMMANDS,
+    vrf::COMMANDS,
     inactive::COMMANDS,
 ];
 

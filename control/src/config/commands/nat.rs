@@ -14,7 +14,7 @@ use super::super::syntax::Args;
 use super::Run::Apply;
 use super::access_list::list_name;
 use super::interface::is_host;
-use super::system::retain;
+use super::system::{retain, vrf};
 use super::{Command, Mode};
 
 const fn row(
@@ -120,12 +120,14 @@ pub(super) const COMMANDS: &[Command] = &[
         max_entries,
     ),
     row(
-        "ip nat translation max-entries {all-host | host <inside:address> | list $list} <entries:1-2147483647>",
-        "Most entries of each host, of one, of all that a list permits",
+        "ip nat translation max-entries {all-host | host <inside:address> | list $list | vrf <vrf-name:word>}
+         <entries:1-2147483647>",
+        "Most entries of each host, of one, of all that a list permits, of a VRF",
         host_limit,
     ),
     row(
-        "no ip nat translation max-entries {all-host | host <inside:address> | list $list} [<entries:1-2147483647>]",
+        "no ip nat translation max-entries {all-host | host <inside:address> | list $list | vrf <vrf-name:word>}
+         [<entries:1-2147483647>]",
         "As many entries of these hosts as there is room for",
         no_host_limit,
     ),
@@ -249,9 +251,7 @@ fn source_rule(args: &Args<'_>) -> SourceRule {
         },
         overload: args.has("overload"),
         mapping: args.has("endpoint-independent").then(|| filtering(args)),
-        vrf: args
-            .has("vrf-name")
-            .then(|| args.text("vrf-name").to_owned()),
+        vrf: vrf(args),
     }
 }
 
@@ -309,6 +309,7 @@ fn source(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     draft.places.sources.push(SourcePlaces {
         from: args.span(from),
         to: args.span(to),
+        vrf: args.span("vrf-name"),
     });
     Ok(())
 }
@@ -357,7 +358,7 @@ fn static_rule(args: &Args<'_>) -> Result<StaticRule, Problem> {
         no_alias: args.has("no-alias"),
         no_payload: args.has("no-payload"),
         route_map: text("map"),
-        vrf: text("vrf-name"),
+        vrf: vrf(args),
     })
 }
 
@@ -390,6 +391,7 @@ fn fixed(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     draft.places.statics.push(SourcePlaces {
         from: args.span("local"),
         to: args.span(to),
+        vrf: args.span("vrf-name"),
     });
     Ok(())
 }
@@ -397,7 +399,8 @@ fn fixed(draft: &mut Draft, args: &Args<'_>) -> Outcome {
 fn no_fixed(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     let gone = static_rule(args)?;
     let same = |rule: &StaticRule| {
-        (rule.local, &rule.global, rule.scope) == (gone.local, &gone.global, gone.scope)
+        (&rule.vrf, rule.local, &rule.global, rule.scope)
+            == (&gone.vrf, gone.local, &gone.global, gone.scope)
     };
     let removed = retain(&mut draft.config.statics, &mut draft.places.statics, |r| {
         !same(r)
@@ -540,6 +543,10 @@ fn host_limit(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         limits.hosts.insert(host, entries);
     } else if args.has("all-host") {
         limits.all_hosts = Some(entries);
+    } else if let Some(vrf) = vrf(args) {
+        let place = args.span("vrf-name");
+        draft.places.limited_vrfs.insert(vrf.clone(), place);
+        limits.vrfs.insert(vrf, entries);
     } else {
         let list = list_name(args);
         let most = HostLimits::MOST_LISTS;
@@ -558,6 +565,8 @@ fn no_host_limit(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         limits.hosts.remove(&host)
     } else if args.has("all-host") {
         limits.all_hosts.take()
+    } else if let Some(vrf) = vrf(args) {
+        limits.vrfs.remove(&vrf)
     } else {
         limits.lists.remove(&list_name(args))
     };

@@ -46,6 +46,7 @@ fn share(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     draft.places.destinations.push(SourcePlaces {
         from: args.span(from.unwrap_or_default()),
         to: args.span("pool-name"),
+        ..SourcePlaces::default()
     });
     Ok(())
 }

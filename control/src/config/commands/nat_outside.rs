@@ -73,6 +73,7 @@ fn source(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     draft.places.outside_sources.push(SourcePlaces {
         from: args.span(from.unwrap_or_default()),
         to: args.span("pool-name"),
+        ..SourcePlaces::default()
     });
     Ok(())
 }
@@ -119,6 +120,7 @@ fn fixed(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     draft.places.outside_statics.push(SourcePlaces {
         from: args.span("global"),
         to: args.span("local"),
+        ..SourcePlaces::default()
     });
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use ipnet::Ipv4Net;
 
-use super::super::draft::{Context, Draft, Outcome, Problem};
+use super::super::draft::{Context, Draft, Outcome, Problem, RoutePlaces};
 use super::super::model::{RouteTarget, StaticRoute, prefix_length};
 use super::super::syntax::Args;
 use super::{Command, Mode::Global, Run::Apply};
@@ -27,6 +27,18 @@ pub(super) const COMMANDS: &[Command] = &[
         "ip route <prefix:address> <mask:mask> {<via:address>|<interface:interface>}",
         "Static route",
         Apply(route),
+    ),
+    Command::new(
+        Global,
+        "ip route vrf <vrf-name:word> <prefix:address> <mask:mask> {<via:address>|<interface:interface>} [global]",
+        "Static route of a VRF",
+        Apply(route),
+    ),
+    Command::new(
+        Global,
+        "no ip route vrf <vrf-name:word> <prefix:address> <mask:mask> [{<via:address>|<interface:interface>} [global]]",
+        "Remove a static route of a VRF",
+        Apply(no_route),
     ),
     Command::new(
         Global,
@@ -76,10 +88,10 @@ fn route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         None => interface_target(args.text("interface")),
     };
     let route = StaticRoute {
-        vrf: None,
+        vrf: vrf(args),
         prefix,
         target,
-        global: false,
+        global: args.has("global"),
     };
     if !draft.known.routes.insert(route.clone()) {
         draft.given_twice(args);
@@ -87,7 +99,10 @@ fn route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     }
     draft.config.routes.push(route);
     let to = if args.has("via") { "via" } else { "interface" };
-    draft.places.routes.push(args.span(to));
+    draft.places.routes.push(RoutePlaces {
+        to: args.span(to),
+        vrf: args.span("vrf-name"),
+    });
     Ok(())
 }
 
@@ -98,8 +113,11 @@ fn no_route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         args.has("interface")
             .then(|| interface_target(args.text("interface")))
     });
+    let vrf = vrf(args);
     let goes = |route: &StaticRoute| {
-        route.prefix == prefix
+        route.vrf == vrf
+            && route.prefix == prefix
+            && (route.global || !args.has("global"))
             && match (&target, &route.target) {
                 (None, _) => true,
                 (Some(RouteTarget::Interface(a)), RouteTarget::Interface(b)) => {
@@ -116,6 +134,12 @@ fn no_route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         draft.nothing_removed(args);
     }
     Ok(())
+}
+
+/// The VRF that a line names.
+pub(super) fn vrf(args: &Args<'_>) -> Option<String> {
+    args.has("vrf-name")
+        .then(|| args.text("vrf-name").to_owned())
 }
 
 fn interface_target(name: &str) -> RouteTarget {

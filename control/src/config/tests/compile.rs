@@ -241,20 +241,11 @@ fn a_static_network_is_translated_host_by_host() {
         None,
     );
     assert_eq!(policy.nat.statics.len(), 16);
-    let third = policy
-        .nat
-        .static_from_inside(Ipv4Addr::new(10, 0, 0, 3), 6, Some(80), |_| true);
+    let third =
+        policy
+            .nat
+            .static_from_inside(Ipv4Addr::new(10, 0, 0, 3).into(), 6, Some(80), |_| true);
     assert_eq!(third.map(|s| s.global), Some(Ipv4Addr::new(192, 0, 2, 3)));
-}
-
-#[test]
-fn what_is_not_active_is_not_compiled() {
-    let text = format!(
-        "{TEXT}ip nat inside source list 1 interface Out vrf V overload\nip nat inside source static 10.0.0.9 192.0.2.9 vrf green\n"
-    );
-    let policy = compile(&text, 0, None);
-    assert_eq!(policy.nat.rules.len(), 2);
-    assert_eq!(policy.nat.statics.len(), 2);
 }
 
 /// [`TEXT`] with a port behind each interface.
@@ -378,7 +369,7 @@ ip nat inside source static 10.0.0.9 198.51.100.9 route-map IN
         };
         let found = policy
             .nat
-            .static_from_inside(inside, 17, Some(1), |s| s.applies(subject, exit));
+            .static_from_inside(inside.into(), 17, Some(1), |s| s.applies(subject, exit));
         found.map(|fixed| fixed.global)
     };
     assert_eq!(by(0), Some(Ipv4Addr::new(198, 51, 100, 9)));

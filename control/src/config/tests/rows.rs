@@ -10,7 +10,7 @@ pub(super) struct Row {
     pub(super) wrong: &'static [(&'static str, u32, &'static str)],
 }
 
-pub(super) const TWO: &str = "interface In\n ip address 10.0.0.1 255.255.255.0\n port vdev net_ring0\n\
+pub(super) const TWO: &str = "ip vrf V\nip vrf green\ninterface In\n ip address 10.0.0.1 255.255.255.0\n port vdev net_ring0\n\
     interface Out\n ip address 192.0.2.1 255.255.255.0\n port vdev net_ring1\n\
     ip nat pool P 192.0.2.10 192.0.2.20 netmask 255.255.255.0\naccess-list 1 permit any\n";
 pub(super) const ONE: &str = "interface In\n";

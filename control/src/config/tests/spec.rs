@@ -7,6 +7,9 @@ use super::*;
 const MAP: &str = "route-map R permit 10\n";
 const POOL_R: &str = "ip nat pool S 10.3.0.1 10.3.0.9 prefix-length 24 type rotary\naccess-list 2 permit 192.0.2.8\n";
 const POOL_S: &str = "ip nat pool S 10.3.0.1 10.3.0.9 prefix-length 24\n";
+const VRF: &str = "ip vrf V\n";
+const CUSTOMER: &str = "ip vrf V\ninterface In\n ip vrf forwarding V\n ip address 10.0.0.1 255.255.255.0\n\
+    interface Out\n ip address 192.0.2.1 255.255.255.0\n";
 const CRYPTO: &str = "crypto map M 10 ipsec-isakmp\n";
 
 // A row a command, a line a wrong variant: formatting would make four times as many lines.
@@ -84,6 +87,69 @@ const SPEC: &[Row] = &[
         ("ip route 10.2.0.0 255.255.0.0 7", 31, "found `7`"),
         ("ip route 10.2.0.0 255.255.0.0 Out 5", 35, "the end of the line"),
     ]),
+    row("", "ip vrf V",
+        "ip vrf V", "no ip vrf V", &[
+        ("ip vrf", 7, "a word"),
+        ("ip vrf V x", 10, "the end of the line"),
+        ("ip vrf ABCDEFGHIJKLMNOPQRSTUVWXYZ1234567", 8, "at most 32"),
+    ]),
+    row(VRF, "description a b",
+        " description a b", "no description", &[
+        ("description", 12, "text"),
+        ("descr", 6, "text"),
+        ("descriptions a b", 1, "found `descriptions`"),
+    ]),
+    row(VRF, "rd 192.0.2.1:65535",
+        " rd 192.0.2.1:65535", "no rd", &[
+        ("rd", 3, "a word"),
+        ("rd 70000:1", 4, "an AS number or an address"),
+        ("rd 192.0.2.1:65536", 4, "an AS number or an address"),
+        ("rd 65000:1 x", 12, "the end of the line"),
+    ]),
+    row(VRF, "route-target export 65000:1",
+        " route-target export 65000:1", "no route-target both 65000:1", &[
+        ("route-target", 13, "`import`"),
+        ("route-target export", 14, "an AS number or an address"),
+        ("route-target import 65000", 21, "an AS number or an address"),
+        ("route-target exports 65000:1", 22, "the end of the line"),
+    ]),
+    row("ip vrf V\ninterface In\n", "ip vrf forwarding V",
+        " ip vrf forwarding V", "no ip vrf forwarding", &[
+        ("ip vrf forwarding", 18, "the name of a VRF"),
+        ("ip vrf forw W", 13, "no VRF W"),
+        ("ip vrf forwarding V x", 21, "the end of the line"),
+    ]),
+    row(CUSTOMER, "ip route vrf V 10.9.0.0 255.255.0.0 10.0.0.254",
+        "ip route vrf V 10.9.0.0 255.255.0.0 10.0.0.254", "no ip route vrf V 10.9.0.0 255.255.0.0 10.0.0.254", &[
+        ("ip route vrf V", 15, "an address A.B.C.D"),
+        ("ip route vrf W 10.9.0.0 255.255.0.0 10.0.0.254", 14, "no VRF W"),
+        ("ip route vrf V 10.9.0.0 255.255.0.0 10.0.0.1", 37, "address of interface In itself"),
+        ("ip route vrf V 10.9.0.1 255.255.0.0 10.0.0.254", 16, "`10.9.0.0`"),
+    ]),
+    row(CUSTOMER, "ip route vrf V 0.0.0.0 0.0.0.0 192.0.2.254 global",
+        "ip route vrf V 0.0.0.0 0.0.0.0 192.0.2.254 global", "no ip route vrf V 0.0.0.0 0.0.0.0 192.0.2.254 global", &[
+        ("ip route vrf V 0.0.0.0 0.0.0.0 192.0.2.254 globally", 44, "`global`"),
+        ("ip route vrf V 0.0.0.0 0.0.0.0 192.0.2.1 global", 32, "address of interface Out itself"),
+        ("ip route 10.9.0.0 255.255.0.0 192.0.2.254 global", 43, "the end of the line"),
+    ]),
+    row(CUSTOMER, "ip route vrf V 10.9.0.0 255.255.0.0 In",
+        "ip route vrf V 10.9.0.0 255.255.0.0 In", "no ip route vrf V 10.9.0.0 255.255.0.0 in", &[
+        ("ip route vrf V 10.9.0.0 255.255.0.0 Out", 37, "not in VRF V; say `global`"),
+        ("ip route vrf V 10.9.0.0 255.255.0.0 In global", 37, "in VRF V, not in the global table"),
+        ("ip route 10.9.0.0 255.255.0.0 In", 31, "in VRF V, not in the global table"),
+    ]),
+    row(CUSTOMER, "ip route vrf V 10.9.0.0 255.255.0.0 Out global",
+        "ip route vrf V 10.9.0.0 255.255.0.0 Out global", "no ip route vrf V 10.9.0.0 255.255.0.0", &[
+        ("ip route vrf", 13, "a word"),
+        ("ip route vrf V 10.9.0.0 255.255.0.0 Nowhere global", 37, "no interface Nowhere"),
+        ("ip route vrf V 10.9.0.0", 24, "a netmask"),
+    ]),
+    row(VRF, "ip route vrf V 10.0.0.0 255.0.0.0 null0",
+        "ip route vrf V 10.0.0.0 255.0.0.0 Null0", "no ip route vrf V 10.0.0.0 255.0.0.0 Null0", &[
+        ("ip route vrf V 10.0.0.0 255.0.0.0", 34, "an address A.B.C.D"),
+        ("ip route vrf V 10.0.0.0 255.0.0.0 224.0.0.1", 35, "the address of a router"),
+        ("ip route vrfs V 10.0.0.0 255.0.0.0 Null0", 10, "`vrf`"),
+    ]),
     row(TWO, "ip nat inside source list 1 pool P overload",
         "ip nat inside source list 1 pool P overload", "no ip nat inside source list 1 pool P overload", &[
         ("ip nat inside source list 1", 28, "`pool` or `interface`"),
@@ -130,6 +196,7 @@ const SPEC: &[Row] = &[
     row(TWO, "ip nat inside source route-map R interface Out vrf V overload",
         "ip nat inside source route-map R interface Out vrf V overload", "no ip nat inside source route-map R interface Out overload vrf V", &[
         ("ip nat inside source route-map R interface Out vrf", 51, "a word"),
+        ("ip nat inside source route-map R interface Out vrf W overload", 52, "no VRF W"),
         ("ip nat inside source route-map R interface Out vrf V vrf W", 54, "given twice"),
         ("ip nat inside source route-map R interface Out 5", 48, "`overload`"),
     ]),
@@ -140,10 +207,25 @@ const SPEC: &[Row] = &[
         ("ip nat inside source static 10.0.0.7 192.0.2.7 no-arp", 48, "`no-alias`"),
     ]),
     row(TWO, "ip nat inside source static 10.0.0.7 192.0.2.7 vrf V route-map R",
-        "ip nat inside source static 10.0.0.7 192.0.2.7 vrf V route-map R", "no ip nat inside source static 10.0.0.7 192.0.2.7", &[
+        "ip nat inside source static 10.0.0.7 192.0.2.7 vrf V route-map R", "no ip nat inside source static 10.0.0.7 192.0.2.7 vrf V", &[
+        ("ip nat inside source static 10.0.0.7 192.0.2.7 vrf W", 52, "no VRF W"),
         ("ip nat inside source static 10.0.0.7 192.0.2.7 vrf", 51, "a word"),
         ("ip nat inside source static 10.0.0.7 192.0.2.7 route-map", 57, "a word"),
         ("ip nat inside source static 10.0.0.7 192.0.2", 38, "an address A.B.C.D"),
+    ]),
+    row(TWO, "ip nat inside source static network 10.1.0.0 198.51.100.0 /24 vrf V",
+        "ip nat inside source static network 10.1.0.0 198.51.100.0 /24 vrf V",
+        "no ip nat inside source static network 10.1.0.0 198.51.100.0 255.255.255.0 vrf V", &[
+        ("ip nat inside source static network 10.1.0.0 198.51.100.0 vrf V", 59, "a netmask"),
+        ("ip nat inside source static network 10.1.0.0 198.51.100.0 /24 vrf W", 67, "no VRF W"),
+        ("ip nat inside source static network 10.1.0.0 198.51.100.0 /24 vrf V vrf V", 69, "given twice"),
+    ]),
+    row(TWO, "ip nat inside source static tcp 10.0.0.7 80 interface Out 8080 extendable vrf V",
+        "ip nat inside source static tcp 10.0.0.7 80 interface Out 8080 vrf V extendable",
+        "no ip nat inside source static tcp 10.0.0.7 www interface Out 8080 vrf V", &[
+        ("ip nat inside source static tcp 10.0.0.7 80 interface Out vrf V", 59, "a number 1-65535"),
+        ("ip nat inside source static tcp 10.0.0.7 80 interface Out 8080 extendable vrf", 78, "a word"),
+        ("ip nat inside source static tcp 10.0.0.7 80 interface Out 8080 vrf v", 68, "no VRF v"),
     ]),
     row("", "ip nat inside source static network 10.1.0.0 192.0.2.0 /24",
         "ip nat inside source static network 10.1.0.0 192.0.2.0 /24", "no ip nat inside source static network 10.1.0.0 192.0.2.0 255.255.255.0", &[
@@ -286,11 +368,12 @@ const SPEC: &[Row] = &[
         ("ip nat translation max-entries list 7", 38, "a number"),
         ("ip nat translation max-entries list 0 9", 37, "a number 1-199"),
     ]),
-    row("", "ip nat translation max-entries vrf V 9",
+    row(VRF, "ip nat translation max-entries vrf V 9",
         "ip nat translation max-entries vrf V 9", "no ip nat translation max-entries vrf V 9", &[
         ("ip nat translation max-entries vrf", 35, "a word"),
         ("ip nat translation max-entries vrf V", 37, "a number"),
         ("ip nat translation max-entries vrf V 0", 38, "a number"),
+        ("ip nat translation max-entries vrf W 9", 36, "no VRF W"),
     ]),
     row("", "access-list 150 deny gre host 10.0.0.1 any log",
         "access-list 150 deny gre host 10.0.0.1 any log", "no access-list 150", &[

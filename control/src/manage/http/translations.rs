@@ -9,6 +9,7 @@ use spillway_dataplane::command::SessionFilter;
 use crate::manage::appliance::Appliance;
 use crate::manage::ask::{AskError, SessionStream};
 use crate::manage::translation::Translation;
+use crate::manage::vrf::{self, VrfNames};
 
 /// Entries on a page unless the reader says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -19,6 +20,8 @@ const MAX_LIMIT: usize = 10_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     filter: SessionFilter,
+    /// Only of the VRF of this name.
+    vrf: Option<String>,
     limit: usize,
     /// Matching entries before this page.
     skip: u64,
@@ -36,6 +39,7 @@ impl Wanted {
     pub(super) fn new(query: &[(String, String)]) -> Result<Wanted, String> {
         let mut wanted = Wanted {
             filter: SessionFilter::default(),
+            vrf: None,
             limit: DEFAULT_LIMIT,
             skip: 0,
         };
@@ -51,6 +55,7 @@ impl Wanted {
                 "inside_global" => filter.inside_global = Some(place(name, text)?),
                 "outside_local" => filter.outside_local = Some(place(name, text)?),
                 "outside_global" => filter.outside_global = Some(place(name, text)?),
+                "vrf" => wanted.vrf = Some(text.clone()),
                 "limit" => wanted.limit = limit(text)?,
                 "cursor" => {
                     wanted.skip = text
@@ -59,12 +64,21 @@ impl Wanted {
                 }
                 _ => {
                     return Err(format!(
-                        "no parameter {name}; there are proto, inside_local, inside_global, outside_local, outside_global, limit and cursor"
+                        "no parameter {name}; there are proto, vrf, inside_local, inside_global, outside_local, outside_global, limit and cursor"
                     ));
                 }
             }
         }
         Ok(wanted)
+    }
+
+    /// Looks up the VRF, if one is wanted.
+    pub(super) fn with_vrf(mut self, appliance: &Appliance) -> Result<Wanted, String> {
+        if let Some(name) = &self.vrf {
+            let found = vrf::find(appliance, name);
+            self.filter.vrf = Some(found.ok_or_else(|| format!("there is no VRF {name}"))?);
+        }
+        Ok(self)
     }
 }
 
@@ -121,14 +135,15 @@ pub(super) async fn page(appliance: &Appliance, wanted: &Wanted) -> Result<Page,
         false
     };
     let (snapshot, now) = (appliance.snapshot(), appliance.now());
-    for entry in Translation::of_statics(&snapshot.nat, now) {
+    let vrfs = VrfNames::of(appliance);
+    for entry in Translation::of_statics(&snapshot.nat, &vrfs, now) {
         if entry.is_meant_by(&wanted.filter) && full(entry) {
             return Ok(page);
         }
     }
     let mut sessions = SessionStream::new(appliance, wanted.filter);
     while let Some(session) = sessions.next().await? {
-        if full(session.into()) {
+        if full(Translation::new(session, &vrfs)) {
             break;
         }
     }

@@ -9,6 +9,7 @@ use crate::manage::appliance::{Appliance, PortInfo, Spread};
 use crate::manage::command::{Failure, Format};
 use crate::manage::output::{Output, Sink};
 use crate::manage::stats::{PortStats, Traffic, port_stats};
+use crate::manage::vrf::VrfNames;
 
 #[derive(Serialize)]
 struct Interfaces {
@@ -90,6 +91,9 @@ fn write<S: Sink>(
         Some(address) => format!("  Internet address is {address}"),
         None => "  Internet protocol processing disabled".into(),
     });
+    if let Some(vrf) = VrfNames::of(appliance).name(interface.vrf) {
+        out.line(format!("  VPN Routing/Forwarding \"{vrf}\""));
+    }
     let speed = port
         .and_then(|p| p.speed_mbps)
         .map_or_else(String::new, |mbps| {

@@ -7,6 +7,7 @@ mod route;
 mod statistics;
 mod translations;
 mod version;
+mod vrf;
 
 pub(super) use arp::arp;
 pub(super) use configuration::{access_lists, brief, difference, route_maps, running, startup};
@@ -15,6 +16,7 @@ pub(super) use route::routes;
 pub(super) use statistics::statistics;
 pub(super) use translations::translations;
 pub(super) use version::version;
+pub(super) use vrf::vrfs;
 
 /// A MAC address as routers write it: `0200.0a01.0001`.
 fn dotted(mac: [u8; 6]) -> String {

@@ -1,4 +1,4 @@
-//! `show ip route`.
+//! `show ip route [vrf V]`.
 
 use std::net::Ipv4Addr;
 
@@ -11,6 +11,7 @@ use super::json;
 use crate::manage::appliance::Appliance;
 use crate::manage::command::{Failure, Format};
 use crate::manage::output::{Output, Sink};
+use crate::manage::vrf::VrfNames;
 
 const CODES: &str = "\
 Codes: C - connected, S - static, R - RIP, B - BGP
@@ -33,29 +34,30 @@ struct Row {
 
 #[derive(Serialize)]
 struct Routes {
+    vrf: Option<String>,
     routes: Vec<Row>,
 }
 
 pub(in crate::manage) async fn routes<S: Sink>(
     appliance: &Appliance,
+    vrf: VrfId,
     format: Format,
     out: &mut Output<'_, S>,
 ) -> Result<(), Failure> {
     let snapshot = appliance.snapshot();
-    let rows = snapshot
-        .fib
-        .routes(VrfId::GLOBAL)
-        .map(|(prefix, route)| row(appliance, &snapshot, prefix, route));
+    let all = || snapshot.fib.routes(vrf);
+    let rows = all().map(|(prefix, route)| row(appliance, &snapshot, (vrf, prefix), route));
+    let name = VrfNames::of(appliance).name(vrf);
     if format == Format::Json {
         let routes = rows.collect();
-        out.line(json(&Routes { routes })?);
+        out.line(json(&Routes { vrf: name, routes })?);
         return Ok(());
     }
+    if let Some(name) = name {
+        out.line(format!("Routing Table: {name}"));
+    }
     out.text().push_str(CODES);
-    let default = snapshot
-        .fib
-        .routes(VrfId::GLOBAL)
-        .find(|(prefix, _)| prefix.prefix_len() == 0);
+    let default = all().find(|(prefix, _)| prefix.prefix_len() == 0);
     out.line(match default {
         Some((_, Route::Via { via, .. })) => {
             format!("\nGateway of last resort is {via} to network 0.0.0.0\n")
@@ -69,7 +71,12 @@ pub(in crate::manage) async fn routes<S: Sink>(
     Ok(())
 }
 
-fn row(appliance: &Appliance, snapshot: &Snapshot, prefix: Ipv4Net, route: Route) -> Row {
+fn row(
+    appliance: &Appliance,
+    snapshot: &Snapshot,
+    (vrf, prefix): (VrfId, Ipv4Net),
+    route: Route,
+) -> Row {
     let (port, via) = match route {
         Route::Connected { port } => (Some(port), None),
         Route::Via { port, via } => (Some(port), Some(via)),
@@ -79,7 +86,7 @@ fn row(appliance: &Appliance, snapshot: &Snapshot, prefix: Ipv4Net, route: Route
     let known = appliance
         .parts
         .description
-        .route(prefix)
+        .route(vrf, prefix)
         .filter(|_| !connected);
     let (origin, code) = match known {
         _ if connected => ("connected", 'C'),

@@ -85,8 +85,10 @@ fn write_esp<S: Sink>(esp: &Esp, out: &mut Output<'_, S>) {
 }
 
 fn write_mapping<S: Sink>(mapping: &Mapping, out: &mut Output<'_, S>) {
+    let vrf = mapping.vrf.as_ref();
+    let vrf = vrf.map_or(String::new(), |name| format!(" vrf {name}"));
     out.line(format!(
-        "[Id: {}] {} refcount {}",
+        "[Id: {}] {} refcount {}{vrf}",
         mapping.id, mapping.text, mapping.refcount
     ));
     let Some(pool) = &mapping.pool else { return };

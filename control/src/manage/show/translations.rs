@@ -8,11 +8,12 @@ use crate::manage::ask::SessionStream;
 use crate::manage::command::{Failure, Format};
 use crate::manage::output::{Output, Sink};
 use crate::manage::translation::{HEADER, Translation};
+use crate::manage::vrf::VrfNames;
 
-/// The entries that `filter` means; none without one.
+/// The entries that `filter` means.
 pub(in crate::manage) async fn translations<S: Sink>(
     appliance: &Appliance,
-    filter: Option<SessionFilter>,
+    filter: SessionFilter,
     verbose: bool,
     format: Format,
     out: &mut Output<'_, S>,
@@ -45,12 +46,9 @@ pub(in crate::manage) async fn translations<S: Sink>(
         Format::Text => "",
         Format::Json => "\n]}\n",
     };
-    let Some(filter) = filter else {
-        out.text().push_str(end);
-        return Ok(());
-    };
     let (snapshot, now) = (appliance.snapshot(), appliance.now());
-    for entry in Translation::of_statics(&snapshot.nat, now) {
+    let vrfs = VrfNames::of(appliance);
+    for entry in Translation::of_statics(&snapshot.nat, &vrfs, now) {
         if entry.is_meant_by(&filter) {
             write(&entry, out.text())?;
             out.flush_piece().await?;
@@ -58,7 +56,7 @@ pub(in crate::manage) async fn translations<S: Sink>(
     }
     let mut sessions = SessionStream::new(appliance, filter);
     while let Some(session) = sessions.next().await? {
-        write(&session.into(), out.text())?;
+        write(&Translation::new(session, &vrfs), out.text())?;
         out.flush_piece().await?;
     }
     out.text().push_str(end);

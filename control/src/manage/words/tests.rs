@@ -23,6 +23,11 @@ fn what_is_open_changes_nothing_and_shows_no_configuration() {
         ("enable", true),
         ("explain tcp 10.1.0.2:4000 203.0.113.5:80", true),
         ("explain esp 203.0.113.5 1a2b", true),
+        ("explain icmp 10.1.0.2 203.0.113.5 vrf RED", true),
+        ("show ip vrf", true),
+        ("show ip vrf RED", true),
+        ("show ip route vrf RED", true),
+        ("ping vrf RED 10.0.0.1 source 10.0.0.2 repeat 3", true),
         ("debug ip nat", false),
         ("undebug all", false),
         ("show running-config", false),
@@ -59,6 +64,9 @@ fn the_caret_stands_under_the_wrong_word() {
         ("zeige \u{fc}\u{fc} nat", 0),
         ("show \u{fc}\u{fc} nat", 5),
         ("show ip nat translations gre", 25),
+        ("show ip nat translations vrf RED tcp", 33),
+        ("clear ip nat translation vrf RED", 25),
+        ("ping RED 10.0.0.1", 5),
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error, SyntaxError::Invalid(caret), "{line}");
@@ -84,6 +92,10 @@ fn missing_words_are_incomplete() {
         "clear ip nat translation",
         "clear ip nat translation inside 1.2.3.4",
         "clear ip nat translation tcp inside 1.2.3.4 5 10.0.0.1",
+        "ping vrf RED",
+        "show ip route vrf",
+        "show ip nat translations vrf",
+        "explain tcp 10.1.0.2 203.0.113.5 vrf",
     ] {
         assert_eq!(parse(line), Err(SyntaxError::Incomplete), "{line}");
     }

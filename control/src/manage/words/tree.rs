@@ -38,6 +38,11 @@ pub(super) const fn value(
     }
 }
 
+/// The end of a command.
+const fn vrf_name(verb: Option<Verb>) -> Node {
+    value(Token::Name, "Name of the VRF", Role::Vrf, verb, &[])
+}
+
 const SHOW: Option<Verb> = Some(Verb::ShowTranslations);
 
 /// Every command.
@@ -189,13 +194,21 @@ pub static COMMANDS: &[Node] = &[
         "ping",
         "Send echo requests",
         None,
-        &[value(
-            Token::Address,
-            "Address to ask",
-            Role::Destination,
-            PING,
-            &[PING_REPEAT, PING_SOURCE],
-        )],
+        &[
+            word(
+                "vrf",
+                "From within a VRF",
+                None,
+                &[value(
+                    Token::Name,
+                    "Name of the VRF",
+                    Role::Vrf,
+                    None,
+                    &[PING_TO],
+                )],
+            ),
+            PING_TO,
+        ],
     ),
     word("quit", "Leave", Some(Verb::Exit), &[]),
     word(
@@ -265,7 +278,23 @@ pub static COMMANDS: &[Node] = &[
                             ),
                         ],
                     ),
-                    word("route", "IP routing table", Some(Verb::ShowRoutes), &[]),
+                    word(
+                        "route",
+                        "IP routing table",
+                        Some(Verb::ShowRoutes),
+                        &[word(
+                            "vrf",
+                            "That of a VRF",
+                            None,
+                            &[vrf_name(Some(Verb::ShowRoutes))],
+                        )],
+                    ),
+                    word(
+                        "vrf",
+                        "VRFs and their interfaces",
+                        Some(Verb::ShowVrfs),
+                        &[vrf_name(Some(Verb::ShowVrfs))],
+                    ),
                 ],
             ),
             word(
@@ -392,7 +421,12 @@ const EXPLAIN_FLOW: &[Node] = &[value(
         "Destination: A.B.C.D or A.B.C.D:PORT",
         Role::Destination,
         Some(Verb::ExplainFlow),
-        &[],
+        &[word(
+            "vrf",
+            "From inside a VRF",
+            None,
+            &[vrf_name(Some(Verb::ExplainFlow))],
+        )],
     )],
 )];
 
@@ -410,6 +444,14 @@ const SHOW_ACCESS_LISTS: Node = word(
 );
 
 const PING: Option<Verb> = Some(Verb::Ping);
+
+const PING_TO: Node = value(
+    Token::Address,
+    "Address to ask",
+    Role::Destination,
+    PING,
+    &[PING_REPEAT, PING_SOURCE],
+);
 
 const PING_REPEAT: Node = word(
     "repeat",
@@ -459,13 +501,21 @@ const VRF: Node = value(
     "Entries of a VRF",
     Role::None,
     None,
-    &[value(Token::Name, "Name of the VRF", Role::Vrf, SHOW, &[])],
+    &[value(
+        Token::Name,
+        "Name of the VRF",
+        Role::Vrf,
+        SHOW,
+        &[with_role(
+            word("verbose", EXTRA_HELP, SHOW, &[]),
+            Role::Verbose,
+        )],
+    )],
 );
 
-const EXTRA: Node = with_role(
-    word("verbose", "Show extra information", SHOW, &[VRF]),
-    Role::Verbose,
-);
+const EXTRA_HELP: &str = "Show extra information";
+
+const EXTRA: Node = with_role(word("verbose", EXTRA_HELP, SHOW, &[VRF]), Role::Verbose);
 
 const VERBOSE: &[Node] = &[EXTRA, VRF];
 
