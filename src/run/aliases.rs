@@ -130,4 +130,17 @@ mod tests {
                     ip nat outside source static 203.0.113.7 10.0.0.97\n";
         assert_eq!(of(text), ["10.0.0.99/32", "192.0.2.6/32 192.0.2.8/32"]);
     }
+
+    #[test]
+    fn what_a_customer_has_inside_is_not_answered_for_in_his_vrf() {
+        // Both have inside what the static and the pool have outside.
+        let text = "ip vrf RED\nip vrf BLUE\n\
+                    interface Out\n port vdev net_null0\n ip address 192.0.2.1 255.255.255.0\n ip nat outside\n\
+                    interface Red\n port vdev net_null1\n ip vrf forwarding RED\n ip address 192.0.2.6 255.255.255.0\n ip nat inside\n\
+                    interface Blue\n port vdev net_null2\n ip vrf forwarding BLUE\n ip address 192.0.2.2 255.255.255.0\n ip nat outside\n\
+                    ip nat inside source static 192.0.2.7 192.0.2.6 vrf RED\n\
+                    ip nat inside source static 10.0.0.7 192.0.2.8 vrf BLUE\n";
+        let both = "192.0.2.6/32 192.0.2.8/32";
+        assert_eq!(of(text), [both, "", both]);
+    }
 }

@@ -179,4 +179,35 @@ mod tests {
         leases.keep(&[]);
         assert!(leases.by_name(&dhcp).is_empty());
     }
+
+    #[test]
+    fn a_lease_concerns_its_vrf_alone() {
+        let text = "ip vrf RED\ninterface Outside\n port vdev net_null0\n ip vrf forwarding RED\n ip address dhcp\n\
+                    interface Mine\n port vdev net_null1\n ip vrf forwarding RED\n ip address 10.1.0.1 255.255.255.0\n\
+                    interface Other\n port vdev net_null2\n ip address 10.2.0.1 255.255.255.0\n\
+                    ip route 0.0.0.0 0.0.0.0 10.2.0.9\n";
+        let config = parsed(text);
+        let vrfs = VrfIds::new(&config, None);
+        let mut leases = Leases::default();
+        let port = PortId(0);
+        let lease = lease("192.0.2.77/24", "192.0.2.1");
+        assert!(leases.note(&Told { port, lease }));
+        let clash = |net: &str| leases.clash(&config, port, net.parse().expect("a network"));
+        assert_eq!(clash("10.1.0.77/16").as_deref(), Some("Mine"));
+        assert_eq!(clash("10.2.0.77/16"), None);
+        let routes = leases.default_routes(&config, &vrfs);
+        let wanted = StaticRoute {
+            vrf: vrfs.id(Some("RED")),
+            prefix: Ipv4Net::default(),
+            target: StaticTarget::NextHop(Ipv4Addr::new(192, 0, 2, 1)),
+            global: false,
+        };
+        assert_eq!(routes, [wanted]);
+        assert!(leases.have_default_route(&config, Some("RED")));
+        assert!(!leases.have_default_route(&config, None));
+        let configured = parsed(&format!(
+            "{text}ip route vrf RED 0.0.0.0 0.0.0.0 10.1.0.9\n"
+        ));
+        assert!(leases.default_routes(&configured, &vrfs).is_empty());
+    }
 }
