@@ -54,9 +54,9 @@ pub fn reverse(key: Key) -> Key {
 pub struct Kind {
     pub(crate) direction: Direction,
     /// Protocol and VRF, as an entry has them side by side.
-    word: u16,
+    pub(crate) word: u16,
     /// The bits of it that count.
-    mask: u16,
+    pub(crate) mask: u16,
 }
 
 impl Kind {
@@ -69,6 +69,16 @@ impl Kind {
             direction,
             word: u16::from_le_bytes([protocol, vrf.0]),
             mask: if is_anywhere { 0x00ff } else { u16::MAX },
+        }
+    }
+
+    /// The same of a packet of this protocol; to be asked of one without (0).
+    #[inline(always)]
+    #[must_use]
+    pub fn with(self, protocol: u8) -> Kind {
+        Kind {
+            word: self.word | u16::from(protocol),
+            ..self
         }
     }
 
@@ -92,14 +102,18 @@ impl Kind {
         (self.word ^ u16::from_le_bytes([session.protocol, session.vrf.0])) & self.mask == 0
     }
 
-    /// What of it hashes tell apart.
+    /// The VRF that hashes tell apart.
     #[inline(always)]
-    pub(crate) fn bits(self) -> u64 {
-        let word = match self.direction {
-            Direction::Out => self.word,
-            Direction::In => self.word & 0x00ff,
-        };
-        u64::from(word) << 8 | self.direction as u64
+    pub(crate) fn hashed_vrf(self) -> u8 {
+        match self.direction {
+            Direction::Out => self.word.to_le_bytes()[1],
+            Direction::In => 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u8 {
+        self.word.to_le_bytes()[0]
     }
 }
 

@@ -113,16 +113,18 @@ impl Table {
     #[must_use]
     pub fn hash(&self, kind: Kind, key: Key) -> u64 {
         let (addresses, ports) = key.words();
-        self.hash_words(kind, addresses, ports)
+        self.hasher(kind).hash(kind.protocol(), addresses, ports)
     }
 
-    /// [`Table::hash`] of a key in words.
+    /// [`Table::hash`] of keys in words, for packets of a kind that may differ in their protocols.
     #[inline(always)]
     #[must_use]
-    pub fn hash_words(&self, kind: Kind, addresses: u64, ports: u32) -> u64 {
-        let rest = u64::from(ports) << 32 | kind.bits();
-        let first = fold(addresses ^ self.seed[0], 0xa076_1d64_78bd_642f);
-        fold(first ^ rest, self.seed[1] | 1)
+    pub fn hasher(&self, kind: Kind) -> Hasher {
+        let vrf = u64::from(kind.hashed_vrf()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Hasher {
+            seed: [self.seed[0] ^ vrf, self.seed[1] | 1],
+            direction: kind.direction,
+        }
     }
 
     /// Asks the memory for what [`Table::find`] will read first.
@@ -331,6 +333,24 @@ impl Table {
         }
         let session = &mut self.slab[at as usize];
         (session.next, session.previous, session.wheel_slot) = (NIL, NIL, NO_SLOT);
+    }
+}
+
+/// See [`Table::hasher`].
+#[derive(Debug, Clone, Copy)]
+pub struct Hasher {
+    seed: [u64; 2],
+    direction: Direction,
+}
+
+impl Hasher {
+    /// The hash under which the entry of a packet with this protocol and key is found.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash(&self, protocol: u8, addresses: u64, ports: u32) -> u64 {
+        let rest = u64::from(ports) << 32 | u64::from(protocol) << 8 | self.direction as u64;
+        let first = fold(addresses ^ self.seed[0], 0xa076_1d64_78bd_642f);
+        fold(first ^ rest, self.seed[1])
     }
 }
 

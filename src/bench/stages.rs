@@ -84,6 +84,7 @@ fn work(cut: Cut, table: &Table, port: PortId, burst: &mut Burst<MemoryPacket>) 
         (Direction::In, mac_word(OUTSIDE_MAC))
     };
     let kind = |head: Head| Kind::new(direction, VrfId::GLOBAL, head.protocol);
+    let hasher = table.hasher(Kind::new(direction, VrfId::GLOBAL, 0));
     let mut looked = [NOTHING; BURST];
     for (packet, looked) in burst.iter().zip(&mut looked) {
         let Some(head) = Head::read(packet.data(), mac, true) else {
@@ -91,7 +92,7 @@ fn work(cut: Cut, table: &Table, port: PortId, burst: &mut Burst<MemoryPacket>) 
         };
         looked.head = head;
         if cut >= Cut::LookUp {
-            looked.hash = table.hash_words(kind(head), head.addresses, head.ports);
+            looked.hash = hasher.hash(head.protocol, head.addresses, head.ports);
             table.prefetch_index(looked.hash);
         }
     }

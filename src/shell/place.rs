@@ -136,6 +136,11 @@ mod tests {
             "route-map M permit 10",
             "nonsense",
             "exit",
+            "ip vrf RED",
+            "rd 65000:1",
+            "interface Inside",
+            "ip vrf forwarding RED",
+            "ip vrf BLUE",
             "end",
         ];
         let wanted = [
@@ -147,6 +152,11 @@ mod tests {
             "(config-route-map)#",
             "(config-route-map)#",
             "(config)#",
+            "(config-vrf)#",
+            "(config-vrf)#",
+            "(config-if)#",
+            "(config-if)#",
+            "(config-vrf)#",
             "#",
         ];
         assert_eq!(walk(&lines), wanted);

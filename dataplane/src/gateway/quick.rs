@@ -82,15 +82,25 @@ impl Run {
     }
 }
 
-/// [`Direction`] as a constant parameter.
-const OUT: bool = false;
-const IN: bool = true;
+/// Where a burst comes from, as a constant parameter: inside, outside in the global table, outside in
+/// a VRF.
+const OUT: u8 = 0;
+const IN: u8 = 1;
+const IN_VRF: u8 = 2;
 
+/// The kind of packets that come from there, with what the compiler then knows of it.
 #[inline(always)]
-fn direction_of(direction: bool) -> Direction {
-    match direction {
-        OUT => Direction::Out,
-        IN => Direction::In,
+fn known<const WAY: u8>(kind: Kind) -> Kind {
+    let (direction, mask) = match WAY {
+        OUT => (Direction::Out, u16::MAX),
+        IN => (Direction::In, 0x00ff),
+        _ => (Direction::In, u16::MAX),
+    };
+    debug_assert_eq!((kind.direction, kind.mask), (direction, mask));
+    Kind {
+        direction,
+        mask,
+        ..kind
     }
 }
 
@@ -100,6 +110,8 @@ struct Entrance {
     mac: u64,
     direction: Direction,
     vrf: VrfId,
+    /// Of its packets, but for their protocol.
+    kind: Kind,
 }
 
 impl Entrance {
@@ -114,6 +126,7 @@ impl Entrance {
             mac: mac_word(interface.mac),
             direction,
             vrf: interface.vrf,
+            kind: Kind::new(direction, interface.vrf, 0),
         })
     }
 }
@@ -176,12 +189,16 @@ impl<P: Packet> Gateway<P> {
         } else {
             burst
         };
-        let run = match entrance.direction {
-            Direction::Out => {
-                self.translate_burst::<OUT>(snapshot, tick, entrance.vrf, burst, &glances)
+        let kind = entrance.kind;
+        let run = match (entrance.direction, entrance.vrf) {
+            (Direction::Out, _) => {
+                self.translate_burst::<OUT>(snapshot, tick, kind, burst, &glances)
             }
-            Direction::In => {
-                self.translate_burst::<IN>(snapshot, tick, entrance.vrf, burst, &glances)
+            (Direction::In, VrfId::GLOBAL) => {
+                self.translate_burst::<IN>(snapshot, tick, kind, burst, &glances)
+            }
+            (Direction::In, _) => {
+                self.translate_burst::<IN_VRF>(snapshot, tick, kind, burst, &glances)
             }
         };
         self.stats.add(Counter::Hits, run.count as u64);
@@ -196,16 +213,24 @@ impl<P: Packet> Gateway<P> {
     }
 
     #[inline(never)]
-    fn survey_burst<const DIRECTION: bool>(
+    fn survey_burst<const WAY: u8>(
         &self,
         entrance: Entrance,
         burst: &Burst<P>,
         glances: &mut Glances,
     ) -> u64 {
-        let direction = direction_of(DIRECTION);
+        let direction = match WAY {
+            OUT => Direction::Out,
+            _ => Direction::In,
+        };
+        let kind = Kind {
+            direction,
+            ..entrance.kind
+        };
         self.survey(
             Entrance {
                 direction,
+                kind,
                 ..entrance
             },
             burst.iter(),
@@ -215,15 +240,15 @@ impl<P: Packet> Gateway<P> {
 
     /// Translates packets in place up to the first one that can't be sent on at once.
     #[inline(never)]
-    fn translate_burst<const DIRECTION: bool>(
+    fn translate_burst<const WAY: u8>(
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        vrf: VrfId,
+        kind: Kind,
         burst: &mut Burst<P>,
         glances: &Glances,
     ) -> Run {
-        let from = (direction_of(DIRECTION), vrf);
+        let kind = known::<WAY>(kind);
         let mut run = Run {
             ports: [PortId(0); BURST],
             count: burst.len(),
@@ -232,7 +257,7 @@ impl<P: Packet> Gateway<P> {
         };
         let places = burst.iter_mut().zip(&glances.0).zip(&mut run.ports);
         for (at, ((packet, glance), port)) in places.enumerate() {
-            match self.translate(snapshot, tick, from, packet, glance) {
+            match self.translate(snapshot, tick, kind, packet, glance) {
                 Ok(out) => {
                     *port = out;
                     run.octets += glance.head.end() as u64;
@@ -268,7 +293,6 @@ impl<P: Packet> Gateway<P> {
             }
         }
         let (snapshot, tick) = (pass.snapshot, pass.now.tick());
-        let from = (entrance.direction, entrance.vrf);
         for (at, (mut packet, glance)) in burst.drain(..).zip(&glances.0).enumerate() {
             if let Some(port) = ports.get(at) {
                 pass.out.transmit(*port, packet);
@@ -277,7 +301,7 @@ impl<P: Packet> Gateway<P> {
             let outcome = if at == ports.len() {
                 Err(run.obstacle)
             } else {
-                self.translate_later(snapshot, tick, from, &mut packet, glance)
+                self.translate_later(snapshot, tick, entrance.kind, &mut packet, glance)
             };
             match outcome {
                 Ok(port) => {
@@ -338,6 +362,7 @@ impl<P: Packet> Gateway<P> {
     where
         P: 'a,
     {
+        let hasher = self.table.hasher(entrance.kind);
         let mut octets = 0;
         let mut last = (0, 0, NOT_ORDINARY, 0);
         for (packet, glance) in packets.zip(glances.iter_mut()) {
@@ -357,8 +382,7 @@ impl<P: Packet> Gateway<P> {
                     self.esp
                         .prefetch(entrance.direction, head.addresses, head.spi())
                 } else {
-                    let kind = Kind::new(entrance.direction, entrance.vrf, head.protocol);
-                    let hash = self.table.hash_words(kind, head.addresses, head.ports);
+                    let hash = hasher.hash(head.protocol, head.addresses, head.ports);
                     self.table.prefetch_index(hash);
                     hash
                 };
@@ -393,12 +417,12 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        from: (Direction, VrfId),
+        kind: Kind,
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, guess, .. } = *glance;
-        let (direction, vrf) = from;
+        let direction = kind.direction;
         if head.protocol == NOT_ORDINARY {
             return Err(Obstacle::NotOrdinary);
         }
@@ -407,10 +431,8 @@ impl<P: Packet> Gateway<P> {
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;
-        let Some(session) =
-            table.guessed_mut(guess, Kind::new(direction, vrf, head.protocol), words)
-        else {
-            return self.translate_elsewhere(snapshot, tick, from, packet, glance);
+        let Some(session) = table.guessed_mut(guess, kind.with(head.protocol), words) else {
+            return self.translate_elsewhere(snapshot, tick, kind, packet, glance);
         };
         let neighbour = session.hop[direction as usize];
         if session.flags & flag::HAIRPIN != 0
@@ -444,16 +466,15 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        from: (Direction, VrfId),
+        kind: Kind,
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
         let Glance { head, hash, .. } = *glance;
-        let kind = Kind::new(from.0, from.1, head.protocol);
-        let found = self.table.find(hash, kind, head.key());
+        let found = self.table.find(hash, kind.with(head.protocol), head.key());
         let guess = found.ok_or(Obstacle::NoEntry)?;
         let glance = Glance { guess, ..*glance };
-        self.translate(snapshot, tick, from, packet, &glance)
+        self.translate(snapshot, tick, kind, packet, &glance)
     }
 
     /// [`Gateway::translate`] off the straight way.
@@ -462,11 +483,11 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         snapshot: &Snapshot,
         tick: Tick,
-        from: (Direction, VrfId),
+        kind: Kind,
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
-        self.translate(snapshot, tick, from, packet, glance)
+        self.translate(snapshot, tick, kind, packet, glance)
     }
 }
 

@@ -190,12 +190,12 @@ fn block() -> impl Strategy<Value = String> {
             format!("ip nat translation max-entries all-host {n}\nip nat translation max-entries host 10.0.0.{h} {n}\nip nat translation max-entries list {h} {n}")
         }),
         (1u32..9).prop_map(|n| format!("crypto map M {n} ipsec-isakmp\n set peer 192.0.2.{n}\n match address 10{n}")),
-        (0u8..4, 0u8..4, 1u8..200, any::<bool>(), 1u32..1 << 31).prop_map(|(n, m, h, gone, most)| {
-            let gone = if gone { format!("\nno ip vrf V{m}") } else { String::new() };
+        (0u8..4, 0u8..5, 1u8..200, 1u32..1 << 31).prop_map(|(n, m, h, most)| {
+            let gone = if m == 4 { "\nno ip vrf V4" } else { "" };
             format!("ip vrf V{n}\n rd 65000:{h}\n description x\n route-target both 1:{h}\nip vrf V{m}\n no route-target import 1:{h}\n no rd\n\
-                interface G{h}\n ip vrf forwarding V{n}\n ip address 10.98.{h}.1 255.255.255.0\n ip nat inside\n\
-                ip route vrf V{n} 10.97.{h}.0 255.255.255.0 10.98.{h}.2\nip route vrf V{n} 10.96.{h}.0 255.255.255.0 G{h}\n\
-                ip route vrf V{n} 0.0.0.0 0.0.0.0 10.99.0.{h} global\nip nat translation max-entries vrf V{m} {most}\n\
+                interface G{n}/{h}\n ip vrf forwarding V{n}\n ip address 10.98.{h}.1 255.255.255.0\n ip nat inside\n\
+                ip route vrf V{n} 10.97.{h}.0 255.255.255.0 10.98.{h}.2\nip route vrf V{n} 10.96.{h}.0 255.255.255.0 G{n}/{h}\n\
+                ip route vrf V{n} 0.0.0.0 0.0.0.0 10.99.1.{h} global\nip nat translation max-entries vrf V{m} {most}\n\
                 ip nat inside source list {h} interface E0 vrf V{n} overload\n\
                 no ip nat inside source static 10.0.0.{h} 10.95.{n}.{h} vrf V{n}\n\
                 ip nat inside source static 10.0.0.{h} 10.95.{n}.{h} vrf V{n} extendable{gone}")

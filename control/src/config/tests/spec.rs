@@ -109,7 +109,7 @@ const SPEC: &[Row] = &[
     row(VRF, "route-target export 65000:1",
         " route-target export 65000:1", "no route-target both 65000:1", &[
         ("route-target", 13, "`import`"),
-        ("route-target export", 14, "an AS number or an address"),
+        ("route-target export", 20, "a word"),
         ("route-target import 65000", 21, "an AS number or an address"),
         ("route-target exports 65000:1", 22, "the end of the line"),
     ]),

@@ -69,6 +69,20 @@ ip route 0.0.0.0 0.0.0.0 192.0.2.254
 }
 
 #[test]
+fn the_example_of_the_documentation_loads() {
+    const PAGE: &str = include_str!("../../../../docs/vrf.md");
+    let example = PAGE.split("```").nth(1).expect("an example");
+    let (config, warnings) = load(example);
+    assert_eq!((config.vrfs.len(), config.routes.len()), (2, 3));
+    assert_eq!(load(&config.to_string()).0, config);
+    for warning in warnings {
+        let is_usual = ["`port` line", "`rd 65000:1` is kept"];
+        let is_usual = is_usual.iter().any(|part| warning.message.contains(part));
+        assert!(is_usual, "{warning}");
+    }
+}
+
+#[test]
 fn what_is_not_apart_is_an_error() {
     one_error(
         "interface More\n port vdev net_ring3\n ip vrf forwarding RED\n ip address 10.0.0.129 255.255.255.128\n",
@@ -99,6 +113,14 @@ fn what_is_not_apart_is_an_error() {
         38,
         "198.51.100.9 belongs to VRF BLUE",
     );
+    // Of two that have ports of it, the other one is meant.
+    let own = port.replace("BLUE", "RED").replace(" 80", " 81");
+    one_error(
+        &format!("{own}{port}{whole}"),
+        3,
+        38,
+        "198.51.100.9 belongs to VRF BLUE (line 20)",
+    );
     one_error(
         "ip nat inside source static network 10.0.0.0 198.51.100.0 /28 vrf RED\nip nat inside source static 10.0.0.9 198.51.100.9\n",
         2,
@@ -122,7 +144,7 @@ mod pairs {
     use proptest::prelude::*;
 
     fn one() -> impl Strategy<Value = (u8, u8, u8)> {
-        (0u8..3, 0u8..16, 0u8..4)
+        (0u8..3, 1u8..5, prop_oneof![3 => Just(0u8), 4 => 1u8..4])
     }
 
     fn line((vrf, at, kind): (u8, u8, u8), local: usize) -> (String, u32, u32, bool) {
@@ -155,7 +177,7 @@ mod pairs {
 
     proptest! {
         #[test]
-        fn an_address_of_two_vrfs_is_found(all in prop::collection::vec(one(), 0..12)) {
+        fn an_address_of_two_vrfs_is_found(all in prop::collection::vec(one(), 0..7)) {
             let mut text = "ip vrf RED\nip vrf BLUE\n".to_owned();
             let lines: Vec<_> = all.iter().zip(1..).map(|(one, at)| (one.0, line(*one, at))).collect();
             // No host has address 0 of its network.
