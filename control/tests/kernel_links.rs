@@ -46,9 +46,9 @@ fn a_twin_is_what_the_configuration_says() {
         assert!(!ip("link show dev sw-Outside").contains(",UP"));
         let names: Vec<_> = rig
             .kernel
-            .kernel_names()
+            .twins()
             .into_iter()
-            .map(|(_, n)| n)
+            .map(|twin| twin.name)
             .collect();
         assert_eq!(names, ["sw-Inside", "sw-Outside"]);
         rig.kernel.stop().await;

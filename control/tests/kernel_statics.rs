@@ -7,11 +7,14 @@ mod kernel_support;
 use kernel_support::*;
 use spillway_control::kernel::{KernelConfig, KernelError, StaticRoute, StaticTarget};
 use spillway_dataplane::fib::Route;
+use spillway_dataplane::snapshot::VrfId;
 
 fn route(prefix: &str, target: StaticTarget) -> StaticRoute {
     StaticRoute {
+        vrf: VrfId::GLOBAL,
         prefix: prefix.parse().unwrap(),
         target,
+        global: false,
     }
 }
 

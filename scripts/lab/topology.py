@@ -4,7 +4,8 @@
                     +-- [inside] NAT device [outside] ----------+
     in2 10.1.0.12 --+   10.1.0.1            198.51.100.1        +-- hop 198.51.100.3 -- far 203.0.113.10
                                                                         (link of 1280 octets)
-`hop` and `far` are there when asked for. Each host is a network namespace with one interface
+`hop` and `far` are there when asked for, and so are spokes: more hosts, each behind an interface of the
+device of its own that has the host's role as name. Each host is a network namespace with one interface
 `eth0`; the bridges of both networks are in the namespace `wire`.
 """
 
@@ -101,7 +102,8 @@ class Host(Namespace):
 class Lab:
     """The networks of one run, and what runs in them. Use it in a `with` block."""
 
-    def __init__(self, far=False):
+    def __init__(self, far=False, spokes=None):
+        """`spokes` is role: (address with prefix length, default gateway or `None`)."""
         self.collected = guard.collect()
         self._guard = subprocess.Popen(
             [sys.executable, os.path.abspath(guard.__file__), str(os.getpid())],
@@ -111,6 +113,7 @@ class Lab:
         self.device = None
         self._kept = False
         self.far_side = far
+        self.spokes = {role: (Host(self, role, address.split("/")[0]), address, gateway) for role, (address, gateway) in (spokes or {}).items()}
         try:
             os.makedirs(self.folder)
             os.chmod(self.folder, 0o755)
@@ -159,7 +162,7 @@ class Lab:
         found = {"in1": self.in1, "in2": self.in2, "out": self.out}
         if self.far_side:
             found |= {"hop": self.hop, "far": self.far}
-        return found
+        return found | {role: host for role, (host, _, _) in self.spokes.items()}
 
     def _build(self):
         self.in1, self.in2 = Host(self, "in1", IN1), Host(self, "in2", IN2)
@@ -168,13 +171,16 @@ class Lab:
         if self.far_side:
             self.hop, self.far = Host(self, "hop", HOP), Host(self, "far", FAR)
             spaces += [self.hop, self.far]
-        self._build_networks(spaces)
+        self._build_networks(spaces + [host for host, _, _ in self.spokes.values()])
         for host, bridge, mask, gateway in ((self.in1, "brin", 24, INSIDE_GATEWAY), (self.in2, "brin", 24, INSIDE_GATEWAY),
                                             (self.out, "brout", 24, None)):
             self._connect(host, bridge)
             host.ip(f"addr add {host.address}/{mask} dev eth0", *([f"route add default via {gateway}"] if gateway else []))
         if self.far_side:
             self._build_far()
+        for role, (host, address, gateway) in self.spokes.items():
+            self._cable(host, "eth0", self.dev, role, mac=mac_of(host.address))
+            host.ip(f"addr add {address} dev eth0", *([f"route add default via {gateway}"] if gateway else []))
 
     def _build_networks(self, hosts):
         """Makes the hosts' namespaces, the device's, and both networks with the device between them."""

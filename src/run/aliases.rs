@@ -10,8 +10,10 @@ use spillway_dataplane::nat::Global;
 use spillway_dataplane::snapshot::{PortId, Side};
 
 use super::leases::Leases;
+use super::ports::with_port;
 
-/// The addresses of NAT in an interface's subnet, those that interfaces have themselves left out.
+/// The addresses of NAT in an interface's subnet, those that interfaces of its VRF have themselves
+/// left out. Inside a VRF these are some customer's own: there, only outside interfaces have any.
 pub(super) fn aliases(
     config: &Config,
     policy: &Policy,
@@ -21,12 +23,17 @@ pub(super) fn aliases(
     let Some(subnet) = leases.address(port, interface) else {
         return Vec::new();
     };
-    let lent = leases.by_name(config);
-    let own = |address: &Ipv4Addr| {
-        let fixed = config.interfaces.iter().filter_map(|i| i.fixed());
-        fixed.map(|net| net.addr()).any(|own| own == *address)
-            || lent.values().any(|own| own == address)
-    };
+    let is_global = interface.vrf.is_none();
+    if !is_global && interface.side != Side::Outside {
+        return Vec::new();
+    }
+    let portless = config.interfaces.iter().filter(|i| i.port.is_none());
+    let portless = portless.map(|i| (i, i.fixed()));
+    let others = with_port(config).map(|(port, i, _)| (i, leases.address(port, i)));
+    let own: HashSet<Ipv4Addr> = (portless.chain(others))
+        .filter(|(other, _)| other.vrf == interface.vrf)
+        .filter_map(|(_, net)| Some(net?.addr()))
+        .collect();
     let silent = silent(config);
     let globals = policy.nat.globals.iter();
     let globals = globals.filter(|(address, global)| {
@@ -36,15 +43,18 @@ pub(super) fn aliases(
     // Those by which inside hosts know outside ones lie in the inside network with `add-route`.
     let locals = policy.nat.outside.locals();
     let locals = locals.filter(|(address, local)| {
-        interface.side == Side::Inside && local.add_route() && !silent.locals.contains(address)
+        is_global
+            && interface.side == Side::Inside
+            && local.add_route()
+            && !silent.locals.contains(address)
     });
     let locals = locals.map(|(address, _)| address);
     let shared = policy.nat.destinations.addresses.iter().copied();
-    let shared = shared.filter(|_| interface.side == Side::Outside);
+    let shared = shared.filter(|_| is_global && interface.side == Side::Outside);
     let mut addresses: Vec<Ipv4Net> = globals
         .chain(locals)
         .chain(shared)
-        .filter(|address| subnet.contains(address) && !own(address))
+        .filter(|address| subnet.contains(address) && !own.contains(address))
         .map(Ipv4Net::from)
         .collect();
     addresses.sort();
@@ -88,7 +98,6 @@ fn only<A: IntoIterator<Item = u32>>(ranges: impl Iterator<Item = (bool, A)>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::ports::with_port;
     use spillway_control::config;
     use spillway_dataplane::time::Tick;
     use std::collections::HashMap;
@@ -120,5 +129,18 @@ mod tests {
                     ip nat outside source static 203.0.113.6 10.0.0.98 add-route no-alias\n\
                     ip nat outside source static 203.0.113.7 10.0.0.97\n";
         assert_eq!(of(text), ["10.0.0.99/32", "192.0.2.6/32 192.0.2.8/32"]);
+    }
+
+    #[test]
+    fn what_a_customer_has_inside_is_not_answered_for_in_his_vrf() {
+        // Both have inside what the static and the pool have outside.
+        let text = "ip vrf RED\nip vrf BLUE\n\
+                    interface Out\n port vdev net_null0\n ip address 192.0.2.1 255.255.255.0\n ip nat outside\n\
+                    interface Red\n port vdev net_null1\n ip vrf forwarding RED\n ip address 192.0.2.6 255.255.255.0\n ip nat inside\n\
+                    interface Blue\n port vdev net_null2\n ip vrf forwarding BLUE\n ip address 192.0.2.2 255.255.255.0\n ip nat outside\n\
+                    ip nat inside source static 192.0.2.7 192.0.2.6 vrf RED\n\
+                    ip nat inside source static 10.0.0.7 192.0.2.8 vrf BLUE\n";
+        let both = "192.0.2.6/32 192.0.2.8/32";
+        assert_eq!(of(text), [both, "", both]);
     }
 }

@@ -11,13 +11,13 @@ use spillway_control::config::{Config, Policy, model};
 use spillway_control::dhcp::{Clients, Lease, Told};
 use spillway_control::kernel::{
     Hooks, Kernel, KernelConfig, KernelDevice, KernelError, LinkState, Queues, StaticRoute,
-    StaticTarget, TwinConfig,
+    StaticTarget, TwinConfig, TwinPlace, VrfConfig,
 };
 use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
 use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
 use spillway_control::publish::Publisher;
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, VrfId};
 use spillway_dpdk::{Eal, Pool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -136,7 +136,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
     for warning in later {
         warn!("{warning}");
     }
-    for (port, name) in kernel.kernel_names() {
+    for TwinPlace { port, name, .. } in kernel.twins() {
         info!(
             "interface {}: its kernel twin is {name}",
             config_name(&config, port)
@@ -157,6 +157,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         occupancy: Arc::clone(&workers.occupancy),
         ports: ports.view(),
         description: Arc::clone(&running) as Arc<_>,
+        spaces: kernel.spaces(),
         saved: saved(options),
         reloader: Box::new(move |change| {
             let reloads = reloads.clone();
@@ -297,7 +298,8 @@ impl Control<'_> {
 
     /// The interfaces with their links as they are now.
     fn interfaces(&self) -> Vec<spillway_dataplane::snapshot::Interface> {
-        let mut interfaces = self.ports.interfaces(&self.policy.config, &self.leases);
+        let policy = &self.policy;
+        let mut interfaces = (self.ports).interfaces(&policy.config, &policy.vrfs, &self.leases);
         for (at, interface) in interfaces.iter_mut().enumerate() {
             let state = self.links.peek(PortId(at as u8));
             interface.up &= !matches!(state, Some(LinkState::Absent | LinkState::Down));
@@ -344,9 +346,9 @@ impl Control<'_> {
 
     /// Starts and ends DHCP clients as the configuration and the ports want.
     fn keep_dhcp(&mut self) {
-        let devices = self.kernel.kernel_names();
+        let twins = self.kernel.twins();
         let config = &self.policy.config;
-        let wanted = leases::wanted(config, &self.ports, &devices, &hostname(config));
+        let wanted = leases::wanted(config, &self.ports, &twins, &hostname(config));
         self.leases.keep(&wanted);
         self.dhcp.keep(&wanted);
     }
@@ -430,7 +432,7 @@ fn config_name(config: &Config, port: PortId) -> &str {
         .map_or("?", |(_, interface, _)| &interface.name)
 }
 
-/// What the kernel shall have: twins and static routes.
+/// What the kernel shall have: VRFs, twins and static routes.
 fn kernel_config(
     config: &Config,
     policy: &Policy,
@@ -447,6 +449,7 @@ fn kernel_config(
             port,
             name: interface.name.clone(),
             description: interface.description.clone(),
+            vrf: policy.vrfs.id(interface.vrf.as_deref()),
             mac: ports.mac(port),
             mtu: ports.mtu(port, interface.mtu),
             address: leases.address(port, interface),
@@ -467,14 +470,21 @@ fn kernel_config(
             model::RouteTarget::Null => StaticTarget::Null,
         };
         Some(StaticRoute {
+            vrf: policy.vrfs.find(route.vrf.as_deref())?,
             prefix: route.prefix,
             target,
+            global: route.global,
         })
     };
+    let vrf = |(name, id): (&str, VrfId)| VrfConfig {
+        id,
+        name: name.to_owned(),
+    };
     Ok(KernelConfig {
+        vrfs: policy.vrfs.iter().map(vrf).collect(),
         interfaces,
         routes: (config.routes.iter().filter_map(route))
-            .chain(leases.default_routes(config))
+            .chain(leases.default_routes(config, &policy.vrfs))
             .collect(),
     })
 }

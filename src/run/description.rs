@@ -69,9 +69,8 @@ impl Description for Running {
         let mut routes = policy.config.routes.iter();
         let configured = routes.any(|r| r.vrf.as_deref() == name && r.prefix == prefix);
         let leases = self.leases.load();
-        let from_server = vrf == VrfId::GLOBAL
-            && prefix == Ipv4Net::default()
-            && leases.have_default_route(&policy.config);
+        let from_server =
+            prefix == Ipv4Net::default() && leases.have_default_route(&policy.config, name);
         let (origin, distance) = match (configured, from_server) {
             (true, _) => (RouteOrigin::Static, Some((1, 0))),
             (_, true) => (RouteOrigin::Dhcp, Some((254, 0))),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use spillway_control::config::{Config, model};
+use spillway_control::config::{Config, VrfIds, model};
 use spillway_control::dhcp::{Lease, Told, Wanted};
-use spillway_control::kernel::{StaticRoute, StaticTarget};
+use spillway_control::kernel::{StaticRoute, StaticTarget, TwinPlace};
 use spillway_dataplane::snapshot::PortId;
 
 use super::ports::{Ports, with_port};
@@ -26,9 +26,16 @@ impl Leases {
         before.as_ref().map(essence) != told.lease.as_ref().map(essence)
     }
 
-    /// Another interface whose subnet overlaps one that a server offers to a port.
+    /// Another interface of the same VRF whose subnet overlaps one that a server offers to a port.
     pub(super) fn clash(&self, config: &Config, port: PortId, net: Ipv4Net) -> Option<String> {
-        let mut others = with_port(config).filter(|(other, ..)| *other != port);
+        let vrf = |port| {
+            with_port(config)
+                .find(|(id, ..)| *id == port)
+                .map(|(_, i, _)| &i.vrf)
+        };
+        let own = vrf(port);
+        let mut others =
+            with_port(config).filter(|(other, i, _)| *other != port && Some(&i.vrf) == own);
         let overlaps = |address: Ipv4Net| address.contains(&net) || net.contains(&address);
         let clash = others
             .find(|(other, interface, _)| self.address(*other, interface).is_some_and(overlaps));
@@ -60,27 +67,34 @@ impl Leases {
     }
 
     /// The default routes that servers told of. Routers give them distance 254: they yield to a
-    /// configured default route.
-    pub(super) fn default_routes(&self, config: &Config) -> Vec<StaticRoute> {
-        let prefix = Ipv4Net::default();
-        if config.routes.iter().any(|route| route.prefix == prefix) {
-            return Vec::new();
-        }
-        let routers = with_port(config).filter_map(|(port, interface, _)| {
-            let address = self.address(port, interface)?;
-            let router = self.0.get(&port)?.router?;
-            address.contains(&router).then_some(router)
-        });
-        let to = |router| StaticRoute {
-            prefix,
+    /// configured default route of the interface's VRF.
+    pub(super) fn default_routes(&self, config: &Config, vrfs: &VrfIds) -> Vec<StaticRoute> {
+        let to = |(vrf, router)| StaticRoute {
+            vrf: vrfs.id(vrf),
+            prefix: Ipv4Net::default(),
             target: StaticTarget::NextHop(router),
+            global: false,
         };
-        routers.map(to).collect()
+        self.routers(config).map(to).collect()
     }
 
-    /// Whether there is a default route for [`Leases::default_routes`].
-    pub(super) fn have_default_route(&self, config: &Config) -> bool {
-        !self.default_routes(config).is_empty()
+    /// The routers of [`Leases::default_routes`], with their VRFs.
+    fn routers<'a>(&self, config: &'a Config) -> impl Iterator<Item = (Option<&'a str>, Ipv4Addr)> {
+        let configured = |vrf: &Option<String>| {
+            let is_default = |r: &model::StaticRoute| r.prefix == Ipv4Net::default();
+            config.routes.iter().any(|r| r.vrf == *vrf && is_default(r))
+        };
+        with_port(config).filter_map(move |(port, interface, _)| {
+            let address = self.address(port, interface)?;
+            let router = self.0.get(&port)?.router?;
+            let is_wanted = address.contains(&router) && !configured(&interface.vrf);
+            is_wanted.then_some((interface.vrf.as_deref(), router))
+        })
+    }
+
+    /// Whether a VRF, or the global table, has one of [`Leases::default_routes`].
+    pub(super) fn have_default_route(&self, config: &Config, vrf: Option<&str>) -> bool {
+        self.routers(config).any(|(other, _)| other == vrf)
     }
 }
 
@@ -88,15 +102,16 @@ impl Leases {
 pub(super) fn wanted(
     config: &Config,
     ports: &Ports,
-    devices: &[(PortId, String)],
+    twins: &[TwinPlace],
     hostname: &str,
 ) -> Vec<Wanted> {
     let wants = |(port, interface, _): (PortId, &model::Interface, &model::Port)| {
         let is_wanted = interface.address == Some(model::Address::Dhcp) && !interface.shutdown;
-        let (_, device) = devices.iter().find(|(id, _)| *id == port)?;
+        let twin = twins.iter().find(|twin| twin.port == port)?;
         is_wanted.then(|| Wanted {
             port,
-            device: device.clone(),
+            device: twin.name.clone(),
+            space: twin.space.clone(),
             mac: ports.mac(port),
             hostname: hostname.to_owned(),
         })
@@ -137,19 +152,19 @@ mod tests {
             leases.by_name(&dhcp)["outside"],
             Ipv4Addr::new(192, 0, 2, 77)
         );
-        let routes = leases.default_routes(&dhcp);
+        let routes = leases.default_routes(&dhcp, &VrfIds::default());
         assert_eq!(
             routes[0].target,
             StaticTarget::NextHop(Ipv4Addr::new(192, 0, 2, 1))
         );
         let configured = parsed(&format!("{outside}{fixed}"));
-        assert!(!leases.have_default_route(&configured));
+        assert!(!leases.have_default_route(&configured, None));
         let elsewhere = Told {
             lease: lease("192.0.2.77/24", "198.51.100.1"),
             ..told
         };
         assert!(leases.note(&elsewhere));
-        assert!(!leases.have_default_route(&dhcp), "no such neighbour");
+        assert!(!leases.have_default_route(&dhcp, None), "no such neighbour");
         let text = "interface Outside\n port vdev net_null0\n ip address 10.0.0.1 255.0.0.0\n";
         assert_eq!(
             leases.by_name(&parsed(text))["outside"],
@@ -163,5 +178,36 @@ mod tests {
         assert_eq!(clash("192.0.2.77/24"), None, "its own");
         leases.keep(&[]);
         assert!(leases.by_name(&dhcp).is_empty());
+    }
+
+    #[test]
+    fn a_lease_concerns_its_vrf_alone() {
+        let text = "ip vrf RED\ninterface Outside\n port vdev net_null0\n ip vrf forwarding RED\n ip address dhcp\n\
+                    interface Mine\n port vdev net_null1\n ip vrf forwarding RED\n ip address 10.1.0.1 255.255.255.0\n\
+                    interface Other\n port vdev net_null2\n ip address 10.2.0.1 255.255.255.0\n\
+                    ip route 0.0.0.0 0.0.0.0 10.2.0.9\n";
+        let config = parsed(text);
+        let vrfs = VrfIds::new(&config, None);
+        let mut leases = Leases::default();
+        let port = PortId(0);
+        let lease = lease("192.0.2.77/24", "192.0.2.1");
+        assert!(leases.note(&Told { port, lease }));
+        let clash = |net: &str| leases.clash(&config, port, net.parse().expect("a network"));
+        assert_eq!(clash("10.1.0.77/16").as_deref(), Some("Mine"));
+        assert_eq!(clash("10.2.0.77/16"), None);
+        let routes = leases.default_routes(&config, &vrfs);
+        let wanted = StaticRoute {
+            vrf: vrfs.id(Some("RED")),
+            prefix: Ipv4Net::default(),
+            target: StaticTarget::NextHop(Ipv4Addr::new(192, 0, 2, 1)),
+            global: false,
+        };
+        assert_eq!(routes, [wanted]);
+        assert!(leases.have_default_route(&config, Some("RED")));
+        assert!(!leases.have_default_route(&config, None));
+        let configured = parsed(&format!(
+            "{text}ip route vrf RED 0.0.0.0 0.0.0.0 10.1.0.9\n"
+        ));
+        assert!(leases.default_routes(&configured, &vrfs).is_empty());
     }
 }

@@ -13,7 +13,7 @@ mod workers;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use spillway_control::config::{Config, model};
+use spillway_control::config::{Config, VrfIds, model};
 use spillway_control::publish::Publisher;
 use spillway_dataplane::snapshot::Interface;
 use spillway_dpdk::{Eal, EalOptions, Memory, Pool, PoolConfig};
@@ -108,7 +108,9 @@ fn start(options: &Run, config: Config) -> Result<(), Vec<String>> {
     let mut ports = ports::Ports::new(&config, options.workers, pool.clone());
     ports.open_all(&eal)?;
     let steering = ports.steering();
-    let interfaces: Vec<Interface> = ports.interfaces(&config, &leases::Leases::default());
+    // The policy numbers VRFs in the same way: there is no earlier one.
+    let vrfs = VrfIds::new(&config, None);
+    let interfaces: Vec<Interface> = ports.interfaces(&config, &vrfs, &leases::Leases::default());
     let publisher = Arc::new(Mutex::new(Publisher::new(interfaces)));
     let mut workers =
         workers::Workers::start(options, &cores, &eal, &pool, &ports, &steering, &publisher)?;

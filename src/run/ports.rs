@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use spillway_control::config::{Config, model};
+use spillway_control::config::{Config, VrfIds, model};
 use spillway_control::manage;
-use spillway_dataplane::snapshot::{Interface, PortId, Side, VrfId, WorkerId};
+use spillway_dataplane::snapshot::{Interface, PortId, Side, WorkerId};
 use spillway_dataplane::worker::{PortChange, Queues};
 use spillway_dpdk::{DpdkRxQueue, DpdkTxQueue, Eal, Pool, Port, PortConfig, PortInfo};
 use tracing::{info, warn};
@@ -263,7 +263,12 @@ impl Ports {
     }
 
     /// What workers shall know of the interfaces; the state of their links is for the caller to add.
-    pub(super) fn interfaces(&self, config: &Config, leases: &Leases) -> Vec<Interface> {
+    pub(super) fn interfaces(
+        &self,
+        config: &Config,
+        vrfs: &VrfIds,
+        leases: &Leases,
+    ) -> Vec<Interface> {
         with_port(config)
             .map(|(id, interface, _)| Interface {
                 name: interface.name.clone(),
@@ -272,7 +277,7 @@ impl Ports {
                     Side::Outside => Side::Outside,
                     Side::None => Side::None,
                 },
-                vrf: VrfId::GLOBAL,
+                vrf: vrfs.id(interface.vrf.as_deref()),
                 address: leases.address(id, interface),
                 mac: self.mac(id),
                 mtu: self.mtu(id, interface.mtu),

@@ -35,6 +35,8 @@ class Case:
     queues = 1
     #: Whether the lab has `hop` and `far`.
     far = False
+    #: More hosts, each behind an interface of the device of its own, as `Lab` takes them.
+    spokes = {}
     #: Configuration beyond the lab's own: lines at the end, of the interfaces, and the translation rule.
     extra = inside = outside = ""
     nat = OVERLOAD
@@ -57,7 +59,7 @@ class Case:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         if not self.needs_lab:
             return
-        self.lab = Lab(far=self.far)
+        self.lab = Lab(far=self.far, spokes=self.spokes)
         for role, host in self.lab.hosts.items():
             setattr(self, role if role != "far" else "far_host", host)
         self.dev = self.lab.dev

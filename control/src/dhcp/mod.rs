@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use crate::kernel::Space;
 pub use client::Lease;
 use client::{Change, Client};
 use socket::Link;
@@ -34,6 +35,8 @@ pub struct Wanted {
     pub port: PortId,
     /// The kernel's name of its twin.
     pub device: String,
+    /// The network namespace of its twin.
+    pub space: Space,
     /// The port's MAC address.
     pub mac: [u8; 6],
     /// The host name that servers are told; up to 255 octets.
@@ -135,7 +138,7 @@ async fn serve(
     hurry: &Notify,
     changes: &mpsc::Sender<Told>,
 ) -> io::Result<()> {
-    let link = Link::open(&wanted.device)?;
+    let link = wanted.space.enter(|| Link::open(&wanted.device))??;
     loop {
         let next = client.next().saturating_sub(start.elapsed()).min(DOZE);
         let mut change = None;

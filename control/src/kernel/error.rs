@@ -18,6 +18,16 @@ pub enum KernelError {
     /// A netlink socket could not be opened.
     #[error("can't open a netlink socket: {0}; run as root or with CAP_NET_ADMIN")]
     Socket(#[from] std::io::Error),
+    /// A VRF's network namespace could not be made or entered.
+    #[error(
+        "can't make the network namespace of VRF {vrf}: {cause}; run as root or with CAP_SYS_ADMIN"
+    )]
+    Namespace {
+        /// The VRF's name.
+        vrf: String,
+        /// The kernel's answer.
+        cause: std::io::Error,
+    },
     /// The kernel refused a request.
     #[error("the kernel refused to {what}: {cause}")]
     Netlink {
@@ -46,7 +56,8 @@ pub enum KernelError {
     Port(u8),
     /// A static route's next hop is on no interface of ours.
     #[error(
-        "next hop {0} of a static route is in no interface's subnet: the route is not installed"
+        "next hop {0} of a static route is in no interface's subnet (in the VRF where it is looked \
+         for): the route is not installed"
     )]
     NextHop(Ipv4Addr),
     /// The task that follows the kernel has ended.

@@ -1,28 +1,27 @@
 //! Follows the kernel: links, routes, neighbours; publishes forwarding tables; asks the kernel to
 //! resolve what workers need.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::Handle;
 use spillway_dataplane::command::ResolveQueue;
-use spillway_dataplane::fib::{Fib, Neighbour, NextHop};
+use spillway_dataplane::fib::{Fib, NextHop};
+use spillway_dataplane::snapshot::VrfId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, warn};
 
 use super::error::KernelError;
+use super::followed::{Due, Followed, RETRY, Said};
 use super::ingress::Drops;
-use super::netlink::{self, Events, Heard};
+use super::netlink::{self, Heard};
 use super::resolve::Asker;
-use super::statics::{Plan, StaticRoute};
+use super::space::Realm;
+use super::statics::{Plan, Plans, StaticRoute};
 use super::stats::TwinStats;
-use super::table::{self, KernelRoute, Known, Ports, Tables};
+use super::table::{Leak, Source, Tables};
 use super::twins::TwinView;
 use super::watch::{LinkEvent, Watch};
 
@@ -32,9 +31,6 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 /// A dump of all routes may take this share of the time: one in ten.
 const DUMP_SHARE: u32 = 10;
 
-/// How long to wait after the kernel refused something that has to work.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// How often the workers' requests are looked at.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -43,6 +39,9 @@ const RESOLVE_ROUND: usize = 64;
 
 /// How often neighbours that were not confirmed lately are checked.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// Batches of the kernels' messages that may wait; more wait in the kernels.
+const BATCHES: usize = 16;
 
 /// What the follower tells and asks. All are called on the control thread and must not block.
 pub struct Hooks {
@@ -57,89 +56,67 @@ pub struct Hooks {
 
 /// What the follower is told.
 pub(crate) enum Command {
-    /// These are the twins and static routes now; the answer is what could not be done.
-    Configure(
-        Vec<TwinView>,
-        Vec<StaticRoute>,
-        oneshot::Sender<Vec<KernelError>>,
-    ),
+    /// This is how it is now; the answer is what could not be done.
+    Configure(Wanted, oneshot::Sender<Vec<KernelError>>),
     /// Remove routes, rules and ingress drops, and end.
     Stop(oneshot::Sender<()>),
 }
 
+/// What is followed.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    /// The kernels of the VRFs and of the global table.
+    pub(crate) realms: Vec<Realm>,
+    /// The twins in all of them.
+    pub(crate) twins: Vec<TwinView>,
+    /// The static routes.
+    pub(crate) routes: Vec<StaticRoute>,
+}
+
 /// The follower's task.
 pub(crate) struct Follower {
-    handle: Handle,
-    events: Events,
     commands: mpsc::Receiver<Command>,
     resolve: ResolveQueue,
     hooks: Hooks,
     stats: Arc<TwinStats>,
 
-    /// Whether anything in the kernel is ours to remove.
-    configured: bool,
-    twins: Vec<TwinView>,
-    ports: Ports,
+    /// Each kernel; empty while nothing in them is ours to remove.
+    followed: Vec<Followed>,
+    leaks: Vec<Leak>,
+    heard: mpsc::Receiver<Said>,
+    hears: mpsc::Sender<Said>,
     watch: Watch,
     drops: Drops,
-    plan: Plan,
 
-    routes: Vec<KernelRoute>,
-    neighbours: BTreeMap<(u32, Ipv4Addr), Known>,
     published: Option<Tables>,
     asker: Asker,
-
-    /// What has to be done before the next table is published.
-    due: Due,
     /// Not before this moment.
     next_publish: Instant,
 }
 
-/// Work that waits for the next publishing, so that a burst of events costs once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Due {
-    /// Read links and neighbours anew: messages were lost.
-    everything: bool,
-    /// Read the routes anew.
-    ///
-    /// They are read, not followed one by one: the kernel says nothing of IPv4 routes that vanish
-    /// with their link or address, and a replaced route is not told apart from an added one.
-    routes: bool,
-    /// Put the static routes back that a link took with it.
-    statics: bool,
-    /// Something changed.
-    publish: bool,
-}
-
 impl Follower {
     pub(crate) fn new(
-        handle: Handle,
         commands: mpsc::Receiver<Command>,
         resolve: ResolveQueue,
         hooks: Hooks,
         stats: Arc<TwinStats>,
-    ) -> Result<Follower, KernelError> {
-        let asker = Asker::new(handle.clone(), Arc::clone(&stats));
-        Ok(Follower {
-            handle,
-            events: Events::subscribe()?,
+    ) -> Follower {
+        let (hears, heard) = mpsc::channel(BATCHES);
+        Follower {
             commands,
             resolve,
             hooks,
+            asker: Asker::new(Arc::clone(&stats)),
             stats,
-            configured: false,
-            twins: Vec::new(),
-            ports: Ports::new(),
+            followed: Vec::new(),
+            leaks: Vec::new(),
+            heard,
+            hears,
             watch: Watch::default(),
             drops: Drops::default(),
-            plan: Plan::default(),
-            routes: Vec::new(),
-            neighbours: BTreeMap::new(),
             published: None,
-            asker,
-            due: Due::default(),
             next_publish: Instant::now(),
-        })
+        }
     }
 
     /// Follows until it is told to stop.
@@ -149,11 +126,11 @@ impl Follower {
         let mut check = interval(CHECK_EVERY);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.due != Due::default();
+            let due = self.followed.iter().any(|f| f.due != Due::default());
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(Command::Configure(twins, routes, answer)) => {
-                        let problems = self.configure(twins, &routes).await;
+                    Some(Command::Configure(wanted, answer)) => {
+                        let problems = self.configure(wanted).await;
                         // Whoever asked may have given up waiting.
                         let _ = answer.send(problems);
                     }
@@ -164,7 +141,8 @@ impl Follower {
                     }
                     None => return self.clean_up().await,
                 },
-                heard = self.events.next() => self.hear(heard).await,
+                // One sender is here: it never ends.
+                Some(said) = self.heard.recv() => self.hear(said).await,
                 () = sleep_until(self.next_publish.into()), if due => self.publish().await,
                 _ = look.tick() => self.resolve_requested().await,
                 _ = check.tick() => self.check_stale().await,
@@ -172,127 +150,116 @@ impl Follower {
         }
     }
 
-    /// Takes over new twins and static routes.
-    async fn configure(
-        &mut self,
-        twins: Vec<TwinView>,
-        routes: &[StaticRoute],
-    ) -> Vec<KernelError> {
+    /// Takes over new VRFs, twins and static routes.
+    async fn configure(&mut self, wanted: Wanted) -> Vec<KernelError> {
+        let Wanted {
+            realms,
+            twins,
+            routes,
+        } = wanted;
         let devices = twins
             .iter()
             .filter_map(|t| Some((t.port, t.device.clone()?)));
         self.watch.set(devices);
-        self.configured = true;
-        self.ports = twins.iter().map(|t| (t.index, t.port)).collect();
-        self.twins = twins;
-
-        let (plan, mut problems) = Plan::new(routes, &self.twins);
-        problems.extend(plan.install(&self.handle, &self.twins).await);
-        self.plan = plan;
-
-        match netlink::links(&self.handle).await {
-            Ok(links) => {
-                let events = self.watch.resync(&links.items);
-                problems.extend(self.tell(events).await);
+        let is_wanted = |f: &Followed| realms.iter().any(|r| r.space == f.realm.space);
+        self.followed.retain(is_wanted);
+        let (mut plans, mut problems) = Plans::new(&routes, &twins);
+        self.leaks = std::mem::take(&mut plans.leaks);
+        for realm in realms {
+            let known = (self.followed.iter()).position(|f| f.realm.space == realm.space);
+            let at = match known {
+                Some(at) => at,
+                None => match Followed::new(realm.clone(), self.hears.clone()) {
+                    Ok(new) => {
+                        self.followed.push(new);
+                        self.followed.len() - 1
+                    }
+                    Err(e) => {
+                        problems.push(e);
+                        continue;
+                    }
+                },
+            };
+            let plan = plans.of.remove(&realm.vrf).unwrap_or_default();
+            let here = twins.iter().filter(|t| t.vrf == realm.vrf).cloned();
+            if let Some(followed) = self.followed.get_mut(at) {
+                problems.extend(followed.configure(here.collect(), plan).await);
             }
-            Err(e) => problems.push(e),
+        }
+        if let Some(handle) = self.global().map(|f| f.realm.handle.clone()) {
+            match netlink::links(&handle).await {
+                Ok(links) => {
+                    let events = self.watch.resync(&links.items);
+                    problems.extend(self.tell(events).await);
+                }
+                Err(e) => problems.push(e),
+            }
         }
         self.drops.undo(&self.watch).await;
-        self.due.everything = true;
         self.publish().await;
         problems
     }
 
-    /// Takes what the kernel says.
-    async fn hear(&mut self, heard: std::io::Result<Heard>) {
+    /// The kernel of the global table, under whose interfaces the ports are too.
+    fn global(&self) -> Option<&Followed> {
+        let mut followed = self.followed.iter();
+        followed.find(|f| f.realm.vrf == VrfId::GLOBAL)
+    }
+
+    /// Takes what a kernel says.
+    async fn hear(&mut self, (space, heard): Said) {
+        let at = (self.followed.iter()).position(|f| f.realm.space == space);
+        // A VRF that is gone may have said something before.
+        let Some(at) = at else { return };
         match heard {
-            Ok(Heard::Messages(messages, unreadable)) => {
+            Heard::Messages(messages, unreadable) => {
                 for _ in 0..unreadable {
                     self.stats.netlink_unreadable.one();
                 }
                 for message in messages {
                     self.stats.netlink_events.one();
-                    self.take(message).await;
+                    self.take(at, message).await;
                 }
             }
-            Ok(Heard::Overflow) => self.due.everything = true,
-            Err(e) => {
-                error!("lost the netlink socket: {e}; opening it again");
-                tokio::time::sleep(RETRY).await;
-                match Events::subscribe() {
-                    Ok(events) => self.events = events,
-                    Err(e) => error!("{e}"),
+            Heard::Overflow => {
+                if let Some(followed) = self.followed.get_mut(at) {
+                    followed.due.everything = true;
                 }
-                self.due.everything = true;
             }
         }
     }
 
-    async fn take(&mut self, message: RouteNetlinkMessage) {
+    async fn take(&mut self, at: usize, message: RouteNetlinkMessage) {
+        let Some(followed) = self.followed.get_mut(at) else {
+            return;
+        };
+        let is_global = followed.realm.vrf == VrfId::GLOBAL;
         match message {
             RouteNetlinkMessage::NewLink(link) if of_link(&link) => {
-                if self.ports.contains_key(&link.header.index) {
-                    self.due.routes = true;
-                    self.due.statics = true;
+                followed.link(link.header.index);
+                if is_global {
+                    let events = self.watch.seen(&link);
+                    self.report(events).await;
                 }
-                let events = self.watch.seen(&link);
-                self.report(events).await;
             }
             RouteNetlinkMessage::DelLink(link) if of_link(&link) => {
                 let index = link.header.index;
-                self.due.routes |= self.ports.contains_key(&index);
-                self.neighbours.retain(|(on, _), _| *on != index);
-                self.due.publish = true;
-                let events = self.watch.gone(index);
-                self.report(events).await;
+                followed.link_gone(index);
+                if is_global {
+                    let events = self.watch.gone(index);
+                    self.report(events).await;
+                }
             }
             RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
-                self.due.routes |= self.ports.contains_key(&address.header.index);
+                followed.address(address.header.index);
             }
             RouteNetlinkMessage::NewRoute(_) | RouteNetlinkMessage::DelRoute(_) => {
-                self.due.routes = true;
+                followed.due.routes = true;
             }
-            RouteNetlinkMessage::NewNeighbour(neighbour) => self.neighbour(&neighbour, false),
-            RouteNetlinkMessage::DelNeighbour(neighbour) => self.neighbour(&neighbour, true),
+            RouteNetlinkMessage::NewNeighbour(neighbour) => followed.neighbour(&neighbour, false),
+            RouteNetlinkMessage::DelNeighbour(neighbour) => followed.neighbour(&neighbour, true),
             _ => {}
         }
-    }
-
-    /// Takes what the kernel says of a neighbour.
-    fn neighbour(&mut self, message: &NeighbourMessage, removed: bool) {
-        let Some(heard) = table::read_neighbour(message, removed) else {
-            return;
-        };
-        if !self.ports.contains_key(&heard.key.0) {
-            return;
-        }
-        match heard.state {
-            // Whoever deletes a neighbour makes it fail first: it was not asked and may be there.
-            Some(known) if known.neighbour == Neighbour::Failed && self.is_sure(&heard.key) => {
-                self.neighbours.remove(&heard.key);
-            }
-            Some(known) => {
-                self.neighbours.insert(heard.key, known);
-            }
-            // A host that did not answer stays failed while it is asked for again: packets for
-            // it would only wait for another failure.
-            None if !removed && self.is_failed(&heard.key) => {}
-            None => {
-                self.neighbours.remove(&heard.key);
-            }
-        }
-        self.due.publish = true;
-    }
-
-    /// Whether a neighbour has a MAC address that the kernel does not doubt.
-    fn is_sure(&self, key: &(u32, Ipv4Addr)) -> bool {
-        let sure = |k: &Known| k.neighbour != Neighbour::Failed && !k.probed;
-        self.neighbours.get(key).is_some_and(sure)
-    }
-
-    fn is_failed(&self, key: &(u32, Ipv4Addr)) -> bool {
-        let failed = |known: &Known| known.neighbour == Neighbour::Failed;
-        self.neighbours.get(key).is_some_and(failed)
     }
 
     /// A change of links while running: what can't be done is logged.
@@ -315,17 +282,18 @@ impl Follower {
 
     /// Does what is due and publishes the table if it differs from the last one.
     async fn publish(&mut self) {
-        let due = std::mem::take(&mut self.due);
         let started = Instant::now();
-        if let Err(e) = self.read_due(due).await {
-            error!("{e}; trying again");
-            self.due = due;
-            self.next_publish = Instant::now() + RETRY;
-            return;
+        for at in 0..self.followed.len() {
+            if let Err(e) = self.read_due(at).await {
+                error!("{e}; trying again");
+                self.next_publish = Instant::now() + RETRY;
+                return;
+            }
         }
         let reading = started.elapsed() * DUMP_SHARE;
         self.next_publish = Instant::now() + reading.max(PUBLISH_EVERY);
-        let tables = Tables::build(&self.routes, &self.neighbours, &self.ports);
+        let sources: Vec<Source<'_>> = self.followed.iter().map(Followed::source).collect();
+        let tables = Tables::build(&sources, &self.leaks);
         if self.published.as_ref() != Some(&tables) {
             self.stats.fib_published.one();
             (self.hooks.on_fib)(tables.fib());
@@ -333,37 +301,16 @@ impl Follower {
         }
     }
 
-    async fn read_due(&mut self, due: Due) -> Result<(), KernelError> {
-        if due.everything {
-            self.read_links_and_neighbours().await?;
-        }
-        if due.everything || due.statics {
-            for problem in self.plan.install(&self.handle, &self.twins).await {
-                warn!("{problem}");
+    async fn read_due(&mut self, at: usize) -> Result<(), KernelError> {
+        let Some(followed) = self.followed.get_mut(at) else {
+            return Ok(());
+        };
+        if let Some(links) = followed.read_due().await? {
+            self.stats.resyncs.one();
+            if followed.realm.vrf == VrfId::GLOBAL {
+                let events = self.watch.resync(&links);
+                self.report(events).await;
             }
-        }
-        if due.everything || due.routes || due.statics {
-            let routes = netlink::routes(&self.handle).await?;
-            self.due.routes |= routes.inconsistent;
-            self.routes = routes.items.iter().filter_map(KernelRoute::read).collect();
-        }
-        Ok(())
-    }
-
-    async fn read_links_and_neighbours(&mut self) -> Result<(), KernelError> {
-        self.stats.resyncs.one();
-        let links = netlink::links(&self.handle).await?;
-        let events = self.watch.resync(&links.items);
-        self.report(events).await;
-        let neighbours = netlink::neighbours(&self.handle).await?;
-        self.due.everything |= links.inconsistent || neighbours.inconsistent;
-        let heard = |m| table::read_neighbour(m, false).map(|heard| heard.key);
-        let listed: BTreeSet<_> = neighbours.items.iter().filter_map(heard).collect();
-        // As in `neighbour`: what had failed and is being asked for again has still failed.
-        self.neighbours
-            .retain(|key, known| known.neighbour == Neighbour::Failed && listed.contains(key));
-        for message in &neighbours.items {
-            self.neighbour(message, false);
         }
         Ok(())
     }
@@ -382,34 +329,31 @@ impl Follower {
     /// died or changed its MAC address is noticed.
     async fn check_stale(&mut self) {
         let is_used = |hop| self.hooks.is_used.as_ref().is_none_or(|used| used(hop));
-        let stale: Vec<_> = self
-            .neighbours
-            .iter()
-            .filter(|(_, known)| known.stale)
-            .filter_map(|((index, address), _)| {
-                let port = *self.ports.get(index)?;
-                let address = *address;
-                Some(NextHop { port, address })
-            })
-            .filter(|hop| is_used(*hop))
-            .collect();
+        let stale = self.followed.iter().flat_map(Followed::stale);
+        let stale: Vec<_> = stale.filter(|hop| is_used(*hop)).collect();
         for hop in stale {
             self.resolve_one(hop).await;
         }
     }
 
     async fn resolve_one(&mut self, hop: NextHop) {
-        let twin = self.twins.iter().find(|t| t.port == hop.port);
-        self.asker.ask(hop, twin.map(|t| t.index)).await;
+        let twin = self.followed.iter().find_map(|followed| {
+            let twin = followed.twins.iter().find(|t| t.port == hop.port)?;
+            Some((&followed.realm.handle, twin.index))
+        });
+        self.asker.ask(hop, twin).await;
     }
 
     /// Leaves the kernel as it was found.
     async fn clean_up(mut self) {
-        if !self.configured {
+        if self.followed.is_empty() {
             return;
         }
-        for problem in Plan::default().install(&self.handle, &self.twins).await {
-            warn!("{problem}");
+        for followed in &self.followed {
+            let Followed { realm, twins, .. } = followed;
+            for problem in Plan::default().install(&realm.handle, twins).await {
+                warn!("{problem}");
+            }
         }
         self.watch.set([]);
         self.drops.undo(&self.watch).await;

@@ -8,11 +8,13 @@ mod arp;
 mod device;
 mod error;
 mod follow;
+mod followed;
 mod frames;
 mod ingress;
 mod name;
 mod netlink;
 mod resolve;
+mod space;
 mod statics;
 mod stats;
 mod sysctl;
@@ -26,21 +28,22 @@ pub use error::KernelError;
 pub use follow::Hooks;
 pub use frames::{InjectQueue, PuntQueue};
 pub use name::{MAX_NAME, PREFIX, kernel_names};
+pub use space::{Space, Spaces, VrfConfig};
 pub use statics::{METRIC, PROTOCOL, RULE_PRIORITY, StaticRoute, StaticTarget, TABLE};
 pub use stats::{Count, TwinStats};
-pub use twins::TwinConfig;
+pub use twins::{TwinConfig, TwinPlace};
 pub use watch::{LinkEvent, LinkState};
 
 use std::sync::Arc;
 
 use spillway_dataplane::command::ResolveQueue;
 use spillway_dataplane::packet::PacketPool;
-use spillway_dataplane::snapshot::PortId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use follow::{Command, Follower};
+use follow::{Command, Follower, Wanted};
 use frames::{Carrier, Faces};
+use space::Realms;
 use twins::Twins;
 
 /// Commands that may wait for the follower.
@@ -49,6 +52,8 @@ const COMMANDS: usize = 4;
 /// What the configuration asks of the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelConfig {
+    /// `ip vrf`; without the global table.
+    pub vrfs: Vec<VrfConfig>,
     /// The interfaces.
     pub interfaces: Vec<TwinConfig>,
     /// `ip route`.
@@ -69,6 +74,7 @@ pub struct Queues<P> {
 
 /// The running kernel side: two tasks on the runtime that it was started on.
 pub struct Kernel {
+    realms: Realms,
     twins: Twins,
     commands: mpsc::Sender<Command>,
     carrier: JoinHandle<()>,
@@ -96,15 +102,8 @@ impl Kernel {
         let stats = Arc::new(TwinStats::default());
         let faces = Faces::default();
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let handle = netlink::connect().map_err(|e| vec![e])?;
-        let follower = Follower::new(
-            handle.clone(),
-            receiver,
-            queues.resolve,
-            hooks,
-            Arc::clone(&stats),
-        )
-        .map_err(|e| vec![e])?;
+        let realms = Realms::new().map_err(|e| vec![e])?;
+        let follower = Follower::new(receiver, queues.resolve, hooks, Arc::clone(&stats));
         sysctl::make_room_for_neighbours();
         let carrier = Carrier {
             faces: faces.clone(),
@@ -114,13 +113,14 @@ impl Kernel {
             stats: Arc::clone(&stats),
         };
         let mut kernel = Kernel {
-            twins: Twins::new(handle, faces),
+            realms,
+            twins: Twins::new(faces),
             commands,
             carrier: tokio::spawn(carrier.run()),
             follower: tokio::spawn(follower.run()),
             stats,
         };
-        let mut fatal = kernel.twins.apply(&config.interfaces).await;
+        let mut fatal = kernel.make(config).await;
         let mut later = Vec::new();
         // Without all twins nothing else is touched: another Spillway may own what is there.
         if fatal.is_empty() {
@@ -140,25 +140,44 @@ impl Kernel {
     /// Makes the kernel side what `config` says, touching only what differs. The answer holds
     /// what could not be done; everything else is done.
     pub async fn apply(&mut self, config: &KernelConfig) -> Vec<KernelError> {
-        let mut problems = self.twins.apply(&config.interfaces).await;
+        let mut problems = self.make(config).await;
         problems.extend(self.configure(config).await);
         problems
     }
 
-    /// Tells the follower of the twins and static routes.
+    /// Makes namespaces and twins.
+    async fn make(&mut self, config: &KernelConfig) -> Vec<KernelError> {
+        let mut problems = self.realms.apply(&config.vrfs).await;
+        let twins = self.twins.apply(&config.interfaces, &self.realms).await;
+        problems.extend(twins);
+        problems
+    }
+
+    /// Tells the follower of the VRFs, twins and static routes.
     async fn configure(&self, config: &KernelConfig) -> Vec<KernelError> {
         let (answer, done) = oneshot::channel();
-        let command = Command::Configure(self.twins.views(), config.routes.clone(), answer);
+        let wanted = Wanted {
+            realms: self.realms.all().to_vec(),
+            twins: self.twins.views(),
+            routes: config.routes.clone(),
+        };
+        let command = Command::Configure(wanted, answer);
         if self.commands.send(command).await.is_err() {
             return vec![KernelError::Stopped];
         }
         done.await.unwrap_or_else(|_| vec![KernelError::Stopped])
     }
 
-    /// The kernel's name of each twin.
+    /// Where each twin is.
     #[must_use]
-    pub fn kernel_names(&self) -> Vec<(PortId, String)> {
-        self.twins.kernel_names()
+    pub fn twins(&self) -> Vec<TwinPlace> {
+        self.twins.places()
+    }
+
+    /// The network namespace of each VRF.
+    #[must_use]
+    pub fn spaces(&self) -> Spaces {
+        self.realms.shared()
     }
 
     /// The counters.

@@ -24,24 +24,23 @@ const REMEMBERED: usize = 16_384;
 
 /// Asks the kernel for neighbours.
 pub(crate) struct Asker {
-    handle: Handle,
     limiter: Limiter,
     stats: Arc<TwinStats>,
 }
 
 impl Asker {
-    pub(crate) fn new(handle: Handle, stats: Arc<TwinStats>) -> Asker {
+    pub(crate) fn new(stats: Arc<TwinStats>) -> Asker {
         Asker {
-            handle,
             limiter: Limiter::new(Instant::now()),
             stats,
         }
     }
 
-    /// Has the kernel find out or confirm the MAC address; `index` is the twin of the next hop's
-    /// port. What comes of it is told by the kernel's messages.
-    pub(crate) async fn ask(&mut self, hop: NextHop, index: Option<u32>) {
-        let Some(index) = index else {
+    /// Has the kernel find out or confirm the MAC address; `twin` is that of the next hop's port:
+    /// the kernel that it is in and its index there. What comes of it is told by the kernel's
+    /// messages.
+    pub(crate) async fn ask(&mut self, hop: NextHop, twin: Option<(&Handle, u32)>) {
+        let Some((handle, index)) = twin else {
             return self.stats.resolve_failed.one();
         };
         match self.limiter.decide(hop, Instant::now()) {
@@ -50,8 +49,7 @@ impl Asker {
             Decision::Limited => return self.stats.resolve_limited.one(),
         }
         // NTF_USE: as if the kernel itself had a packet for the neighbour.
-        let request = self
-            .handle
+        let request = handle
             .neighbours()
             .add(index, IpAddr::V4(hop.address))
             .state(NeighbourState::None)

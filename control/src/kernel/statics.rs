@@ -5,8 +5,12 @@
 //! our addresses has to leave through the twins all the same: static default routes are in a
 //! table of their own as well, and for each of our addresses two rules say: first the main table
 //! without its default routes, then that table.
+//!
+//! All of that is so in each VRF's namespace as well, with the twins there. A route of a VRF whose
+//! next hop is in the global table can't be in the kernel, which knows no interface of another
+//! namespace: it is a [`Leak`], in the data plane's table alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::StreamExt;
@@ -16,11 +20,11 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, VrfId};
 
 use super::error::KernelError;
 use super::netlink;
-use super::table::{KernelRoute, Target};
+use super::table::{KernelRoute, Leak, Target};
 use super::twins::TwinView;
 
 /// Marks routes and rules as Spillway's (`rtm_protocol`, `FRA_PROTOCOL`).
@@ -38,13 +42,17 @@ pub const RULE_PRIORITY: u32 = 8300;
 
 const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
-/// `ip route PREFIX MASK TARGET`.
+/// `ip route [vrf V] PREFIX MASK TARGET [global]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StaticRoute {
+    /// The table that it is in.
+    pub vrf: VrfId,
     /// The destinations.
     pub prefix: Ipv4Net,
     /// Where they go.
     pub target: StaticTarget,
+    /// `global`: the next hop is in the global table, whatever table the route is in.
+    pub global: bool,
 }
 
 /// Where a static route leads.
@@ -82,19 +90,35 @@ pub(crate) struct Plan {
     rules: BTreeSet<Rule>,
 }
 
-impl Plan {
+/// What the configured routes mean.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plans {
+    /// For the kernel of each VRF that has a route, and of the global table.
+    pub(crate) of: BTreeMap<VrfId, Plan>,
+    /// For the data plane alone.
+    pub(crate) leaks: Vec<Leak>,
+}
+
+impl Plans {
     /// What the configured routes mean with these twins, and the ones that can't be installed.
     /// Routes out of a twin that is down are left out, as the kernel does itself.
-    pub(crate) fn new(routes: &[StaticRoute], twins: &[TwinView]) -> (Plan, Vec<KernelError>) {
-        let mut plan = Plan::default();
+    pub(crate) fn new(routes: &[StaticRoute], twins: &[TwinView]) -> (Plans, Vec<KernelError>) {
+        let mut plans = Plans::default();
         let mut problems = Vec::new();
-        let mut metrics: HashMap<Ipv4Net, u32> = HashMap::new();
+        let mut metrics: HashMap<(VrfId, Ipv4Net), u32> = HashMap::new();
         for route in routes {
+            let from = match route.global {
+                true => VrfId::GLOBAL,
+                false => route.vrf,
+            };
             let (twin, router) = match route.target {
                 StaticTarget::Null => (None, None),
+                // An interface is where it is, whether or not `global` says so.
                 StaticTarget::Port(port) => (twins.iter().find(|t| t.port == port), None),
                 StaticTarget::NextHop(router) => {
-                    let ours = |t: &&TwinView| t.address.is_some_and(|a| a.contains(&router));
+                    let ours = |t: &&TwinView| {
+                        t.vrf == from && t.address.is_some_and(|a| a.contains(&router))
+                    };
                     let twin = twins.iter().find(ours);
                     if twin.is_none() {
                         problems.push(KernelError::NextHop(router));
@@ -103,24 +127,41 @@ impl Plan {
                 }
             };
             let out = match twin {
-                Some(twin) if twin.up => Some((twin.index, router)),
+                Some(twin) if twin.up => Some((twin, router)),
                 None if route.target == StaticTarget::Null => None,
                 _ => continue,
             };
             let prefix = route.prefix.trunc();
-            let metric = metrics.entry(prefix).or_insert(METRIC);
-            plan.add(prefix, *metric, out);
+            let metric = metrics.entry((route.vrf, prefix)).or_insert(METRIC);
+            match out {
+                Some((twin, router)) if twin.vrf != route.vrf => plans.leaks.push(Leak {
+                    vrf: route.vrf,
+                    prefix,
+                    metric: *metric,
+                    port: twin.port,
+                    router,
+                }),
+                _ => {
+                    let out = out.map(|(twin, router)| (twin.index, router));
+                    let plan = plans.of.entry(route.vrf).or_default();
+                    plan.add(prefix, *metric, out);
+                }
+            }
             *metric += 1;
         }
-        if plan.entries.iter().any(|e| e.table == TABLE) {
-            for twin in twins.iter().filter(|t| t.up) {
-                plan.rules
-                    .extend(twin.address.iter().flat_map(|a| rules(a.addr())));
+        for (vrf, plan) in &mut plans.of {
+            if plan.entries.iter().any(|e| e.table == TABLE) {
+                for twin in twins.iter().filter(|t| t.up && t.vrf == *vrf) {
+                    plan.rules
+                        .extend(twin.address.iter().flat_map(|a| rules(a.addr())));
+                }
             }
         }
-        (plan, problems)
+        (plans, problems)
     }
+}
 
+impl Plan {
     fn add(&mut self, prefix: Ipv4Net, metric: u32, out: Option<(u32, Option<Ipv4Addr>)>) {
         let entry = |table| Entry {
             table,
@@ -294,6 +335,7 @@ mod tests {
     fn twin(port: u8, index: u32, address: &str, up: bool) -> TwinView {
         TwinView {
             port: PortId(port),
+            vrf: VrfId::GLOBAL,
             index,
             address: Some(address.parse().unwrap()),
             up,
@@ -302,8 +344,21 @@ mod tests {
     }
 
     fn route(prefix: &str, target: StaticTarget) -> StaticRoute {
-        let prefix = prefix.parse().unwrap();
-        StaticRoute { prefix, target }
+        StaticRoute {
+            vrf: VrfId::GLOBAL,
+            prefix: prefix.parse().unwrap(),
+            target,
+            global: false,
+        }
+    }
+
+    /// The plan for the kernel of the global table.
+    fn global(routes: &[StaticRoute], twins: &[TwinView]) -> (Plan, Vec<KernelError>) {
+        let (mut plans, problems) = Plans::new(routes, twins);
+        assert!(plans.leaks.is_empty());
+        let plan = plans.of.remove(&VrfId::GLOBAL).unwrap_or_default();
+        assert!(plans.of.is_empty());
+        (plan, problems)
     }
 
     fn next_hop(address: [u8; 4]) -> StaticTarget {
@@ -316,7 +371,7 @@ mod tests {
             twin(0, 10, "10.1.0.1/24", true),
             twin(1, 11, "10.2.0.1/24", true),
         ];
-        let (plan, problems) = Plan::new(&[route("10.9.0.0/16", next_hop([10, 2, 0, 9]))], &twins);
+        let (plan, problems) = global(&[route("10.9.0.0/16", next_hop([10, 2, 0, 9]))], &twins);
         assert!(problems.is_empty());
         let entry = plan.entries.first().unwrap();
         assert_eq!(entry.out, Some((11, Some([10, 2, 0, 9].into()))));
@@ -330,7 +385,7 @@ mod tests {
             twin(0, 10, "10.1.0.1/24", true),
             twin(1, 11, "10.2.0.1/24", true),
         ];
-        let (plan, _) = Plan::new(&[route("0.0.0.0/0", next_hop([10, 2, 0, 9]))], &twins);
+        let (plan, _) = global(&[route("0.0.0.0/0", next_hop([10, 2, 0, 9]))], &twins);
         let tables: Vec<_> = plan.entries.iter().map(|e| e.table).collect();
         assert_eq!(tables, [TABLE, MAIN]);
         assert_eq!(plan.rules.len(), 4);
@@ -343,7 +398,7 @@ mod tests {
             route("10.8.0.0/16", next_hop([172, 16, 0, 1])),
             route("10.9.0.0/16", next_hop([10, 1, 0, 9])),
         ];
-        let (plan, problems) = Plan::new(&routes, &twins);
+        let (plan, problems) = global(&routes, &twins);
         assert!(plan.entries.is_empty());
         assert!(
             matches!(problems[..], [KernelError::NextHop(_)]),
@@ -358,13 +413,60 @@ mod tests {
             route("10.9.0.0/16", next_hop([10, 1, 0, 9])),
             route("10.9.0.0/16", StaticTarget::Null),
         ];
-        let (plan, _) = Plan::new(&routes, &twins);
+        let (plan, _) = global(&routes, &twins);
         let metrics: Vec<_> = plan
             .entries
             .iter()
             .map(|e| (e.metric, e.out.is_some()))
             .collect();
         assert_eq!(metrics, [(METRIC, true), (METRIC + 1, false)]);
+    }
+
+    #[test]
+    fn a_route_of_a_vrf_is_in_its_kernel_or_leads_out_of_the_global_table() {
+        let red = VrfId(1);
+        let of = |vrf, twin| TwinView { vrf, ..twin };
+        let twins = [
+            of(VrfId(2), twin(2, 7, "10.1.0.1/24", true)),
+            of(red, twin(1, 7, "10.1.0.1/24", true)),
+            twin(0, 7, "198.51.100.1/24", true),
+        ];
+        let in_red = |prefix, target, global| StaticRoute {
+            vrf: red,
+            global,
+            ..route(prefix, target)
+        };
+        let out = next_hop([198, 51, 100, 9]);
+        let routes = [
+            in_red("10.9.0.0/16", next_hop([10, 1, 0, 9]), false),
+            in_red("0.0.0.0/0", out, true),
+            in_red("10.8.0.0/16", StaticTarget::Port(PortId(0)), true),
+            // In the VRF there is no such subnet, and in the global table no such host.
+            in_red("10.7.0.0/16", out, false),
+            in_red("10.6.0.0/16", next_hop([10, 1, 0, 9]), true),
+            in_red("10.5.0.0/16", StaticTarget::Null, true),
+        ];
+        let (plans, problems) = Plans::new(&routes, &twins);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        let leak = |prefix: &str, router| Leak {
+            vrf: red,
+            prefix: prefix.parse().unwrap(),
+            metric: METRIC,
+            port: PortId(0),
+            router,
+        };
+        let router = Some([198, 51, 100, 9].into());
+        let leaks = [leak("0.0.0.0/0", router), leak("10.8.0.0/16", None)];
+        assert_eq!(plans.leaks, leaks);
+        assert_eq!(plans.of.keys().collect::<Vec<_>>(), [&red]);
+        let entries = plans.of[&red].entries.iter();
+        let entries: Vec<_> = entries.map(|e| (e.prefix.to_string(), e.out)).collect();
+        let connected = Some((7, Some([10, 1, 0, 9].into())));
+        let wanted = [
+            ("10.5.0.0/16".into(), None),
+            ("10.9.0.0/16".into(), connected),
+        ];
+        assert_eq!(entries, wanted);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use netlink_packet_route::route::{
     RouteNextHopFlags, RouteType,
 };
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, VrfId};
 
 /// The port of each twin, by the kernel's interface index.
 pub(crate) type Ports = HashMap<u32, PortId>;
@@ -179,57 +179,118 @@ pub(crate) fn read_neighbour(message: &NeighbourMessage, removed: bool) -> Optio
     })
 }
 
+/// What one kernel knows: that of a VRF, or of the global table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// Whose it is.
+    pub(crate) vrf: VrfId,
+    /// Its twins.
+    pub(crate) ports: &'a Ports,
+    /// Its routes.
+    pub(crate) routes: &'a [KernelRoute],
+    /// Its neighbours, by interface and address.
+    pub(crate) neighbours: &'a BTreeMap<(u32, Ipv4Addr), Known>,
+}
+
+/// A static route out of an interface that is not in the route's VRF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leak {
+    /// The table that it is in.
+    pub(crate) vrf: VrfId,
+    /// The destinations.
+    pub(crate) prefix: Ipv4Net,
+    /// The lower, the better.
+    pub(crate) metric: u32,
+    /// Out of this port.
+    pub(crate) port: PortId,
+    /// To this router; `None` straight to the destination.
+    pub(crate) router: Option<Ipv4Addr>,
+}
+
+/// The best route to each prefix of each table, with its metric.
+type Best = BTreeMap<(VrfId, Ipv4Net), (u32, Route)>;
+
 /// Routes and neighbours in order, to be compared with the ones published last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
-    routes: Vec<(Ipv4Net, Route)>,
+    routes: Vec<(VrfId, Ipv4Net, Route)>,
     neighbours: Vec<(NextHop, Neighbour)>,
 }
 
 impl Tables {
-    /// Picks from the kernel's routes and neighbours what concerns our ports: the main table, the
-    /// lowest metric of each prefix.
-    pub(crate) fn build(
-        routes: &[KernelRoute],
-        neighbours: &BTreeMap<(u32, Ipv4Addr), Known>,
-        ports: &Ports,
-    ) -> Tables {
-        let mut best: BTreeMap<Ipv4Net, (u32, Route)> = BTreeMap::new();
-        for route in routes {
-            if route.table != u32::from(RouteHeader::RT_TABLE_MAIN) {
-                continue;
-            }
-            let Some(to) = route.route(ports) else {
-                continue;
-            };
-            let better = best
-                .get(&route.prefix)
-                .is_none_or(|(metric, _)| route.metric < *metric);
-            if better {
-                best.insert(route.prefix, (route.metric, to));
+    /// Picks from the kernels' routes and neighbours what concerns our ports: the main tables, the
+    /// lowest metric of each prefix. A leak is there while the kernel has a connected route out of
+    /// its port, as it would keep a route of its own.
+    pub(crate) fn build(sources: &[Source<'_>], leaks: &[Leak]) -> Tables {
+        let mut best = Best::new();
+        for source in sources {
+            for route in source.routes {
+                if route.table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+                    continue;
+                }
+                if let Some(to) = route.route(source.ports) {
+                    offer(&mut best, (source.vrf, route.prefix), route.metric, to);
+                }
             }
         }
-        let mut neighbours: Vec<_> = neighbours
+        let connected: Vec<(Ipv4Net, PortId)> = best
+            .iter()
+            .filter_map(|((_, prefix), (_, route))| match route {
+                Route::Connected { port } => Some((*prefix, *port)),
+                _ => None,
+            })
+            .collect();
+        for leak in leaks {
+            let reaches = |(prefix, port): &(Ipv4Net, PortId)| {
+                let there = leak.router.is_none_or(|router| prefix.contains(&router));
+                *port == leak.port && there
+            };
+            if connected.iter().any(reaches) {
+                let port = leak.port;
+                let to = match leak.router {
+                    Some(via) => Route::Via { port, via },
+                    None => Route::Connected { port },
+                };
+                offer(&mut best, (leak.vrf, leak.prefix), leak.metric, to);
+            }
+        }
+        let mut neighbours: Vec<_> = sources.iter().flat_map(Source::known).collect();
+        neighbours.sort_unstable_by_key(|(hop, _)| (hop.port, hop.address));
+        Tables {
+            routes: best
+                .into_iter()
+                .map(|((vrf, prefix), (_, route))| (vrf, prefix, route))
+                .collect(),
+            neighbours,
+        }
+    }
+
+    /// The forwarding tables of these.
+    pub(crate) fn fib(&self) -> Fib {
+        Fib::of_vrfs(self.routes.iter().copied(), self.neighbours.iter().copied())
+    }
+}
+
+/// Takes a route if there is none that is at least as good.
+fn offer(best: &mut Best, to: (VrfId, Ipv4Net), metric: u32, route: Route) {
+    if best.get(&to).is_none_or(|(have, _)| metric < *have) {
+        best.insert(to, (metric, route));
+    }
+}
+
+impl Source<'_> {
+    /// The neighbours on our ports.
+    fn known(&self) -> impl Iterator<Item = (NextHop, Neighbour)> {
+        self.neighbours
             .iter()
             .filter_map(|((index, address), known)| {
-                let port = *ports.get(index)?;
+                let port = *self.ports.get(index)?;
                 let hop = NextHop {
                     port,
                     address: *address,
                 };
                 Some((hop, known.neighbour))
             })
-            .collect();
-        neighbours.sort_unstable_by_key(|(hop, _)| (hop.port, hop.address));
-        Tables {
-            routes: best.into_iter().map(|(p, (_, route))| (p, route)).collect(),
-            neighbours,
-        }
-    }
-
-    /// The forwarding table of these.
-    pub(crate) fn fib(&self) -> Fib {
-        Fib::new(self.routes.iter().copied(), self.neighbours.iter().copied())
     }
 }
 

@@ -32,8 +32,19 @@ fn gateway(address: [u8; 4]) -> RouteAttribute {
 }
 
 fn fib(messages: &[RouteMessage]) -> Fib {
+    global(messages, &BTreeMap::new()).fib()
+}
+
+/// The tables of one kernel, without VRFs.
+fn global(messages: &[RouteMessage], neighbours: &BTreeMap<(u32, Ipv4Addr), Known>) -> Tables {
     let routes: Vec<_> = messages.iter().filter_map(KernelRoute::read).collect();
-    Tables::build(&routes, &BTreeMap::new(), &ports()).fib()
+    let source = Source {
+        vrf: VrfId::GLOBAL,
+        ports: &ports(),
+        routes: &routes,
+        neighbours,
+    };
+    Tables::build(&[source], &[])
 }
 
 fn hop(port: PortId, address: [u8; 4]) -> NextHop {
@@ -239,7 +250,116 @@ fn neighbours_of_other_interfaces_do_not_count() {
     };
     let address = [10, 1, 0, 9].into();
     let neighbours = BTreeMap::from([((10, address), known), ((2, address), known)]);
-    let fib = Tables::build(&[], &neighbours, &ports()).fib();
+    let fib = global(&[], &neighbours).fib();
     let ours: Vec<_> = fib.neighbours().collect();
     assert_eq!(ours, [(hop(INSIDE, [10, 1, 0, 9]), known.neighbour)]);
+}
+
+/// Two VRFs whose kernels say the same of the same interface numbers, beside the global table.
+struct Several {
+    ports: [Ports; 3],
+    routes: [Vec<KernelRoute>; 3],
+    neighbours: [BTreeMap<(u32, Ipv4Addr), Known>; 3],
+}
+
+const RED: VrfId = VrfId(1);
+const BLUE: VrfId = VrfId(2);
+const RED_PORT: PortId = PortId(2);
+const BLUE_PORT: PortId = PortId(3);
+
+impl Several {
+    fn new() -> Several {
+        let oif = |index| vec![RouteAttribute::Oif(index)];
+        let read = |m| KernelRoute::read(&m).unwrap();
+        let inside = || read(message("10.0.0.0/24", RouteType::Unicast, oif(10)));
+        let outside = read(message("198.51.100.0/24", RouteType::Unicast, oif(11)));
+        let mac = |last| Known {
+            neighbour: Neighbour::Reachable([2, 0, 0, 0, 0, last]),
+            stale: false,
+            probed: false,
+        };
+        let host: Ipv4Addr = [10, 0, 0, 9].into();
+        Several {
+            ports: [
+                ports(),
+                Ports::from([(10, RED_PORT)]),
+                Ports::from([(10, BLUE_PORT)]),
+            ],
+            routes: [vec![outside], vec![inside()], vec![inside()]],
+            neighbours: [
+                BTreeMap::new(),
+                BTreeMap::from([((10, host), mac(1))]),
+                BTreeMap::from([((10, host), mac(2))]),
+            ],
+        }
+    }
+
+    fn fib(&self, leaks: &[Leak]) -> Fib {
+        let source = |at: usize| Source {
+            vrf: VrfId(at as u8),
+            ports: &self.ports[at],
+            routes: &self.routes[at],
+            neighbours: &self.neighbours[at],
+        };
+        Tables::build(&[source(0), source(1), source(2)], leaks).fib()
+    }
+}
+
+fn leak(prefix: &str, router: Option<[u8; 4]>) -> Leak {
+    Leak {
+        vrf: RED,
+        prefix: prefix.parse().unwrap(),
+        metric: 4096,
+        port: OUTSIDE,
+        router: router.map(Ipv4Addr::from),
+    }
+}
+
+#[test]
+fn each_vrf_has_its_own_routes_and_neighbours_though_they_are_the_same() {
+    let fib = Several::new().fib(&[]);
+    let host = [10, 0, 0, 9];
+    for (vrf, port, last) in [(RED, RED_PORT, 1), (BLUE, BLUE_PORT, 2)] {
+        let (found, known) = fib.hop(vrf, host.into()).unwrap();
+        assert_eq!(found, hop(port, host));
+        let mac = Neighbour::Reachable([2, 0, 0, 0, 0, last]);
+        assert_eq!(known.unwrap().1, mac);
+        assert_eq!(fib.lookup(vrf, [198, 51, 100, 2].into()), None);
+    }
+    assert_eq!(fib.lookup(VrfId::GLOBAL, host.into()), None);
+}
+
+#[test]
+fn a_route_of_a_vrf_may_lead_out_of_the_global_table_while_that_has_its_link() {
+    let mut several = Several::new();
+    let router = [198, 51, 100, 1];
+    let leaks = [leak("0.0.0.0/0", Some(router)), leak("192.0.2.0/24", None)];
+    let far = |fib: &Fib, vrf| fib.lookup(vrf, [8, 8, 8, 8].into());
+    let fib = several.fib(&leaks);
+    assert_eq!(far(&fib, RED), Some(hop(OUTSIDE, router)));
+    assert_eq!((far(&fib, BLUE), far(&fib, VrfId::GLOBAL)), (None, None));
+    let near = [192, 0, 2, 7];
+    assert_eq!(fib.lookup(RED, near.into()), Some(hop(OUTSIDE, near)));
+    // Another address of the link is no way to a router that is not on it.
+    let elsewhere = several.fib(&[leak("0.0.0.0/0", Some([203, 0, 113, 1]))]);
+    assert_eq!(far(&elsewhere, RED), None);
+    several.routes[0].clear();
+    assert_eq!(several.fib(&leaks).routes(RED).count(), 1);
+}
+
+#[test]
+fn of_a_leak_and_a_route_of_the_vrf_the_lower_metric_wins() {
+    let mut several = Several::new();
+    let leaks = [leak("0.0.0.0/0", Some([198, 51, 100, 1]))];
+    for (metric, wanted) in [
+        (4095, hop(RED_PORT, [10, 0, 0, 1])),
+        (4097, hop(OUTSIDE, [198, 51, 100, 1])),
+    ] {
+        use RouteAttribute::{Oif, Priority};
+        let attributes = vec![gateway([10, 0, 0, 1]), Oif(10), Priority(metric)];
+        let own = message("0.0.0.0/0", RouteType::Unicast, attributes);
+        several.routes[1] = vec![KernelRoute::read(&own).unwrap()];
+        let found = several.fib(&leaks).lookup(RED, [8, 8, 8, 8].into());
+        assert_eq!(found, Some(wanted));
+    }
 }

@@ -7,13 +7,14 @@ use futures_util::StreamExt;
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::AddressMessage;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec};
-use spillway_dataplane::snapshot::PortId;
+use spillway_dataplane::snapshot::{PortId, VrfId};
 use tracing::info;
 
 use super::device::KernelDevice;
 use super::error::KernelError;
 use super::frames::{Face, Faces};
 use super::name::kernel_names;
+use super::space::{Realm, Realms, Space};
 use super::sysctl;
 use super::tap::Tap;
 
@@ -29,6 +30,8 @@ pub struct TwinConfig {
     pub name: String,
     /// `description`.
     pub description: Option<String>,
+    /// `ip vrf forwarding`: the VRF in whose namespace it lives.
+    pub vrf: VrfId,
     /// The port's MAC address.
     pub mac: [u8; 6],
     /// Largest IPv4 packet, in octets.
@@ -43,10 +46,23 @@ pub struct TwinConfig {
     pub aliases: Vec<Ipv4Net>,
 }
 
+/// Where a twin is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TwinPlace {
+    /// The port that it is the twin of.
+    pub port: PortId,
+    /// Its name in the kernel.
+    pub name: String,
+    /// The network namespace that it is in.
+    pub space: Space,
+}
+
 /// What the other parts of this module need to know of a twin.
 #[derive(Debug, Clone)]
 pub(crate) struct TwinView {
     pub(crate) port: PortId,
+    pub(crate) vrf: VrfId,
+    /// The kernel's index of it, which another twin may have in another VRF.
     pub(crate) index: u32,
     pub(crate) address: Option<Ipv4Net>,
     pub(crate) up: bool,
@@ -57,6 +73,8 @@ pub(crate) struct TwinView {
 struct Twin {
     kernel_name: String,
     index: u32,
+    /// Where it lives.
+    realm: Realm,
     /// What it was made to be; `None` while it is new.
     applied: Option<TwinConfig>,
     /// What it shall be.
@@ -65,29 +83,32 @@ struct Twin {
 
 /// All twins.
 pub(crate) struct Twins {
-    handle: Handle,
     twins: Vec<Twin>,
     faces: Faces,
 }
 
 impl Twins {
-    pub(crate) fn new(handle: Handle, faces: Faces) -> Twins {
+    pub(crate) fn new(faces: Faces) -> Twins {
         Twins {
-            handle,
             twins: Vec::new(),
             faces,
         }
     }
 
-    /// The kernel name of each twin.
-    pub(crate) fn kernel_names(&self) -> Vec<(PortId, String)> {
-        let name = |twin: &Twin| (twin.config.port, twin.kernel_name.clone());
-        self.twins.iter().map(name).collect()
+    /// Where each twin is.
+    pub(crate) fn places(&self) -> Vec<TwinPlace> {
+        let place = |twin: &Twin| TwinPlace {
+            port: twin.config.port,
+            name: twin.kernel_name.clone(),
+            space: twin.realm.space.clone(),
+        };
+        self.twins.iter().map(place).collect()
     }
 
     pub(crate) fn views(&self) -> Vec<TwinView> {
         let view = |twin: &Twin| TwinView {
             port: twin.config.port,
+            vrf: twin.realm.vrf,
             index: twin.index,
             address: twin.config.address,
             up: !twin.config.shutdown,
@@ -96,9 +117,14 @@ impl Twins {
         self.twins.iter().map(view).collect()
     }
 
-    /// Makes the twins what `wanted` says, touching only what differs. The answer holds what
-    /// failed; everything else is done.
-    pub(crate) async fn apply(&mut self, wanted: &[TwinConfig]) -> Vec<KernelError> {
+    /// Makes the twins what `wanted` says, touching only what differs. One that changes its VRF
+    /// is made anew there. One whose VRF has no namespace is left out: that failed before. The
+    /// answer holds what failed; everything else is done.
+    pub(crate) async fn apply(
+        &mut self,
+        wanted: &[TwinConfig],
+        realms: &Realms,
+    ) -> Vec<KernelError> {
         if let Err(e) = check_ports(wanted) {
             return vec![e];
         }
@@ -112,7 +138,10 @@ impl Twins {
         // The ones that go, go first: their addresses may move to others.
         self.twins.retain(|twin| {
             let same = |(w, name): (&TwinConfig, &String)| {
-                w.port == twin.config.port && *name == twin.kernel_name
+                let space = realms.of(w.vrf).map(|realm| &realm.space);
+                w.port == twin.config.port
+                    && *name == twin.kernel_name
+                    && space == Some(&twin.realm.space)
             };
             wanted.iter().zip(&names).any(same)
         });
@@ -122,15 +151,20 @@ impl Twins {
             let kept = self.twins.iter_mut().find(|t| t.kernel_name == kernel_name);
             match kept {
                 Some(twin) => twin.config = config.clone(),
-                None => problems.extend(self.create(kernel_name, config.clone()).err()),
+                None => {
+                    if let Some(realm) = realms.of(config.vrf) {
+                        let created = self.create(kernel_name, config.clone(), realm);
+                        problems.extend(created.err());
+                    }
+                }
             }
         }
         self.refresh_faces();
         for twin in &self.twins {
-            problems.extend(twin.withdraw_address(&self.handle).await.err());
+            problems.extend(twin.withdraw_address().await.err());
         }
         for twin in &mut self.twins {
-            match twin.adjust(&self.handle).await {
+            match twin.adjust().await {
                 Ok(()) => twin.applied = Some(twin.config.clone()),
                 Err(e) => problems.push(e),
             }
@@ -144,15 +178,24 @@ impl Twins {
         for twin in self.twins.drain(..) {
             // A TAP that someone made persistent would stay without this.
             if twin.exists() {
-                let _ = self.handle.link().del(twin.index).execute().await;
+                let _ = twin.realm.handle.link().del(twin.index).execute().await;
             }
         }
     }
 
     /// Makes the kernel interface, down and bare.
-    fn create(&mut self, kernel_name: String, config: TwinConfig) -> Result<(), KernelError> {
-        let tap = Tap::create(&kernel_name)?;
-        sysctl::prepare(&kernel_name);
+    fn create(
+        &mut self,
+        kernel_name: String,
+        config: TwinConfig,
+        realm: &Realm,
+    ) -> Result<(), KernelError> {
+        let make = || {
+            let tap = Tap::create(&kernel_name)?;
+            sysctl::prepare(&kernel_name);
+            Ok::<_, KernelError>(tap)
+        };
+        let tap = realm.space.enter(make)??;
         info!(
             interface = config.name,
             twin = kernel_name,
@@ -175,6 +218,7 @@ impl Twins {
         self.twins.push(Twin {
             kernel_name,
             index,
+            realm: realm.clone(),
             applied: None,
             config,
         });
@@ -207,12 +251,14 @@ impl Twins {
 impl Twin {
     /// Whether the kernel still has the interface.
     fn exists(&self) -> bool {
-        nix::net::if_::if_nametoindex(self.kernel_name.as_str()) == Ok(self.index)
+        let index = || nix::net::if_::if_nametoindex(self.kernel_name.as_str());
+        matches!(self.realm.space.enter(index), Ok(Ok(index)) if index == self.index)
     }
 
     /// Takes away the address that is to be another one. Done for all twins before any gets its
     /// new one, so that two can swap.
-    async fn withdraw_address(&self, handle: &Handle) -> Result<(), KernelError> {
+    async fn withdraw_address(&self) -> Result<(), KernelError> {
+        let handle = &self.realm.handle;
         let Some(old) = self.applied.as_ref().and_then(|a| a.address) else {
             return Ok(());
         };
@@ -228,7 +274,8 @@ impl Twin {
     }
 
     /// Sets what differs from what was applied last.
-    async fn adjust(&self, handle: &Handle) -> Result<(), KernelError> {
+    async fn adjust(&self) -> Result<(), KernelError> {
+        let handle = &self.realm.handle;
         let new = &self.config;
         let old = self.applied.as_ref();
         if let Some(message) = self.link_changes(old) {

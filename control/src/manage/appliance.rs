@@ -19,6 +19,7 @@ use super::debug::Listeners;
 use super::latency::Latency;
 use super::statistics::Baseline;
 use crate::config::{Config, Policy};
+use crate::kernel::Spaces;
 
 /// One worker as control sees it.
 #[derive(Debug)]
@@ -317,6 +318,8 @@ pub struct Parts {
     pub ports: Arc<dyn Ports>,
     /// The words of the configuration.
     pub description: Arc<dyn Description>,
+    /// The network namespaces of the VRFs.
+    pub spaces: Spaces,
     /// Changes the configuration.
     pub reloader: Reloader,
     /// Limits.

@@ -16,6 +16,7 @@ use super::appliance::Appliance;
 use super::command::{ExitStatus, Failure, Format, number};
 use super::output::{Output, Sink};
 use super::words::{Invocation, Role, Value};
+use crate::kernel::Space;
 
 /// Octets of a whole IPv4 packet, as routers send it.
 const PACKET: usize = 100;
@@ -52,15 +53,19 @@ pub(super) async fn ping<S: Sink>(
         return Ok(ExitStatus::failed("% Incomplete command."));
     };
     let wanted = address(invocation, Role::Source);
-    let source = match source(&appliance.snapshot(), vrf, destination, wanted) {
-        Ok(source) => source,
+    let origin = match origin(&appliance.snapshot(), vrf, destination, wanted) {
+        Ok(origin) => origin,
         Err(why) => return Ok(ExitStatus::failed(why)),
+    };
+    let source = origin.address;
+    let Some(space) = appliance.parts.spaces.of(origin.vrf) else {
+        return Ok(ExitStatus::failed("% the VRF has no network namespace"));
     };
     let count = number(invocation).unwrap_or(REPEAT);
     if count == 0 {
         return Ok(ExitStatus::failed("% expected at least one request"));
     }
-    let mut pinger = match Pinger::new(source, destination) {
+    let mut pinger = match Pinger::new(&space, source, destination) {
         Ok(pinger) => pinger,
         Err(error) => {
             return Ok(ExitStatus::failed(format!(
@@ -158,32 +163,49 @@ fn address(invocation: &Invocation, role: Role) -> Option<Ipv4Addr> {
     })
 }
 
-/// The address of ours that requests come from: the one given, else that of the interface towards
+/// Where requests come from.
+#[derive(Debug, PartialEq, Eq)]
+struct Origin {
+    /// The address of ours.
+    address: Ipv4Addr,
+    /// The table of the interface that they leave by: a route may lead out of the VRF.
+    vrf: VrfId,
+}
+
+/// The address that requests to a host come from: the one given, else that of the interface towards
 /// the destination. The kernel's own routes may lead elsewhere.
-fn source(
+fn origin(
     snapshot: &Snapshot,
     vrf: VrfId,
     destination: Ipv4Addr,
     wanted: Option<Ipv4Addr>,
-) -> Result<Ipv4Addr, String> {
-    let in_it = || snapshot.interfaces.iter().filter(|i| i.vrf == vrf);
-    let ours = || in_it().filter_map(|i| i.address);
-    if let Some(wanted) = wanted {
-        let known = ours().any(|net| net.addr() == wanted);
-        return known
-            .then_some(wanted)
-            .ok_or_else(|| format!("% {wanted} is no address of an interface"));
+) -> Result<Origin, String> {
+    let is_ours = |vrf: VrfId, address: Ipv4Addr| {
+        let mut in_it = snapshot.interfaces.iter().filter(|i| i.vrf == vrf);
+        in_it.any(|i| i.address.is_some_and(|net| net.addr() == address))
+    };
+    let to_us = is_ours(vrf, destination);
+    let hop = snapshot.fib.lookup(vrf, destination).filter(|_| !to_us);
+    let way = hop.map_or(vrf, |hop| snapshot.vrf(hop.port));
+    if let Some(address) = wanted {
+        return match is_ours(way, address) {
+            true => Ok(Origin { address, vrf: way }),
+            false if is_ours(vrf, address) => Err(format!(
+                "% the way to {destination} leaves the VRF of {address}, and nothing could come back to it"
+            )),
+            false => Err(format!("% {address} is no address of an interface")),
+        };
     }
-    if ours().any(|net| net.addr() == destination) {
-        return Ok(destination);
+    if to_us {
+        let address = destination;
+        return Ok(Origin { address, vrf });
     }
-    let hop = snapshot.fib.lookup(vrf, destination);
-    let port = hop
-        .ok_or_else(|| format!("% no route to {destination}"))?
-        .port;
-    let interface = snapshot.interface(port);
+    let hop = hop.ok_or_else(|| format!("% no route to {destination}"))?;
+    let interface = snapshot.interface(hop.port);
     let address = interface.and_then(|i| i.address).map(|net| net.addr());
-    address.ok_or_else(|| format!("% the interface towards {destination} has no address"))
+    let address =
+        address.ok_or_else(|| format!("% the interface towards {destination} has no address"))?;
+    Ok(Origin { address, vrf: way })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -201,8 +223,10 @@ struct Pinger {
 }
 
 impl Pinger {
-    fn new(source: Ipv4Addr, destination: Ipv4Addr) -> io::Result<Pinger> {
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+    fn new(space: &Space, source: Ipv4Addr, destination: Ipv4Addr) -> io::Result<Pinger> {
+        // A socket stays in the namespace where it was made.
+        let make = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
+        let socket = space.enter(make)??;
         socket.set_nonblocking(true)?;
         socket.bind(&SocketAddrV4::new(source, 0).into())?;
         Ok(Pinger {
@@ -285,6 +309,9 @@ fn payload(packet: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spillway_dataplane::fib::{Fib, Route};
+    use spillway_dataplane::snapshot::{Interface, PortId, Side};
+    use std::sync::Arc;
 
     fn packet(message: &[u8]) -> Vec<u8> {
         let mut packet = vec![0x45];
@@ -310,6 +337,51 @@ mod tests {
             assert_eq!(read_answer(&packet(&error)[..short], 7, 1), None);
         }
         assert_eq!(read_answer(&[], 7, 1), None);
+    }
+
+    #[test]
+    fn requests_come_from_the_table_of_the_interface_that_they_leave_by() {
+        let red = VrfId(1);
+        let interface = |vrf, address: &str| Interface {
+            name: "one".to_owned(),
+            side: Side::None,
+            vrf,
+            address: address.parse().ok(),
+            mac: [2; 6],
+            mtu: 1500,
+            up: true,
+        };
+        let to = |vrf, prefix: &str, port| {
+            let prefix = prefix.parse().expect("a prefix");
+            (vrf, prefix, Route::Connected { port: PortId(port) })
+        };
+        let routes = [to(red, "10.0.0.0/24", 1), to(red, "0.0.0.0/0", 0)];
+        let snapshot = Snapshot {
+            generation: 1,
+            interfaces: vec![
+                interface(VrfId::GLOBAL, "198.51.100.1/24"),
+                interface(red, "10.0.0.1/24"),
+            ],
+            fib: Arc::new(Fib::of_vrfs(routes, [])),
+            nat: Arc::default(),
+        };
+        let ask = |vrf, destination: [u8; 4], wanted: Option<[u8; 4]>| {
+            let wanted = wanted.map(Ipv4Addr::from);
+            let origin = origin(&snapshot, vrf, destination.into(), wanted);
+            origin.ok().map(|o| (o.address.octets(), o.vrf))
+        };
+        let (ours, outside) = ([10, 0, 0, 1], [198, 51, 100, 1]);
+        let (host, far) = ([10, 0, 0, 7], [8, 8, 8, 8]);
+        assert_eq!(ask(red, host, None), Some((ours, red)));
+        assert_eq!(ask(red, ours, None), Some((ours, red)));
+        assert_eq!(ask(red, host, Some(ours)), Some((ours, red)));
+        assert_eq!(ask(red, host, Some(outside)), None);
+        assert_eq!(ask(red, far, None), Some((outside, VrfId::GLOBAL)));
+        assert_eq!(ask(red, far, Some(ours)), None, "it would not come back");
+        assert_eq!(ask(VrfId::GLOBAL, host, None), None, "no route");
+        assert_eq!(ask(VrfId::GLOBAL, host, Some(ours)), None);
+        let from_outside = Some((outside, VrfId::GLOBAL));
+        assert_eq!(ask(VrfId::GLOBAL, host, Some(outside)), from_outside);
     }
 
     #[test]

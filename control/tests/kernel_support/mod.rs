@@ -143,6 +143,7 @@ pub struct Rig {
 /// Inside 10.1.0.1/24 and Outside 198.51.100.1/24.
 pub fn config() -> KernelConfig {
     KernelConfig {
+        vrfs: Vec::new(),
         interfaces: vec![
             interface(INSIDE, "Inside", INSIDE_MAC, "10.1.0.1/24"),
             interface(OUTSIDE, "Outside", OUTSIDE_MAC, "198.51.100.1/24"),
@@ -156,6 +157,7 @@ pub fn interface(port: PortId, name: &str, mac: [u8; 6], address: &str) -> TwinC
         port,
         name: name.to_owned(),
         description: None,
+        vrf: VrfId::GLOBAL,
         mac,
         mtu: 1500,
         address: Some(address.parse().expect("a prefix")),
@@ -194,7 +196,7 @@ impl Rig {
         let links = Arc::new(Mutex::new(Vec::new()));
         let queues = Queues {
             punt: Arc::clone(&punt),
-            inject: vec![Arc::clone(&inject); 2],
+            inject: vec![Arc::clone(&inject); 4],
             resolve: Arc::clone(&resolve),
         };
         let (fibs, events) = (Arc::clone(&fib), Arc::clone(&links));
@@ -232,10 +234,18 @@ impl Rig {
     }
 
     pub fn lookup(&self, destination: [u8; 4]) -> Option<NextHop> {
-        self.fib
-            .lock()
-            .expect("no panic")
-            .lookup(VrfId::GLOBAL, destination.into())
+        self.lookup_in(VrfId::GLOBAL, destination)
+    }
+
+    pub fn lookup_in(&self, vrf: VrfId, destination: [u8; 4]) -> Option<NextHop> {
+        let fib = self.fib.lock().expect("no panic");
+        fib.lookup(vrf, destination.into())
+    }
+
+    /// Runs `ip ARGUMENTS` in the kernel of a VRF.
+    pub fn ip_in(&self, vrf: VrfId, arguments: &str) -> String {
+        let space = self.kernel.spaces().of(vrf).expect("a VRF that is there");
+        space.enter(|| ip(arguments)).expect("root may do this")
     }
 
     pub fn routes(&self) -> Vec<(String, Route)> {

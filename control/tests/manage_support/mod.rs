@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use ipnet::Ipv4Net;
 use spillway_control::config::Policy;
+use spillway_control::kernel::Spaces;
 use spillway_control::manage::{
     Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
     ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved, Spread, WorkerHandle,
@@ -323,6 +324,7 @@ impl Setup {
                 }),
             },
             description: Arc::new(words),
+            spaces: Spaces::default(),
             reloader: self.reloader,
             limits: self.limits,
         });

@@ -1,0 +1,51 @@
+"""Two providers, told apart by route maps with `match interface`: `docs/two-providers.md`."""
+
+from case import Case, expect
+from lab import traffic
+from lab.devices import configuration
+from lab.topology import IN1, IN2, OUT, OUTSIDE_ADDRESS
+
+#: The second provider's host and our address there.
+P2, ADDRESS2 = "192.0.2.2", "192.0.2.1"
+GLOBAL1, GLOBAL2 = "198.51.100.9", "192.0.2.9"
+
+
+class TwoProviders(Case):
+    kernel = None
+    spokes = {"p2": (f"{P2}/24", None)}
+
+    def config(self):
+        return configuration(nat="ip nat inside source route-map ONE interface Outside overload", extra=(
+            "interface Two\n port vdev net_af_packet2,iface=p2,framecnt=4096\n"
+            f" ip address {ADDRESS2} 255.255.255.0\n ip nat outside\n!\n"
+            "route-map ONE permit 10\n match ip address 1\n match interface Outside\n"
+            "route-map TWO permit 10\n match ip address 1\n match interface Two\n"
+            "ip nat inside source route-map TWO interface Two overload\n"
+            f"ip nat inside source static {IN2} {GLOBAL1} route-map ONE\n"
+            f"ip nat inside source static {IN2} {GLOBAL2} route-map TWO\n"))
+
+    def _seen(self, host, server, address):
+        with server.udp(port=7, timeout=5) as s, host.udp(port=40000, timeout=5) as c:
+            c.sendto(b"?", (address, 7))
+            data, peer = s.recvfrom(10)
+            s.sendto(data, peer)
+            expect(c.recvfrom(10) == (b"?", (address, 7)), "the answer did not come back")
+            return peer[0]
+
+    def test_what_leaves_by_a_provider_has_an_address_of_that_provider(self):
+        seen = [self._seen(self.in1, server, address) for server, address in ((self.out, OUT), (self.p2, P2)) * 2]
+        return expect(seen == [OUTSIDE_ADDRESS, ADDRESS2] * 2, f"one socket of {IN1} is seen as {' and '.join(seen[:2])}")
+
+    def test_a_host_has_a_static_with_each(self):
+        seen = [self._seen(self.in2, server, address) for server, address in ((self.out, OUT), (self.p2, P2))]
+        lost = [traffic.ping(server, to, 50).lost for server, to in ((self.out, GLOBAL1), (self.p2, GLOBAL2))]
+        return expect(seen == [GLOBAL1, GLOBAL2] and not any(lost), f"seen as {' and '.join(seen)}; asked there from outside, {lost} of 50 lost")
+
+    def test_tcp_of_one_host_by_both_at_once(self):
+        with traffic.TcpEcho(self.out, 7), traffic.TcpEcho(self.p2, 7), \
+                self.in1.connect(OUT, 7, source_port=42000) as a, self.in1.connect(P2, 7, source_port=42000) as b:
+            for k in range(50):
+                for name, c in ((b"one", a), (b"two", b)):
+                    c.sendall(name + b" %d" % k)
+                    expect(c.recv(100) == name + b" %d" % k, "another answer")
+        return "50 answers by each, from one port of one host"
