@@ -22,6 +22,7 @@ use super::appliance::Appliance;
 use super::command::Format;
 use super::output::{Output, Sink};
 use super::translation::protocol_name;
+use super::vrf::VrfNames;
 
 /// How often the journals are emptied.
 const EVERY: Duration = Duration::from_millis(20);
@@ -222,7 +223,11 @@ impl Wanted {
 
     fn write(&self, appliance: &Appliance, line: &Line) -> Vec<String> {
         match line {
-            Line::Ipsec(event) => vec![event.to_string()],
+            Line::Ipsec(event) => {
+                let vrfs = VrfNames::of(appliance);
+                let name = |vrf| vrfs.name(vrf).unwrap_or_default();
+                vec![event.with_names(&name).to_string()]
+            }
             Line::Translated(packet) => {
                 let mut lines = Vec::new();
                 if self.detailed {

@@ -61,6 +61,8 @@ struct One {
     reason: Option<&'static str>,
     /// Who would get it, or whose it is.
     client: Option<Ipv4Addr>,
+    /// The client's VRF; `null` in the global table.
+    client_vrf: Option<String>,
     /// Clients that come into question.
     candidates: Vec<Ipv4Addr>,
     /// The entry that decides.
@@ -141,9 +143,30 @@ impl Words<'_> {
         name.map_or(String::new(), |name| format!(", VRF {name}"))
     }
 
+    /// A client, with its VRF if that is not the global table.
+    fn host(&self, client: InsideHost) -> String {
+        let name = self.vrfs.name(client.vrf);
+        let vrf = name.map_or(String::new(), |name| format!(" vrf {name}"));
+        format!("{}{vrf}", client.address)
+    }
+
+    fn named(&self, candidates: &Candidates) -> String {
+        if candidates.count == 0 {
+            return String::new();
+        }
+        let names: Vec<String> = candidates.named.iter().map(|c| self.host(*c)).collect();
+        let more = candidates.count as usize - candidates.named.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("; candidates: {}{more}", names.join(", "))
+    }
+
     fn esp(&self, about: &EspExplanation) -> One {
         let it = &about.explanation;
-        let client = it.client.map_or("?".to_owned(), host);
+        let client = it.client.map_or("?".to_owned(), |client| self.host(client));
         let global = it.global.map_or("?".to_owned(), |a| a.to_string());
         let way = match (it.fate, it.is_inbound) {
             (Fate::NotOurs, _) => "no client talks to this peer".to_owned(),
@@ -170,7 +193,7 @@ impl Words<'_> {
                 let _ = write!(text, " ({})", it.basis.text());
             }
         }
-        text.push_str(&named(&it.candidates));
+        text.push_str(&self.named(&it.candidates));
         let (verdict, reason) = match it.fate {
             Fate::Established => ("established", None),
             Fate::Passes => ("delivered", None),
@@ -184,6 +207,7 @@ impl Words<'_> {
             verdict,
             reason,
             client: it.client.map(|client| client.address),
+            client_vrf: it.client.and_then(|client| self.vrfs.name(client.vrf)),
             candidates: it.candidates.named.iter().map(|c| c.address).collect(),
             entry: None,
         }
@@ -219,6 +243,7 @@ impl Words<'_> {
             verdict,
             reason,
             client: None,
+            client_vrf: None,
             candidates: Vec::new(),
             entry: match about.because {
                 Because::Entry(entry) => Some(Translation::new(entry, &self.vrfs)),
@@ -294,28 +319,6 @@ impl Words<'_> {
 
 fn dropped(reason: DropReason) -> String {
     format!("dropped, {}: {}", reason.name(), reason.help())
-}
-
-/// A client; of a VRF with its number.
-fn host(client: InsideHost) -> String {
-    match client.vrf {
-        VrfId::GLOBAL => client.address.to_string(),
-        VrfId(number) => format!("{} vrf {number}", client.address),
-    }
-}
-
-fn named(candidates: &Candidates) -> String {
-    if candidates.count == 0 {
-        return String::new();
-    }
-    let names: Vec<String> = candidates.named.iter().copied().map(host).collect();
-    let more = candidates.count as usize - candidates.named.len();
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    format!("; candidates: {}{more}", names.join(", "))
 }
 
 fn ends(protocol: u8, key: Key) -> String {
