@@ -65,8 +65,8 @@ pub struct KernelConfig {
 pub struct Queues<P> {
     /// From all workers to the twins.
     pub punt: PuntQueue<P>,
-    /// From the twins to the worker that transmits on the port, by [`PortId::index`]. Ports may
-    /// share a queue.
+    /// From the twins to the worker that transmits on the port, by
+    /// [`PortId::index`](spillway_dataplane::snapshot::PortId::index). Ports may share a queue.
     pub inject: Vec<InjectQueue<P>>,
     /// Next hops that workers have packets for and no MAC address.
     pub resolve: ResolveQueue,
