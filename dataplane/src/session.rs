@@ -53,10 +53,9 @@ pub fn reverse(key: Key) -> Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
     pub(crate) direction: Direction,
-    /// Protocol and VRF, as an entry has them side by side.
-    pub(crate) word: u16,
-    /// The bits of it that count.
-    pub(crate) mask: u16,
+    pub(crate) protocol: u8,
+    /// The VRF that the entry must be of; `None` is any.
+    pub(crate) vrf: Option<VrfId>,
 }
 
 impl Kind {
@@ -64,21 +63,11 @@ impl Kind {
     #[inline(always)]
     #[must_use]
     pub fn new(direction: Direction, vrf: VrfId, protocol: u8) -> Kind {
-        let is_anywhere = direction == Direction::In && vrf == VrfId::GLOBAL;
+        let is_of_one = direction == Direction::Out || vrf != VrfId::GLOBAL;
         Kind {
             direction,
-            word: u16::from_le_bytes([protocol, vrf.0]),
-            mask: if is_anywhere { 0x00ff } else { u16::MAX },
-        }
-    }
-
-    /// The same of a packet of this protocol; to be asked of one without (0).
-    #[inline(always)]
-    #[must_use]
-    pub fn with(self, protocol: u8) -> Kind {
-        Kind {
-            word: self.word | u16::from(protocol),
-            ..self
+            protocol,
+            vrf: is_of_one.then_some(vrf),
         }
     }
 
@@ -96,30 +85,32 @@ impl Kind {
         Kind::new(Direction::In, VrfId::GLOBAL, protocol)
     }
 
+    /// The same of a packet of another protocol.
+    #[inline(always)]
+    #[must_use]
+    pub fn with(self, protocol: u8) -> Kind {
+        Kind { protocol, ..self }
+    }
+
+    /// The VRF where its packets arrived.
+    #[inline(always)]
+    pub(crate) fn arrived_in(self) -> VrfId {
+        self.vrf.unwrap_or_default()
+    }
+
     /// Whether it is that of an entry.
     #[inline(always)]
     pub(crate) fn is_of(self, session: &Session) -> bool {
-        (self.word ^ u16::from_le_bytes([session.protocol, session.vrf.0])) & self.mask == 0
+        self.protocol == session.protocol && self.vrf.is_none_or(|vrf| vrf == session.vrf)
     }
 
     /// The VRF that hashes tell apart.
     #[inline(always)]
     pub(crate) fn hashed_vrf(self) -> u8 {
         match self.direction {
-            Direction::Out => self.word.to_le_bytes()[1],
+            Direction::Out => self.arrived_in().0,
             Direction::In => 0,
         }
-    }
-
-    /// The VRF where its packets arrived.
-    #[inline(always)]
-    pub(crate) fn vrf(self) -> VrfId {
-        VrfId(self.word.to_le_bytes()[1])
-    }
-
-    #[inline(always)]
-    pub(crate) fn protocol(self) -> u8 {
-        self.word.to_le_bytes()[0]
     }
 }
 

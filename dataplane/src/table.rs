@@ -113,7 +113,7 @@ impl Table {
     #[must_use]
     pub fn hash(&self, kind: Kind, key: Key) -> u64 {
         let (addresses, ports) = key.words();
-        self.hasher(kind).hash(kind.protocol(), addresses, ports)
+        self.hasher(kind).hash(kind.protocol, addresses, ports)
     }
 
     /// [`Table::hash`] of keys in words, for packets of a kind that may differ in their protocols.

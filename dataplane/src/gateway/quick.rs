@@ -91,15 +91,16 @@ const IN_VRF: u8 = 2;
 /// The kind of packets that come from there, with what the compiler then knows of it.
 #[inline(always)]
 fn known<const WAY: u8>(kind: Kind) -> Kind {
-    let (direction, mask) = match WAY {
-        OUT => (Direction::Out, u16::MAX),
-        IN => (Direction::In, 0x00ff),
-        _ => (Direction::In, u16::MAX),
+    let of_one = Some(kind.arrived_in());
+    let (direction, vrf) = match WAY {
+        OUT => (Direction::Out, of_one),
+        IN => (Direction::In, None),
+        _ => (Direction::In, of_one),
     };
-    debug_assert_eq!((kind.direction, kind.mask), (direction, mask));
+    debug_assert_eq!((kind.direction, kind.vrf), (direction, vrf));
     Kind {
         direction,
-        mask,
+        vrf,
         ..kind
     }
 }
@@ -427,7 +428,7 @@ impl<P: Packet> Gateway<P> {
             return Err(Obstacle::NotOrdinary);
         }
         if head.protocol == PROTO_ESP {
-            return self.translate_esp(snapshot, tick, (direction, kind.vrf()), packet, glance);
+            return self.translate_esp(snapshot, tick, (direction, kind.arrived_in()), packet, glance);
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;
