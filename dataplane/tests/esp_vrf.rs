@@ -186,7 +186,7 @@ fn commands_name_an_address_a_vrf_or_both() {
 fn what_stands_is_found_in_its_vrf_only() {
     let mut nat = three_tunnels();
     nat.engine.approve_out((RED, PEER, 0x1000), 5, 77);
-    nat.engine.approve_in((PEER, G1, 0x2002), 5, 78);
+    nat.engine.approve_in(BLUE.vrf, (PEER, G1, 0x2002), 5, 78);
     let addresses = |source: Ipv4Addr, destination: Ipv4Addr| {
         u64::from(destination.to_bits()) << 32 | u64::from(source.to_bits())
     };
@@ -202,9 +202,9 @@ fn what_stands_is_found_in_its_vrf_only() {
     let red = out(RED.vrf).map(|half| (half.address, half.neighbour));
     assert_eq!(red, Some((G1, 77)));
     assert_eq!((out(BLUE.vrf), out(A.vrf)), (None, None));
-    // From outside the half says whose it is; what came in another VRF is not for it.
+    // From outside the half says whose it is; it stands for packets of the VRF where it was approved.
     let engine = &nat.engine;
-    for (vrf, may) in [(VrfId::GLOBAL, true), (BLUE.vrf, true), (RED.vrf, false)] {
+    for (vrf, may) in [(VrfId::GLOBAL, false), (BLUE.vrf, true), (RED.vrf, false)] {
         let hash = engine.prefetch(Direction::In, vrf, addresses(PEER, G1), 0x2002);
         let guess = engine.guess(Direction::In, hash);
         let half = engine.established_in(guess, vrf, (PEER, G1, 0x2002), 3, 5);

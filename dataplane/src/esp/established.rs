@@ -25,26 +25,27 @@ pub struct Established {
     pub neighbour: u16,
 }
 
-/// For which snapshot a half was approved, and where its packets go.
+/// For which snapshot a half was approved, for packets that arrive in which VRF, and where they go: in
+/// one word, so that a packet compares it at once. From the top: generation, VRF, neighbour.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Approval {
-    generation: u32,
-    neighbour: u16,
-}
+pub(super) struct Approval(u64);
 
 impl Default for Approval {
     fn default() -> Approval {
-        Approval {
-            generation: 0,
-            neighbour: HOP_UNKNOWN,
-        }
+        Approval::new(0, VrfId::GLOBAL, HOP_UNKNOWN)
     }
 }
 
 impl Approval {
-    fn for_snapshot(self, generation: u32) -> Option<u16> {
-        let holds = self.generation == generation && self.neighbour != HOP_UNKNOWN;
-        holds.then_some(self.neighbour)
+    fn new(generation: u32, vrf: VrfId, neighbour: u16) -> Approval {
+        Approval(u64::from(generation) << 32 | u64::from(vrf.0) << 16 | u64::from(neighbour))
+    }
+
+    #[inline(always)]
+    fn neighbour(self, generation: u32, vrf: VrfId) -> Option<u16> {
+        let neighbour = self.0 as u16;
+        let holds = (self.0 ^ Approval::new(generation, vrf, 0).0) >> 16 == 0;
+        (holds && neighbour != HOP_UNKNOWN).then_some(neighbour)
     }
 }
 
@@ -93,7 +94,7 @@ impl<T> Engine<T> {
     ) -> Option<Established> {
         let place = self.outs.find_guessed(guess, &(client, peer, spi))?;
         let out = &self.outs[place];
-        let neighbour = out.approval.for_snapshot(generation)?;
+        let neighbour = out.approval.neighbour(generation, client.vrf)?;
         let is_old = self.is_old(out.used);
         (out.state != HalfState::Queued && !is_old).then_some(Established {
             place,
@@ -102,8 +103,8 @@ impl<T> Engine<T> {
         })
     }
 
-    /// The inbound half of a packet, if it is proven and the sequence number is no surprise. What arrived
-    /// in a VRF, not in the global table, is for that VRF's clients only.
+    /// The inbound half of a packet, if it is proven and the sequence number is no surprise.
+    /// `vrf` is that of the port where the packet arrived.
     #[inline]
     #[must_use]
     pub fn established_in(
@@ -116,11 +117,10 @@ impl<T> Engine<T> {
     ) -> Option<Established> {
         let place = self.ins.find_guessed(guess, &(peer, global, spi))?;
         let inbound = &self.ins[place];
-        let neighbour = inbound.approval.for_snapshot(generation)?;
+        let neighbour = inbound.approval.neighbour(generation, vrf)?;
         let late = sequence.saturating_add(REPLAY_WINDOW) < inbound.last_sequence;
         let is_old = self.is_old(inbound.used);
-        let may_reach = (vrf == VrfId::GLOBAL) | (vrf == inbound.client.vrf);
-        (inbound.confirmed && !late && !is_old && may_reach).then_some(Established {
+        (inbound.confirmed && !late && !is_old).then_some(Established {
             place,
             address: inbound.client.address,
             neighbour,
@@ -163,25 +163,20 @@ impl<T> Engine<T> {
         neighbour: u16,
     ) {
         if let Some(place) = self.outs.find(&(client, peer, spi)) {
-            self.outs[place].approval = Approval {
-                generation,
-                neighbour,
-            };
+            self.outs[place].approval = Approval::new(generation, client.vrf, neighbour);
         }
     }
 
-    /// [`Engine::approve_out`] for an inbound half.
+    /// [`Engine::approve_out`] for an inbound half, whose packets arrive in this VRF.
     pub fn approve_in(
         &mut self,
+        vrf: VrfId,
         (peer, global, spi): (Ipv4Addr, Ipv4Addr, u32),
         generation: u32,
         neighbour: u16,
     ) {
         if let Some(place) = self.ins.find(&(peer, global, spi)) {
-            self.ins[place].approval = Approval {
-                generation,
-                neighbour,
-            };
+            self.ins[place].approval = Approval::new(generation, vrf, neighbour);
         }
     }
 }

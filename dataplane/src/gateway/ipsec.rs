@@ -284,7 +284,7 @@ impl<P: Packet> Gateway<P> {
                     let half = (peer, global, spi);
                     let (generation, neighbour) =
                         (pass.snapshot.generation, hop.as_session_has_it());
-                    self.esp.approve_in(half, generation, neighbour);
+                    self.esp.approve_in(ip.vrf, half, generation, neighbour);
                 }
                 self.enter(pass, item, ip, client.vrf, change);
             }
