@@ -13,6 +13,7 @@ mod workers;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spillway_control::config::{Config, VrfIds, model};
 use spillway_control::publish::Publisher;
 use spillway_dataplane::snapshot::Interface;
@@ -69,6 +70,15 @@ pub(crate) fn run(options: &Run) -> ExitCode {
     }
 }
 
+/// Allows this process as many open files as it may have at most: each VRF takes some.
+fn open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(e) = raised {
+        warn!("can't raise the number of open files: {e}");
+    }
+}
+
 /// The files that the configuration is in.
 fn files(options: &Run) -> Files {
     Files {
@@ -85,6 +95,7 @@ fn start(options: &Run, config: Config) -> Result<(), Vec<String>> {
         env!("CARGO_PKG_VERSION"),
         Eal::version()
     );
+    open_files();
     let cores = cores::choose(options.workers, options.cores.as_deref()).map_err(|e| one(&e))?;
     let mtu = config
         .interfaces

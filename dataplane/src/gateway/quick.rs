@@ -428,7 +428,13 @@ impl<P: Packet> Gateway<P> {
             return Err(Obstacle::NotOrdinary);
         }
         if head.protocol == PROTO_ESP {
-            return self.translate_esp(snapshot, tick, (direction, kind.arrived_in()), packet, glance);
+            return self.translate_esp(
+                snapshot,
+                tick,
+                (direction, kind.arrived_in()),
+                packet,
+                glance,
+            );
         }
         let words = (head.addresses, head.ports);
         let table = &mut self.table;
