@@ -1,10 +1,8 @@
 //! What `show`, `clear`, `explain` and `/translations` say of VRFs.
 
-mod manage_support;
-
 use std::sync::atomic::Ordering;
 
-use manage_support::{Lab, Setup, pool_rule, serve, session, simple, static_entry};
+use crate::support::{Lab, Setup, pool_rule, serve, session, simple, static_entry};
 use spillway_control::manage::{ExitStatus, Format, execute};
 use spillway_dataplane::command::SessionView;
 use spillway_dataplane::nat::Static;

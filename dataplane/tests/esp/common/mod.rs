@@ -1,6 +1,5 @@
 //! What the ESP tests share: a policy to set by hand, and short names for what is done often.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(unreachable_pub, reason = "a module of several test crates")]
+#![allow(unreachable_pub, reason = "what the other files use")]
 
 use std::net::Ipv4Addr;
 

@@ -1,10 +1,6 @@
 //! The kernel answers ARP and ping through the queues, as a worker would use them.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod kernel_support;
-
-use kernel_support::*;
+use crate::support::*;
 
 #[test]
 fn the_kernel_answers_arp_for_our_address() {

@@ -1,8 +1,7 @@
 //! An engine whose clients have an address each is what one is compared with whose clients share
 //! addresses in different VRFs.
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use proptest::prelude::*;
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA};

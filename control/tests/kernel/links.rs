@@ -1,10 +1,6 @@
 //! Twins as configured, reloads, and the kernel interfaces under the ports.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod kernel_support;
-
-use kernel_support::*;
+use crate::support::*;
 use spillway_control::kernel::{KernelConfig, KernelError, LinkState};
 
 /// Inside works on the kernel interface `under`, as af_packet does.

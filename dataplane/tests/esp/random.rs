@@ -1,7 +1,6 @@
 //! Random sequences of everything: nothing is lost uncounted, nothing stays, no bound is passed.
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use std::collections::HashSet;
 

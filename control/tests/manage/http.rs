@@ -1,10 +1,8 @@
 //! HTTP through real sockets, and its answers against the shipped schemas.
 
-mod manage_support;
-
 use std::net::SocketAddr;
 
-use manage_support::{Behaviour, Lab, NOW, Setup, generated, serve, session, simple, static_entry};
+use crate::support::{Behaviour, Lab, NOW, Setup, generated, serve, session, simple, static_entry};
 use serde_json::Value;
 use spillway_control::manage::http::HttpServer;
 use spillway_dataplane::command::{SessionView, TcpState};
@@ -14,8 +12,8 @@ use spillway_dataplane::stats::{Counter, DropReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const STATS: &str = include_str!("../../docs/schema/stats.json");
-const TRANSLATIONS: &str = include_str!("../../docs/schema/translations.json");
+const STATS: &str = include_str!("../../../docs/schema/stats.json");
+const TRANSLATIONS: &str = include_str!("../../../docs/schema/translations.json");
 
 /// Status, head and body of an answer.
 struct Answer {

@@ -1,10 +1,6 @@
 //! Routes and neighbours of a real kernel become forwarding tables.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod kernel_support;
-
-use kernel_support::*;
+use crate::support::*;
 use spillway_dataplane::fib::{Neighbour, NextHop};
 use spillway_dataplane::snapshot::PortId;
 

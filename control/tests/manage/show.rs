@@ -1,11 +1,9 @@
 //! What `show` and `clear` print, character for character.
 
-mod manage_support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use manage_support::{
+use crate::support::{
     Lab, NOW, Setup, pool_rule, serve, session, simple, static_entry, tick_before_now,
 };
 use spillway_control::manage::{ExitStatus, Format, ReloadReport, execute};
@@ -575,7 +573,7 @@ async fn reload_reports_or_says_why_not() {
 async fn the_running_configuration_loads_back() {
     let lab = Setup::default().start();
     let shown = text(&lab, "show running-config").await;
-    assert_eq!(shown, manage_support::CONFIGURATION);
+    assert_eq!(shown, crate::support::CONFIGURATION);
     let value = json(&lab, "sh run").await;
     assert_eq!(value["configuration"], shown);
 }
@@ -719,7 +717,7 @@ async fn what_differs_from_the_file_is_shown_as_lines() {
     let startup = text(&lab, "show startup-config").await;
     assert_eq!(
         startup,
-        manage_support::CONFIGURATION.replace(" shutdown\n", "")
+        crate::support::CONFIGURATION.replace(" shutdown\n", "")
     );
 }
 

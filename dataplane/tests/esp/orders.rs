@@ -1,8 +1,7 @@
 //! Every order in which the packets of two and three clients of one server can interleave, against
 //! a model of the endpoints that knows whose SA each SPI is. Enumerated, not sampled.
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use std::collections::VecDeque;
 

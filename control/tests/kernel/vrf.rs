@@ -1,10 +1,6 @@
 //! VRFs in a real kernel: the same addresses twice, routes of each, moves, and what is left.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod kernel_support;
-
-use kernel_support::*;
+use crate::support::*;
 use spillway_control::kernel::{
     KernelConfig, KernelError, StaticRoute, StaticTarget, TwinConfig, VrfConfig,
 };

@@ -1,7 +1,5 @@
 //! The management socket, both ends of it.
 
-mod manage_support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use manage_support::{Behaviour, Lab, Setup, generated, serve};
+use crate::support::{Behaviour, Lab, Setup, generated, serve};
 use spillway_control::manage::client::{NO_ANSWER, run_with};
 use spillway_control::manage::socket::{ManagementSocket, OpenError};
 use spillway_control::manage::{Format, Limits};

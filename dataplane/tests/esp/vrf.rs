@@ -1,8 +1,7 @@
 //! Clients of different VRFs may have the same address. To the engine they are as different as two
 //! addresses are.
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use std::net::Ipv4Addr;
 

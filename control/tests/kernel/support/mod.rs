@@ -1,11 +1,7 @@
 //! What the tests of the kernel side share: a network namespace of one's own, packets of plain
 //! vectors, hand-made frames.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file is a crate of its own and uses a part"
-)]
+#![allow(unreachable_pub, reason = "what the other files use")]
 
 use std::future::Future;
 use std::net::Ipv4Addr;

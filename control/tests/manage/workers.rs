@@ -1,13 +1,11 @@
 //! Asking workers: bounded memory, and no waiting for ever.
 
-mod manage_support;
-
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use manage_support::{Behaviour, Setup, generated, serve};
+use crate::support::{Behaviour, Setup, generated, serve};
 use spillway_control::manage::ask::{self, AskError, SessionStream};
 use spillway_control::manage::{Format, Limits, Sink, execute};
 use spillway_dataplane::command::{Request, SessionFilter};

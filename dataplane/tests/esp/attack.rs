@@ -1,7 +1,6 @@
 //! What those can't do who mean harm, outside and inside.
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use std::net::Ipv4Addr;
 

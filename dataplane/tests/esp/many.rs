@@ -1,7 +1,6 @@
 //! Many clients of few servers, in virtual time.
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use std::net::Ipv4Addr;
 

@@ -1,12 +1,10 @@
 //! `debug`: who asks gets lines, nobody else does, and `undebug all` ends it.
 
-mod manage_support;
-
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use manage_support::{Lab, NOW, Setup, serve};
+use crate::support::{Lab, NOW, Setup, serve};
 use spillway_control::manage::{ExitStatus, Format, Sink, execute};
 use spillway_dataplane::journal::{Line, Refused, Topic, Translated, Writer};
 use spillway_dataplane::session::{Direction, Key};

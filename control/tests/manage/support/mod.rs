@@ -1,6 +1,5 @@
 //! An appliance with made-up workers, ports and words, for the tests of what operators ask.
 #![allow(
-    dead_code,
     unreachable_pub,
     clippy::unwrap_used,
     reason = "shared by several test files"

@@ -1,7 +1,6 @@
 //! One test for each rule of pairing, in virtual time.
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA};
 use spillway_dataplane::esp::{EspCounter, EspDrop, EspTimers, HalfState, IkeOut, Limits, Method};

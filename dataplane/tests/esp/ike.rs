@@ -5,8 +5,7 @@
     reason = "many messages are sent for what they leave behind"
 )]
 
-mod esp_common;
-use esp_common::*;
+use crate::common::*;
 
 use proptest::prelude::*;
 use spillway_dataplane::esp::ike::exchange::{AUTH, CREATE_CHILD_SA, INFORMATIONAL, MAIN, QUICK};

@@ -1,10 +1,6 @@
 //! Static routes of the configuration in a real kernel.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod kernel_support;
-
-use kernel_support::*;
+use crate::support::*;
 use spillway_control::kernel::{KernelConfig, KernelError, StaticRoute, StaticTarget};
 use spillway_dataplane::fib::Route;
 use spillway_dataplane::snapshot::VrfId;
