@@ -25,18 +25,21 @@ pub(super) struct HostCounts {
 }
 
 impl HostCounts {
-    /// Begins anew where the limits are others than before.
-    pub(super) fn follow(&mut self, nat: &Nat) {
+    /// Begins anew where the limits are others than before. The room for as many hosts as there may be
+    /// `sessions` is made when hosts are limited for the first time, and kept: nothing grows later.
+    pub(super) fn follow(&mut self, nat: &Nat, sessions: usize) {
         let same = match (&self.limits, &nat.host_limits) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
             _ => false,
         };
         if !same {
-            *self = HostCounts {
-                limits: nat.host_limits.clone(),
-                ..HostCounts::default()
-            };
+            self.limits = nat.host_limits.clone();
+            self.counted = 0;
+            self.hosts.clear();
+            if self.limits.as_ref().is_some_and(|l| l.limit_hosts()) {
+                self.hosts.reserve(sessions);
+            }
         }
     }
 

@@ -311,7 +311,8 @@ impl<P: Packet> Gateway<P> {
         if self.exits.follow(snapshot) {
             self.in_vain = None;
             self.pool_in_vain = InVain::default();
-            self.host_counts.follow(&snapshot.nat);
+            self.host_counts
+                .follow(&snapshot.nat, self.table.capacity());
         }
     }
 

@@ -94,6 +94,12 @@ impl GroupLimit {
 }
 
 impl HostLimits {
+    /// Whether any host has a limit.
+    #[must_use]
+    pub fn limit_hosts(&self) -> bool {
+        self.all_hosts.is_some() || !self.hosts.is_empty()
+    }
+
     /// Most entries of a host, if it has a limit.
     #[must_use]
     pub fn of(&self, host: InsideHost) -> Option<u32> {
