@@ -165,25 +165,18 @@ impl Translation {
         }
     }
 
-    /// The entry of a static; `id` is its place among the statics, from 1.
-    fn of_static(entry: &Static, vrfs: &VrfNames, id: u32, now: Millis) -> Translation {
-        let age_ms = now.since(entry.created.millis());
+    /// A static that translates nothing and was never used; `id` is its place among the statics, from 1.
+    fn fixed(id: u32, age_ms: u64) -> Translation {
         Translation {
-            protocol: entry.port.map(|p| p.protocol),
+            protocol: None,
             is_static: true,
-            vrf: vrfs.vrf(entry.vrf),
-            inside_global: Some(Place {
-                address: entry.global,
-                port: entry.port.map(|p| p.global),
-            }),
-            inside_local: Some(Place {
-                address: entry.inside,
-                port: entry.port.map(|p| p.inside),
-            }),
+            vrf: Vrf::default(),
+            inside_global: None,
+            inside_local: None,
             outside_local: None,
             outside_global: None,
             age_ms,
-            idle_ms: idle(&entry.last_used, age_ms, now),
+            idle_ms: age_ms,
             timeout_ms: None,
             left_ms: None,
             tcp_state: None,
@@ -193,6 +186,25 @@ impl Translation {
             worker: None,
             children: None,
             half: None,
+        }
+    }
+
+    /// The entry of a static.
+    fn of_static(entry: &Static, vrfs: &VrfNames, id: u32, now: Millis) -> Translation {
+        let age_ms = now.since(entry.created.millis());
+        Translation {
+            protocol: entry.port.map(|p| p.protocol),
+            vrf: vrfs.vrf(entry.vrf),
+            inside_global: Some(Place {
+                address: entry.global,
+                port: entry.port.map(|p| p.global),
+            }),
+            inside_local: Some(Place {
+                address: entry.inside,
+                port: entry.port.map(|p| p.inside),
+            }),
+            idle_ms: idle(&entry.last_used, age_ms, now),
+            ..Translation::fixed(id, age_ms)
         }
     }
 
@@ -224,24 +236,10 @@ impl Translation {
         };
         let age_ms = now.since(entry.created.millis());
         Translation {
-            protocol: None,
-            is_static: true,
-            vrf: Vrf::default(),
-            inside_global: None,
-            inside_local: None,
             outside_local: Some(place(entry.local)),
             outside_global: Some(place(entry.global)),
-            age_ms,
             idle_ms: idle(&entry.last_used, age_ms, now),
-            timeout_ms: None,
-            left_ms: None,
-            tcp_state: None,
-            destination: false,
-            rule: None,
-            id,
-            worker: None,
-            children: None,
-            half: None,
+            ..Translation::fixed(id, age_ms)
         }
     }
 
@@ -252,23 +250,9 @@ impl Translation {
         };
         Translation {
             protocol: Some(PROTO_ESP),
-            is_static: true,
-            vrf: Vrf::default(),
             inside_global: Some(place(entry.global)),
             inside_local: Some(place(entry.inside)),
-            outside_local: None,
-            outside_global: None,
-            age_ms: now.since(entry.created.millis()),
-            idle_ms: now.since(entry.created.millis()),
-            timeout_ms: None,
-            left_ms: None,
-            tcp_state: None,
-            destination: false,
-            rule: None,
-            id,
-            worker: None,
-            children: None,
-            half: None,
+            ..Translation::fixed(id, now.since(entry.created.millis()))
         }
     }
 
