@@ -42,6 +42,23 @@ impl Leases {
         clash.map(|(_, interface, _)| interface.name.clone())
     }
 
+    /// What is wrong with a configuration whose interfaces overlap an address that a server has lent.
+    pub(super) fn refuse(&self, config: &Config) -> Result<(), Vec<String>> {
+        let clashes = with_port(config).filter_map(|(port, interface, _)| {
+            let net = self.address(port, interface)?;
+            let other = self.clash(config, port, net)?;
+            let name = &interface.name;
+            (interface.fixed().is_none()).then(|| {
+                format!("interface {other} overlaps {net}, which a DHCP server has lent interface {name}")
+            })
+        });
+        let sentences: Vec<String> = clashes.collect();
+        if sentences.is_empty() {
+            return Ok(());
+        }
+        Err(sentences)
+    }
+
     /// Forgets the leases of ports that want none.
     pub(super) fn keep(&mut self, wanted: &[Wanted]) {
         self.0
@@ -176,6 +193,13 @@ mod tests {
         assert_eq!(clash("10.1.0.77/8").as_deref(), Some("In"));
         assert_eq!(clash("10.1.0.1/32").as_deref(), Some("In"));
         assert_eq!(clash("192.0.2.77/24"), None, "its own");
+        assert!(leases.refuse(&both).is_ok());
+        let overlapping = parsed(&format!(
+            "{outside}interface In\n port vdev net_null1\n ip address 192.0.2.1 255.255.255.0\n"
+        ));
+        let sentence =
+            "interface In overlaps 192.0.2.77/24, which a DHCP server has lent interface Outside";
+        assert_eq!(leases.refuse(&overlapping), Err(vec![sentence.to_owned()]));
         leases.keep(&[]);
         assert!(leases.by_name(&dhcp).is_empty());
     }

@@ -160,6 +160,7 @@ impl Control<'_> {
         mut warnings: Vec<String>,
     ) -> Changed {
         same_ports(&self.policy.config, &config)?;
+        self.leases.refuse(&config)?;
         let now = self.workers.clock.millis().tick();
         let (new, before) = (Arc::clone(&config), Arc::clone(&self.policy));
         let lent = self.leases.by_name(&config);
