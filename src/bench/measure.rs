@@ -80,6 +80,7 @@ pub(super) struct Measured {
 /// Cycles a packet of each stage.
 pub(super) struct Stages {
     pub(super) receive: f64,
+    pub(super) emit: f64,
     pub(super) parse: f64,
     pub(super) look_up: f64,
     pub(super) rewrite: f64,
@@ -172,7 +173,7 @@ pub(super) fn run(
     let _ = rig.histograms()?;
     let mut whole = Vec::new();
     let mut cuts: [Vec<f64>; 4] = Default::default();
-    let mut between = Vec::new();
+    let (mut between, mut emitting) = (Vec::new(), Vec::new());
     let end = cycles() + calibration.cycles_per_second / 1000 * options.duration;
     let sent = rig.sent();
     while cycles() < end && whole.len() + 1 < last_window {
@@ -192,9 +193,17 @@ pub(super) fn run(
                     between.push(inside as f64 / packets as f64);
                 }
             }
+            let mut sending = 0;
+            rig.apart(|| {
+                for _ in 0..rounds {
+                    sending += stages::emit(&mut lanes, &mut sink);
+                }
+            });
+            emitting.push(sending as f64 / packets as f64);
         }
     }
-    let by_the_rig = (whole.len() + cuts.iter().map(Vec::len).sum::<usize>()) * packets;
+    let apart = cuts.iter().map(Vec::len).sum::<usize>() + emitting.len();
+    let by_the_rig = (whole.len() + apart) * packets;
     // Asking for the histograms took a round.
     let asked = burst * templates.len();
     let sent = rig.sent() - sent;
@@ -210,9 +219,11 @@ pub(super) fn run(
     let stamps = cost(between).min;
     let cuts = cuts.map(|costs| cost(costs).min - stamps);
     let stages = (options.new_share == 0).then(|| {
+        let emit = cost(emitting).min - stamps;
         let age = idle(&mut rig, rounds) / (burst * templates.len()) as f64;
         Stages {
-            receive: cuts[0],
+            receive: cuts[0] - emit,
+            emit,
             parse: cuts[1] - cuts[0],
             look_up: cuts[2] - cuts[1],
             rewrite: cuts[3] - cuts[2],

@@ -132,8 +132,8 @@ pub(super) fn result(m: &Measured) -> Value {
         "generator_cycles_per_packet_median": m.generator.median,
         "mpps": m.mpps,
         // Cycles a packet: differences between the minima of a pipeline cut off after the stage and
-        // of the one before. One worker has nothing to steer; what `receive` took is the ports' work
-        // at both ends, and `decide` what is left of the whole.
+        // of the one before. One worker has nothing to steer; `receive` and `emit` are the ports'
+        // work at both ends, and `decide` is what is left of the whole.
         "stages": m.stages.as_ref().map(|s| json!({
             "receive": s.receive,
             "parse": s.parse,
@@ -141,7 +141,7 @@ pub(super) fn result(m: &Measured) -> Value {
             "look_up": s.look_up,
             "decide": s.decide,
             "rewrite": s.rewrite,
-            "emit": null,
+            "emit": s.emit,
             "age": s.age,
         })),
         "session_bytes_each": m.session_octets,

@@ -1,7 +1,8 @@
 //! What the stages of a packet's way cost: the pipeline cut off after each of them.
 //!
 //! Each cut is measured in windows of its own, in turn with the others and with the worker's whole
-//! round, and a stage is the difference between the minima of two cuts. The stages that are the
+//! round, and a stage is the difference between the minima of two cuts; what sending takes is measured
+//! by itself, and is the rest of what the ports take. The stages that are the
 //! worker's own business, next hop, counters and loop, are what is left of the whole.
 
 use std::hint::black_box;
@@ -74,6 +75,20 @@ pub(super) fn pass(cut: Cut, table: &Table, lanes: &mut [Lane], sink: &mut Sink)
         sink.transmit(&mut burst);
     }
     between
+}
+
+/// A burst from each lane, sent as it came. Returns the cycles that sending takes, one reading of the
+/// counter included.
+pub(super) fn emit(lanes: &mut [Lane], sink: &mut Sink) -> u64 {
+    let mut sending = 0;
+    for Lane { source, .. } in lanes {
+        let mut burst = Burst::new();
+        source.receive(&mut burst);
+        let begin = cycles();
+        sink.transmit(&mut burst);
+        sending += cycles().saturating_sub(begin);
+    }
+    sending
 }
 
 #[inline(never)]
