@@ -109,6 +109,7 @@ class Twice(Case):
                     time.sleep(0.002)
         with self.far_host.udp(IN1, 7004, timeout=0.3) as server:
             thread = threading.Thread(target=send)
+            self._echo(self.in1, self.far_host, LOCAL, 7005)  # an entry besides the one of `send`
             thread.start()
             try:
                 expect(server.recvfrom(10)[1][0] == "198.51.100.1", "another sender")
