@@ -131,6 +131,13 @@ impl Index {
         Some(bucket.references[at])
     }
 
+    /// Whether there may be a reference under `hash`, as far as its home bucket tells.
+    #[inline(always)]
+    pub(crate) fn may_have(&self, hash: u64) -> bool {
+        let bucket = &self.buckets[self.home(hash)];
+        bucket.away != 0 || bucket.matches(tag_of(hash)).0 != 0
+    }
+
     /// The reference under `hash` for which `is_it` says yes.
     #[inline]
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
@@ -285,6 +292,7 @@ mod tests {
                     _ => {}
                 }
                 for (reference, hash) in &map {
+                    prop_assert!(index.may_have(*hash));
                     prop_assert_eq!(index.find(*hash, |r| r == *reference), Some(*reference));
                 }
             }

@@ -143,6 +143,13 @@ impl Table {
         guess
     }
 
+    /// Whether there may be an entry under a hash: a `false` saves [`Table::find`].
+    #[inline(always)]
+    #[must_use]
+    pub fn may_have(&self, hash: u64) -> bool {
+        self.index.may_have(hash)
+    }
+
     /// The entry at a place that was guessed, if it is that of a key in words.
     #[inline(always)]
     #[must_use]

@@ -1,6 +1,10 @@
-//! The neighbours that a worker sends to, ready to be written into packets.
+//! What a worker remembers of a snapshot: the neighbours that it sends to, ready to be written into
+//! packets, and where new entries' packets go.
 
-use super::forward::{Hop, next_hop};
+use std::net::Ipv4Addr;
+
+use super::forward::{Hop, leaves_outside, next_hop};
+use super::outside_source::outside_local;
 use crate::fib::Neighbour;
 use crate::snapshot::{PortId, Snapshot, VrfId};
 use crate::wire::head::Macs;
@@ -24,7 +28,7 @@ pub(super) struct Exit {
     pub(super) port: PortId,
 }
 
-/// The next hop to an address in a VRF.
+/// The next hop to a host beyond.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     vrf: VrfId,
@@ -47,7 +51,7 @@ const FREE: Exit = Exit {
 pub(super) struct Exits {
     generation: u32,
     exits: Box<[Exit; PLACES]>,
-    /// Where new entries' packets went lately: every one of them asks for its next hop.
+    /// Where new entries' packets went lately.
     hops: Box<[Option<Known>; DESTINATIONS]>,
 }
 
@@ -72,15 +76,20 @@ impl Exits {
         is_new
     }
 
-    /// [`next_hop`] with a memory. The snapshot is the one that was followed last.
+    /// [`beyond`] with a memory. The snapshot is the one that was followed last.
     #[inline]
-    pub(super) fn hop(&mut self, snapshot: &Snapshot, vrf: VrfId, destination: u32) -> Option<Hop> {
+    pub(super) fn beyond(
+        &mut self,
+        snapshot: &Snapshot,
+        vrf: VrfId,
+        destination: u32,
+    ) -> Option<Hop> {
         let spread = destination.wrapping_mul(0x9e37_79b1) >> 16;
         let place = &mut self.hops[spread as usize % DESTINATIONS];
         match place {
             Some(known) if (known.vrf, known.destination) == (vrf, destination) => Some(known.hop),
             _ => {
-                let hop = next_hop(snapshot, vrf, destination)?;
+                let hop = beyond(snapshot, vrf, destination)?;
                 *place = Some(Known {
                     vrf,
                     destination,
@@ -101,6 +110,19 @@ impl Exits {
         }
         Some(&self.exits[place])
     }
+}
+
+/// The next hop from a VRF to an outside host that is known by its own address: most packets that want
+/// an entry go to one. `None` for whatever else an address may be.
+fn beyond(snapshot: &Snapshot, vrf: VrfId, destination: u32) -> Option<Hop> {
+    let address = Ipv4Addr::from_bits(destination);
+    let is_ours = snapshot.local(vrf, address).is_some()
+        || snapshot.is_directed_broadcast(vrf, address)
+        || snapshot.nat.global(address).is_some();
+    if is_ours || outside_local(snapshot, vrf, destination).is_some() {
+        return None;
+    }
+    next_hop(snapshot, vrf, destination).filter(|hop| leaves_outside(snapshot, hop.to.port))
 }
 
 #[cold]

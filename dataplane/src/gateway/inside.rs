@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::create::{Wanted, sender, subject};
-use super::forward::{Hop, rewrite_addresses};
+use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::outside_source::{Outward, outside_local, outward};
 use super::{Gateway, Item, Output, Pass};
 use crate::fib::NextHop;
@@ -15,34 +15,31 @@ use crate::stats::{Counter, DropReason};
 use crate::wire::{Ipv4, L4, PROTO_AH, Rewrite, icmp_type, tcp_flags};
 
 impl<P: Packet> Gateway<P> {
-    /// Statics first, then address entries, then the rules; what none of them wants is routed.
+    /// Statics first, then address entries, then the rules; what none of them wants is routed. The
+    /// next hop is known of packets to hosts [`beyond`](super::exits::Exits::beyond).
     pub(super) fn inside(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         item: Item<P>,
         ip: &Ipv4,
         key: Key,
+        beyond: Option<Hop>,
     ) {
-        let hairpin = match self.destination(pass.snapshot, ip, key) {
-            Destination::Ours => {
-                self.punt(pass, Counter::PuntedLocal, item);
-                return;
-            }
-            Destination::Hairpin => true,
-            Destination::Elsewhere => false,
-        };
-        let (hop, host) = if hairpin {
-            (None, ip.dst)
+        let (hop, host) = if beyond.is_some() {
+            (beyond, ip.dst)
         } else {
-            let exits = &mut self.exits;
-            let hop_to = |to| exits.hop(pass.snapshot, ip.vrf, to);
-            match outward(pass.snapshot, ip.vrf, ip.dst, hop_to) {
-                Outward::Nowhere => return self.no_route(pass, item, ip),
-                Outward::Inside => return self.route(pass, item, ip),
-                Outward::Nobody => {
-                    return self.refused(DropReason::OutsideHostUnknown, item.meta);
-                }
-                Outward::To(hop, host) => (Some(hop), host),
+            let hop_to = |to| next_hop(pass.snapshot, ip.vrf, to);
+            match self.destination(pass.snapshot, ip, key) {
+                Destination::Ours => return self.punt(pass, Counter::PuntedLocal, item),
+                Destination::Hairpin => (None, ip.dst),
+                Destination::Elsewhere => match outward(pass.snapshot, ip.vrf, ip.dst, hop_to) {
+                    Outward::Nowhere => return self.no_route(pass, item, ip),
+                    Outward::Inside => return self.route(pass, item, ip),
+                    Outward::Nobody => {
+                        return self.refused(DropReason::OutsideHostUnknown, item.meta);
+                    }
+                    Outward::To(hop, host) => (Some(hop), host),
+                },
             }
         };
         let outside = outside_local(pass.snapshot, ip.vrf, ip.dst);
@@ -72,7 +69,7 @@ impl<P: Packet> Gateway<P> {
                 self.leave(pass, item, ip, change, hop);
             }
             // Answers to an untranslated host would not come back through here.
-            Ok(None) if hairpin => self.refused(DropReason::NoTranslation, item.meta),
+            Ok(None) if hop.is_none() => self.refused(DropReason::NoTranslation, item.meta),
             // Untranslated, it would look like somebody whom we translate.
             Ok(None)
                 if pass

@@ -11,7 +11,7 @@ use super::create::{blank, subject};
 use super::explain::{ended, translated};
 use super::forward::{Hop, next_hop};
 use super::outside_source::still_known;
-use super::{Gateway, Item, Lookup, Meta, Output, Pass, Prepared};
+use super::{Gateway, Item, Lookup, Meta, Output, Pass};
 use crate::command::{Because, Ending, FlowExplanation};
 use crate::nat::{DestinationRule, OutsideLocal};
 use crate::packet::Packet;
@@ -107,37 +107,39 @@ impl<P: Packet> Gateway<P> {
     pub(super) fn leave_to_own_worker(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
-        mut ready: Prepared<P>,
-    ) -> Option<Prepared<P>> {
+        mut item: Item<P>,
+        ip: &Ipv4,
+        lookup: Lookup,
+    ) -> Option<Item<P>> {
         let destinations = &pass.snapshot.nat.destinations;
-        if self.options.workers == 1 || destinations.is_empty() || ready.item.meta.unshared {
-            return Some(ready);
+        if self.options.workers == 1 || destinations.is_empty() || item.meta.unshared {
+            return Some(item);
         }
-        let (protocol, key) = match ready.lookup {
+        let (protocol, key) = match lookup {
             Lookup::Flow {
                 direction: Direction::Out,
                 key,
                 ..
-            } => (ready.ip.protocol, key),
+            } => (ip.protocol, key),
             Lookup::Quoted(Direction::Out) => {
-                let Ok(quoted) = icmp_error::read(ready.item.packet.data(), &ready.ip) else {
-                    return Some(ready); // it is counted where it is read again
+                let Ok(quoted) = icmp_error::read(item.packet.data(), ip) else {
+                    return Some(item); // it is counted where it is read again
                 };
                 let key = super::icmp::reverse_key(&quoted);
-                let kind = Kind::from_inside(ready.ip.vrf, quoted.protocol);
+                let kind = Kind::from_inside(ip.vrf, quoted.protocol);
                 let entry = self.table.look_up(kind, key);
                 if entry.is_some() {
-                    return Some(ready);
+                    return Some(item);
                 }
                 (quoted.protocol, key)
             }
-            _ => return Some(ready),
+            _ => return Some(item),
         };
         if protocol != PROTO_TCP || !destinations.is_server(key.src) {
-            return Some(ready);
+            return Some(item);
         }
-        ready.item.meta.unshared = true;
-        self.keep_if_mine(pass, ready)
+        item.meta.unshared = true;
+        self.keep_if_mine(pass, item, ip, lookup)
     }
 
     /// A packet from outside to nobody's address: gives it back unless its connection is shared.

@@ -312,7 +312,7 @@ impl<P: Packet> Gateway<P> {
             return self.hit(pass, item, ip, direction, at);
         }
         match direction {
-            Direction::Out => self.inside(pass, item, ip, key),
+            Direction::Out => self.inside(pass, item, ip, key, None),
             Direction::In => self.outside(pass, item, ip, key),
         }
     }

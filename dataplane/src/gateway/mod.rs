@@ -413,7 +413,8 @@ impl<P: Packet> Gateway<P> {
                 }
             }
         };
-        self.keep_if_mine(pass, Prepared { item, ip, lookup })
+        let item = self.keep_if_mine(pass, item, &ip, lookup)?;
+        Some(Prepared { item, ip, lookup })
     }
 
     /// Hands a packet to the worker that decides about it, if that is another one.
@@ -421,17 +422,18 @@ impl<P: Packet> Gateway<P> {
     fn keep_if_mine(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
-        ready: Prepared<P>,
-    ) -> Option<Prepared<P>> {
+        item: Item<P>,
+        ip: &Ipv4,
+        lookup: Lookup,
+    ) -> Option<Item<P>> {
         if self.options.workers > 1 {
-            let Prepared { item, ip, lookup } = &ready;
-            let owner = self.owner(pass.snapshot, item, ip, *lookup);
+            let owner = self.owner(pass.snapshot, &item, ip, lookup);
             if owner != self.options.me {
-                self.hand_off(pass, owner, ready.item);
+                self.hand_off(pass, owner, item);
                 return None;
             }
         }
-        Some(ready)
+        Some(item)
     }
 
     fn decide(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
@@ -447,16 +449,32 @@ impl<P: Packet> Gateway<P> {
         {
             return self.hit(pass, item, &ip, direction, at);
         }
-        self.decide_anew(pass, Prepared { item, ip, lookup });
+        self.decide_anew(pass, item, &ip, lookup);
     }
 
     /// Decides about a packet that has no entry.
-    fn decide_anew(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
-        let Some(ready) = self.leave_to_own_worker(pass, ready) else {
+    fn decide_anew(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        item: Item<P>,
+        ip: &Ipv4,
+        lookup: Lookup,
+    ) {
+        let Some(item) = self.leave_to_own_worker(pass, item, ip, lookup) else {
             return;
         };
-        let Prepared { item, ip, lookup } = ready;
-        if let Some(reason) = unfit(pass.snapshot, item.meta, &ip) {
+        let beyond = match lookup {
+            Lookup::Flow {
+                direction: Direction::Out,
+                ..
+            } => self.exits.beyond(pass.snapshot, ip.vrf, ip.dst),
+            _ => None,
+        };
+        let reason = match beyond {
+            Some(_) => unfit_source(pass.snapshot, ip),
+            None => unfit(pass.snapshot, item.meta, ip),
+        };
+        if let Some(reason) = reason {
             return self.refused(reason, item.meta);
         }
         let is_judged = item.meta.hairpin || item.meta.seen != Seen::UNKNOWN;
@@ -470,21 +488,21 @@ impl<P: Packet> Gateway<P> {
             && !access::may_come(
                 pass.snapshot,
                 item.meta.port,
-                &ip,
-                key_of(&ip, item.meta),
+                ip,
+                key_of(ip, item.meta),
                 true,
             )
         {
-            return self.denied(pass, item, &ip, DropReason::AccessListIn);
+            return self.denied(pass, item, ip, DropReason::AccessListIn);
         }
         match lookup {
-            Lookup::None => self.route(pass, item, &ip),
-            Lookup::Request(key) => self.outside(pass, item, &ip, key),
-            Lookup::Ipsec(direction, key) => self.ipsec(pass, item, &ip, direction, key),
-            Lookup::Quoted(direction) => self.translate_error(pass, item, &ip, direction),
+            Lookup::None => self.route(pass, item, ip),
+            Lookup::Request(key) => self.outside(pass, item, ip, key),
+            Lookup::Ipsec(direction, key) => self.ipsec(pass, item, ip, direction, key),
+            Lookup::Quoted(direction) => self.translate_error(pass, item, ip, direction),
             Lookup::Flow { direction, key, .. } => match direction {
-                Direction::Out => self.inside(pass, item, &ip, key),
-                Direction::In => self.outside(pass, item, &ip, key),
+                Direction::Out => self.inside(pass, item, ip, key, beyond),
+                Direction::In => self.outside(pass, item, ip, key),
             },
         }
     }
@@ -578,17 +596,20 @@ fn arrived(snapshot: &Snapshot, meta: Meta, ip: Ipv4) -> Ipv4 {
 /// (RFC 1812 section 5.3.8), nobody is a network.
 fn unfit(snapshot: &Snapshot, meta: Meta, ip: &Ipv4) -> Option<DropReason> {
     if meta.hairpin {
-        None
-    } else if snapshot
-        .local(ip.vrf, Ipv4Addr::from_bits(ip.src))
-        .is_some()
-    {
-        Some(DropReason::IpSource)
-    } else if snapshot.is_directed_broadcast(ip.vrf, Ipv4Addr::from_bits(ip.dst)) {
-        Some(DropReason::IpDestination)
-    } else {
-        None
+        return None;
     }
+    let destination = Ipv4Addr::from_bits(ip.dst);
+    unfit_source(snapshot, ip).or_else(|| {
+        let is_group = snapshot.is_directed_broadcast(ip.vrf, destination);
+        is_group.then_some(DropReason::IpDestination)
+    })
+}
+
+/// [`unfit`] of a packet that has just arrived, for a destination that is fit.
+fn unfit_source(snapshot: &Snapshot, ip: &Ipv4) -> Option<DropReason> {
+    let source = Ipv4Addr::from_bits(ip.src);
+    let is_ours = snapshot.local(ip.vrf, source).is_some();
+    is_ours.then_some(DropReason::IpSource)
 }
 
 /// The first multicast address; everything from here on is for the kernel twin.

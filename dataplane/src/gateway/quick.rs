@@ -5,7 +5,7 @@
 //! refused, and nothing changes before it is sure that the packet can leave.
 
 use super::ipsec::is_ipsec_port;
-use super::{Gateway, Item, Lookup, MULTICAST, Meta, Output, Pass, Prepared, inside};
+use super::{Gateway, Item, Lookup, MULTICAST, Meta, Output, Pass, inside};
 use crate::journal::Topic;
 use crate::packet::{BURST, Burst, Packet, octets_of};
 use crate::session::{Direction, HOP_UNKNOWN, Kind, NIL, flag};
@@ -40,6 +40,12 @@ impl Glance {
         hash: 0,
         guess: NIL,
     };
+
+    /// Whether it is of a flow that most likely had no entry when the burst came.
+    #[inline(always)]
+    fn is_of_new_flow(&self) -> bool {
+        self.guess == NIL && !matches!(self.head.protocol, NOT_ORDINARY | PROTO_ESP)
+    }
 }
 
 /// Room for what is known of a burst. A worker keeps it from burst to burst: to clear it would cost
@@ -287,10 +293,9 @@ impl<P: Packet> Gateway<P> {
         let nat = &pass.snapshot.nat;
         if entrance.direction == Direction::Out {
             let later = glances.0[..burst.len()].iter().skip(ports.len());
-            for Glance { head, guess, .. } in later {
-                if *guess == NIL && !matches!(head.protocol, NOT_ORDINARY | PROTO_ESP) {
-                    self.expect(nat, entrance.vrf, head.protocol, head.key());
-                }
+            for glance in later.filter(|glance| glance.is_of_new_flow()) {
+                let head = &glance.head;
+                self.expect(nat, entrance.vrf, head.protocol, head.key());
             }
         }
         let (snapshot, tick) = (pass.snapshot, pass.now.tick());
@@ -301,6 +306,8 @@ impl<P: Packet> Gateway<P> {
             }
             let outcome = if at == ports.len() {
                 Err(run.obstacle)
+            } else if glance.is_of_new_flow() && !self.table.may_have(glance.hash) {
+                Err(Obstacle::NoEntry)
             } else {
                 self.translate_later(snapshot, tick, entrance.kind, &mut packet, glance)
             };
@@ -342,9 +349,8 @@ impl<P: Packet> Gateway<P> {
                 key,
                 hash,
             };
-            let ready = Prepared { item, ip, lookup };
-            if let Some(ready) = self.keep_if_mine(pass, ready) {
-                self.decide_anew(pass, ready);
+            if let Some(item) = self.keep_if_mine(pass, item, &ip, lookup) {
+                self.decide_anew(pass, item, &ip, lookup);
             }
         } else {
             self.process_one(pass, item);
