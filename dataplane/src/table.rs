@@ -186,9 +186,13 @@ impl Table {
     }
 
     /// [`Table::find`] for a key that was not hashed before.
+    #[inline]
     #[must_use]
     pub fn look_up(&self, kind: Kind, key: Key) -> Option<u32> {
-        self.find(self.hash(kind, key), kind, key)
+        let hash = self.hash(kind, key);
+        self.may_have(hash)
+            .then(|| self.find(hash, kind, key))
+            .flatten()
     }
 
     /// The entry at a place.

@@ -135,7 +135,7 @@ impl<T> Engine<T> {
     }
 
     /// A packet of an established outbound half was sent.
-    #[inline]
+    #[inline(always)]
     pub fn used_out(&mut self, now: Millis, place: u32, sequence: u32) {
         self.advance(now);
         let now = self.now;
@@ -145,7 +145,7 @@ impl<T> Engine<T> {
     }
 
     /// A packet of an established inbound half was delivered.
-    #[inline]
+    #[inline(always)]
     pub fn used_in(&mut self, now: Millis, place: u32, sequence: u32) {
         self.advance(now);
         let now = self.now;

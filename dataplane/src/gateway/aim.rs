@@ -1,7 +1,7 @@
 //! Where answers to a new entry will come in, where it is known how ports spread over workers.
 
 use super::Gateway;
-use super::create::answer;
+use super::place::answer;
 use crate::nat::GlobalAddress;
 use crate::packet::Packet;
 use crate::rss::{Aim, Steering};

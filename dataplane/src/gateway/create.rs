@@ -10,22 +10,13 @@ use super::inside::{may_begin, untranslatable};
 use super::mapping::filtering_of;
 use super::outside_source::entry_way;
 use crate::acl::Subject;
-use crate::nat::{Global, GlobalAddress, Lending, Nat, OneToOnePool, PortSpace, Rule, Target};
+use crate::nat::{Global, Lending, Nat, OneToOnePool, Rule, Target};
 use crate::packet::Packet;
-use crate::rss::Aim;
-use crate::session::{Direction, HOP_UNKNOWN, Key, Kind, Session, flag, port_space, reverse};
-use crate::snapshot::{InsideHost, PortId, Snapshot, VrfId, WorkerId};
+use crate::session::{Direction, HOP_UNKNOWN, Key, Session, flag, port_space, reverse};
+use crate::snapshot::{InsideHost, Snapshot, VrfId, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::{Delta, Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, tcp_flags};
-
-/// Ports tried at random once every port of an address has an entry: each may still be free for
-/// this destination.
-const SHARED_PORT_TRIES: u32 = 512;
-/// How many of these at least look for one that brings answers to this worker.
-const AIMED_SHARED_TRIES: u32 = 64;
-/// Blocks looked at again where a free port turns out to be a static's.
-const RESERVED_RETRIES: u32 = 64;
 
 /// The packet for which an entry is wanted.
 #[derive(Clone, Copy)]
@@ -36,32 +27,6 @@ pub(super) struct Wanted<'a> {
     pub(super) host: u32,
     /// Where it goes; `None` where it comes in again.
     pub(super) hop: Option<Hop>,
-}
-
-/// A search for a port without any entry, and how often one had been freed before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Search {
-    address: Ipv4Addr,
-    space: PortSpace,
-    /// The lowest port of the range.
-    low: u16,
-    freed: u32,
-}
-
-/// What a search for a port without any entry lacked.
-enum NoPort {
-    /// Any that is free.
-    Free,
-    /// One that is nobody else's.
-    Fitting,
-}
-
-/// An outside address and port for a new entry.
-pub(super) struct Place {
-    pub(super) address: u32,
-    pub(super) port: u16,
-    /// What `GlobalAddress::take` said.
-    pub(super) mark: bool,
 }
 
 impl<P: Packet> Gateway<P> {
@@ -239,181 +204,6 @@ impl<P: Packet> Gateway<P> {
         Ok(rewrite_addresses(ip, global, wanted.host))
     }
 
-    /// An outside address and port that no other entry with this destination has: the packet's
-    /// own port where it is free, else another of the same range.
-    fn place(
-        &mut self,
-        nat: &Nat,
-        space: PortSpace,
-        protocol: u8,
-        key: Key,
-        exit: Option<PortId>,
-        addresses: &[Arc<GlobalAddress>],
-    ) -> Result<Place, DropReason> {
-        // A client keeps its address as long as that has ports (RFC 4787 REQ-2, "paired"): every
-        // worker begins its search at the same one for the same client.
-        let first = pairing(key.src, addresses.len());
-        let (before, from) = addresses.split_at(first);
-        // Not in the way of those that change this worker meanwhile; it is put back below.
-        let steering = self.steering.take();
-        let mut place = Err(DropReason::PortsExhausted);
-        for global in from.iter().chain(before) {
-            let to = steering.as_deref();
-            let aim = to.and_then(|to| self.aim(to, exit, protocol, key, global));
-            if let Some(found) = self.place_at(nat, space, protocol, key, global, aim) {
-                if let Some(aim) = aim {
-                    self.count_aim(aim, found.port);
-                }
-                place = Ok(found);
-                break;
-            }
-        }
-        self.steering = steering;
-        place
-    }
-
-    #[inline]
-    pub(super) fn place_at(
-        &mut self,
-        nat: &Nat,
-        space: PortSpace,
-        protocol: u8,
-        key: Key,
-        global: &GlobalAddress,
-        aim: Option<Aim<'_>>,
-    ) -> Option<Place> {
-        let me = self.options.me;
-        let below_share = global.is_below_share(me, self.options.workers);
-        let fits = |gateway: &Self, port| gateway.fits(nat, protocol, key, global, port);
-        let taken = |port: u16| Place {
-            address: global.address.to_bits(),
-            port,
-            mark: global.take(space, port),
-        };
-        let aim = aim.filter(Aim::is_by_port);
-        let hits = |port: u16| aim.is_none_or(|aim| aim.hits(port));
-        let may_have = below_share || global.owner(key.sport) == Some(me);
-        let keep = |gateway: &Self| {
-            let fitting = may_have && global.claim(me, key.sport);
-            if fitting && !fits(gateway, key.sport) {
-                global.abandon(me, key.sport);
-                return false;
-            }
-            fitting
-        };
-        if hits(key.sport) && keep(self) {
-            return Some(taken(key.sport));
-        }
-        let (low, high) = port_range(space, key.sport);
-        let width = u32::from(high - low) + 1;
-        let any = |gateway: &mut Self| low + (gateway.random() as u32 % width) as u16;
-        let unused = |gateway: &mut Self, may_claim: bool| {
-            for _ in 0..RESERVED_RETRIES {
-                let start = any(gateway);
-                let port = global
-                    .free_port(me, may_claim, space, (low, high), start)
-                    .ok_or(NoPort::Free)?;
-                if fits(gateway, port) {
-                    return Ok(port);
-                }
-                global.abandon(me, port);
-            }
-            Err(NoPort::Fitting)
-        };
-        // As long as nothing is given back, a search that found nothing finds nothing again.
-        let search = Search {
-            address: global.address,
-            space,
-            low,
-            freed: global.freed(),
-        };
-        let may_be_free = !below_share || self.in_vain != Some(search);
-        if aim.is_some() {
-            // Rather than the client's own port one that brings answers here, and rather that than any.
-            let start = any(self);
-            let port = may_be_free
-                .then(|| global.free_port_that(me, below_share, space, (low, high), start, hits))
-                .flatten();
-            if let Some(port) = port {
-                if fits(self, port) {
-                    return Some(taken(port));
-                }
-                global.abandon(me, port);
-            }
-            if !hits(key.sport) && keep(self) {
-                return Some(taken(key.sport));
-            }
-        }
-        if may_be_free {
-            match unused(self, below_share) {
-                Ok(port) => return Some(taken(port)),
-                Err(NoPort::Free) if below_share => self.in_vain = Some(search),
-                Err(_) => {}
-            }
-        }
-        let mut second = None;
-        for tried in 0..SHARED_PORT_TRIES {
-            let port = any(self);
-            if global.owner(port) == Some(me) && fits(self, port) {
-                if hits(port) {
-                    return Some(taken(port));
-                }
-                second.get_or_insert(port);
-            }
-            if second.is_some() && tried >= AIMED_SHARED_TRIES {
-                break;
-            }
-        }
-        if let Some(port) = second {
-            return Some(taken(port));
-        }
-        // Rather what is another worker's share than nothing.
-        if below_share {
-            return None;
-        }
-        unused(self, true).ok().map(taken)
-    }
-
-    /// Asks the memory for what [`Gateway::create`] will read of the table if the first rule applies
-    /// and the packet keeps its port. A wrong guess costs nothing but the asking.
-    #[inline]
-    pub(super) fn expect(&self, nat: &Nat, vrf: VrfId, protocol: u8, key: Key) {
-        let rule = nat.rules.iter().find(|rule| rule.vrf == vrf);
-        let Some(Target::Overload(addresses)) = rule.map(|rule| &rule.target) else {
-            return;
-        };
-        if let Some(global) = addresses.get(pairing(key.src, addresses.len())) {
-            let answer = answer(global, protocol, key, key.sport);
-            let hash = self.table.hash(Kind::from_outside(protocol), answer);
-            self.table.prefetch_index(hash);
-        }
-    }
-
-    /// Whether neither a static nor another flow with this destination has a port.
-    pub(super) fn fits(
-        &self,
-        nat: &Nat,
-        protocol: u8,
-        key: Key,
-        global: &GlobalAddress,
-        port: u16,
-    ) -> bool {
-        let peer = Ipv4Addr::from_bits(key.dst);
-        let is_ike = protocol == PROTO_UDP
-            && !self.esp.is_empty()
-            && self.esp.holds_port(global.address, peer, key.dport, port);
-        !nat.is_reserved(global.address, protocol, port)
-            && !is_ike
-            && self
-                .table
-                .look_up(
-                    Kind::from_outside(protocol),
-                    answer(global, protocol, key, port),
-                )
-                .is_none()
-            && self.is_left_by_mappings(nat, protocol, key, global, port)
-    }
-
     /// Removes an entry and gives back what it held.
     pub(super) fn remove_entry(&mut self, snapshot: &Snapshot, at: u32) {
         self.remove_at(&snapshot.nat, at);
@@ -491,40 +281,6 @@ pub(super) fn blank(now: Millis, rule: u16, protocol: u8, outbound: Key, inbound
 pub(super) fn refused_by(rule: &Rule, ip: &Ipv4) -> Option<DropReason> {
     let is_portless = |reason: &DropReason| *reason == DropReason::ProtocolNotTranslatable;
     untranslatable(ip).filter(|reason| !(rule.lends_to_flows() && is_portless(reason)))
-}
-
-/// What the answer to a packet looks like if the packet leaves from `port` of `global`.
-pub(super) fn answer(global: &GlobalAddress, protocol: u8, key: Key, port: u16) -> Key {
-    let sport = if protocol == PROTO_ICMP {
-        port
-    } else {
-        key.dport
-    };
-    Key {
-        src: key.dst,
-        dst: global.address.to_bits(),
-        sport,
-        dport: port,
-    }
-}
-
-/// The ports among which a substitute is chosen: a well-known port is never replaced by an
-/// unprivileged one and the other way round, and the lowest keep among themselves as in IOS.
-pub(super) fn port_range(space: PortSpace, port: u16) -> (u16, u16) {
-    match (space, port) {
-        (PortSpace::Icmp, _) => (0, u16::MAX),
-        (_, 0..=511) => (1, 511),
-        (_, 512..=1023) => (512, 1023),
-        (_, 1024..) => (1024, u16::MAX),
-    }
-}
-
-/// Where in a list of `count` addresses a client's search begins.
-pub(super) fn pairing(client: u32, count: usize) -> usize {
-    if count <= 1 {
-        return 0;
-    }
-    (u64::from(client).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % count
 }
 
 /// The inside host that sent a packet.

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use super::access::{may_come, may_go};
-use super::create::{is_lendable, pairing, sender, subject};
+use super::create::{is_lendable, sender, subject};
 use super::explain_outside;
 use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{
@@ -18,6 +18,7 @@ use super::ipsec_policy::{Asked, subject as ipsec_subject};
 use super::mapping::filtering_of;
 use super::outside::{leads_inside, rewrite_from_outside, static_to_global};
 use super::outside_source::{Outward, entry_way, is_translated, outward};
+use super::place::pairing;
 use super::requests::{SLICE, view};
 use super::{Gateway, Item, unfit};
 use crate::command::{

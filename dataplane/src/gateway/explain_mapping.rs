@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Gateway;
-use super::create::{pairing, sender};
+use super::create::sender;
 use super::explain::{ended, translated};
 use super::outside_source::still_known;
+use super::place::pairing;
 use crate::command::{Because, FlowExplanation};
 use crate::nat::{GlobalAddress, Rule};
 use crate::packet::Packet;

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::Options;
-use super::create::pairing;
 use super::forward::next_hop;
+use super::place::pairing;
 use crate::acl::{AccessList, Action, Subject};
 use crate::command::Occupancy;
 use crate::esp::{EspDrop, EspTimers, Globals, Limits, Policy, Ports, RelationView};

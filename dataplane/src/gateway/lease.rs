@@ -8,11 +8,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Gateway;
-use super::create::{Place, blank, is_lendable, refused_by, sender};
+use super::create::{blank, is_lendable, refused_by, sender};
 use super::explain::{ended, translated};
 use super::forward::rewrite_addresses;
 use super::inside::may_begin;
 use super::mapping::keys;
+use super::place::Place;
 use crate::command::{Because, FlowExplanation};
 use crate::nat::{Global, Nat, OneToOnePool, Rule};
 use crate::packet::Packet;

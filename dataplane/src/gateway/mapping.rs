@@ -10,8 +10,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Gateway;
-use super::create::{Place, blank, pairing, port_range};
+use super::create::blank;
 use super::ipsec::is_ipsec;
+use super::place::{Place, pairing, port_range};
 use crate::nat::{Filtering, GlobalAddress, Nat, PortSpace, Rule};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Kind, Session, flag, port_space};

@@ -25,6 +25,7 @@ pub(crate) mod limit;
 mod mapping;
 mod outside;
 mod outside_source;
+mod place;
 mod quick;
 mod quick_esp;
 mod quick_team;
@@ -191,7 +192,7 @@ pub struct Gateway<P> {
     /// Entries of each host, where these are limited.
     host_counts: HostCounts,
     /// The last search for a free port that found none.
-    in_vain: Option<create::Search>,
+    in_vain: Option<place::Search>,
     /// The same of an address of a pool.
     pool_in_vain: InVain,
     /// How ports spread packets over workers, where that is known.
