@@ -158,6 +158,32 @@ fn a_host_that_is_not_translated_has_no_way_back() {
     });
 }
 
+/// A worker remembers which destinations are outside hosts; a change of configuration is noticed.
+#[test]
+fn an_outside_host_whose_address_becomes_ours() {
+    each(Policy::overload, |lab| {
+        lab.expect(
+            INSIDE,
+            udp("10.1.0.2:5000", "203.0.113.9:9"),
+            "1 udp 198.51.100.1:5000 > 203.0.113.9:9",
+        );
+        lab.policy = std::mem::take(&mut lab.policy).fixed("10.2.0.9", "203.0.113.9");
+        lab.publish();
+        lab.expect(
+            INSIDE,
+            udp("10.1.0.2:5001", "203.0.113.9:9"),
+            "3 udp 198.51.100.1:5001 > 10.2.0.9:9",
+        );
+        lab.policy = Policy::overload();
+        lab.publish();
+        lab.expect(
+            INSIDE,
+            udp("10.1.0.2:5002", "203.0.113.9:9"),
+            "1 udp 198.51.100.1:5002 > 203.0.113.9:9",
+        );
+    });
+}
+
 #[test]
 fn errors_of_hairpin_flows() {
     let policy = || {

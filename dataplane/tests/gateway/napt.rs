@@ -461,6 +461,30 @@ fn ethernet_padding_stays_behind() {
 }
 
 #[test]
+fn a_burst_of_new_flows_in_turn_makes_one_entry_each() {
+    each(Policy::overload, |lab| {
+        let from = ["10.1.0.2:5000", "10.1.0.3:6000", "10.1.0.4:7000"];
+        let burst: Vec<_> = (0..32)
+            .map(|at| lab.frame(INSIDE, &udp(from[at % 3], OUT).ip()))
+            .map(|frame| (INSIDE, crate::support::Frame::new(&frame)))
+            .collect();
+        let mut wanted: Vec<_> = (0..32)
+            .map(|at| {
+                format!(
+                    "1 udp 198.51.100.1:{} > 203.0.113.5:9",
+                    5000 + at % 3 * 1000
+                )
+            })
+            .collect();
+        let mut seen = lab.burst(&burst); // those of several workers come out in any order
+        seen.sort();
+        wanted.sort();
+        assert_eq!(seen, wanted);
+        assert_eq!(lab.entries(), 3);
+    });
+}
+
+#[test]
 fn a_burst_of_one_new_flow_makes_one_entry() {
     each(Policy::overload, |lab| {
         let frame = lab.frame(INSIDE, &udp("10.1.0.2:5000", OUT).ip());
