@@ -17,7 +17,7 @@ use crate::wire::ipv4::{is_martian_destination, is_martian_source};
 use crate::wire::{Ipv4, PROTO_ESP, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 
 /// [`Head::protocol`] of a packet that is not ordinary: that of no ordinary one.
-pub(super) const NOT_ORDINARY: u8 = 0;
+pub(super) const NOT_ORDINARY: u8 = Head::NONE.protocol;
 
 /// What is to be known of an ordinary packet.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +30,7 @@ pub(super) struct Glance {
 
 impl Glance {
     const NONE: Glance = Glance {
-        head: Head {
-            addresses: 0,
-            ports: 0,
-            total_len: 0,
-            protocol: NOT_ORDINARY,
-            detail: 0,
-        },
+        head: Head::NONE,
         hash: 0,
         guess: NIL,
     };
@@ -376,11 +370,10 @@ impl<P: Packet> Gateway<P> {
             let verify = !packet.ip_checksum_verified();
             let frame = packet.data();
             octets += frame.len() as u64;
-            glance.head.protocol = NOT_ORDINARY;
-            let Some(head) = Head::read(frame, entrance.mac, verify) else {
-                continue;
-            };
-            if !is_ordinary(entrance.direction, &head) {
+            let head = &mut glance.head;
+            let is_known = head.read_again(frame, entrance.mac, verify);
+            if !is_known || !is_ordinary(entrance.direction, head) {
+                head.protocol = NOT_ORDINARY;
                 continue;
             }
             let (addresses, ports, protocol, _) = last;
@@ -395,7 +388,6 @@ impl<P: Packet> Gateway<P> {
                 };
                 last = (head.addresses, head.ports, head.protocol, hash);
             }
-            glance.head = head;
             glance.hash = last.3;
         }
         let mut last = (0, NIL);

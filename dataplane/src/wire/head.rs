@@ -43,6 +43,15 @@ pub fn mac_word(mac: [u8; 6]) -> u64 {
 }
 
 impl Head {
+    /// Nothing is known: of no protocol that an ordinary packet has.
+    pub const NONE: Head = Head {
+        addresses: 0,
+        ports: 0,
+        total_len: 0,
+        protocol: 0,
+        detail: 0,
+    };
+
     /// Addresses and ports.
     #[inline(always)]
     #[must_use]
@@ -115,7 +124,19 @@ impl Head {
     #[inline(always)]
     #[must_use]
     pub fn read(frame: &[u8], mac: u64, verify_ip_checksum: bool) -> Option<Head> {
-        let head: &[u8; HEAD] = frame.first_chunk()?;
+        let mut head = Head::NONE;
+        head.read_again(frame, mac, verify_ip_checksum)
+            .then_some(head)
+    }
+
+    /// [`Head::read`] in place; where that is `None`, this is `false` and there is nothing to be known
+    /// here.
+    #[inline(always)]
+    #[must_use]
+    pub fn read_again(&mut self, frame: &[u8], mac: u64, verify_ip_checksum: bool) -> bool {
+        let Some(head) = frame.first_chunk::<HEAD>() else {
+            return false;
+        };
         let to = be64::<0, HEAD>(head).swap_bytes() << 16;
         // EtherType, version and header length: 0x0800, 4, 5 words.
         let kind = (be32::<12, HEAD>(head) ^ 0x0800_4500) & 0xffff_ff00;
@@ -124,41 +145,38 @@ impl Head {
         let odd = (to ^ mac) | u64::from(kind) | u64::from(fragment);
         let is_whole = usize::from(total_len) + ETHERNET_HEADER <= frame.len();
         if odd != 0 || !is_whole || total_len < SHORTEST {
-            return None;
+            return false;
         }
         if verify_ip_checksum && !checksum_is_right(head) {
-            return None;
+            return false;
         }
-        let protocol = head[23];
-        let mut ports = be32::<34, HEAD>(head).rotate_left(16);
-        let mut detail = 0;
-        let fits = match protocol {
+        self.addresses = be64::<26, HEAD>(head).rotate_left(32);
+        self.ports = be32::<34, HEAD>(head).rotate_left(16);
+        self.total_len = total_len;
+        self.protocol = head[23];
+        self.detail = 0;
+        match self.protocol {
             PROTO_UDP => {
                 let length = be16::<38, HEAD>(head);
                 length.wrapping_sub(8) <= total_len - SHORTEST
             }
             PROTO_TCP => {
-                let tcp: &[u8; TCP_HEAD] = frame.first_chunk()?;
+                let Some(tcp) = frame.first_chunk::<TCP_HEAD>() else {
+                    return false;
+                };
                 let offset = u16::from(tcp[46] >> 4) * 4;
-                detail = tcp[47];
+                self.detail = tcp[47];
                 offset >= 20 && offset <= total_len - 20
             }
             PROTO_ICMP => {
                 let id = u32::from(be16::<38, HEAD>(head));
-                ports = id << 16 | id;
-                detail = head[34];
-                is_icmp_query(detail)
+                self.ports = id << 16 | id;
+                self.detail = head[34];
+                is_icmp_query(self.detail)
             }
             PROTO_ESP => true,
             _ => false,
-        };
-        fits.then_some(Head {
-            addresses: be64::<26, HEAD>(head).rotate_left(32),
-            ports,
-            total_len,
-            protocol,
-            detail,
-        })
+        }
     }
 }
 
