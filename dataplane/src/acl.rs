@@ -3,17 +3,20 @@
 //! Consulted when an entry is made, never on a hit. What a line means is said here; long lists are
 //! searched by `compiled`, which must find the same line as looking at one after the other does.
 
-mod addresses;
 mod compiled;
 mod hash;
+mod line;
+mod side;
 mod slots;
+mod split;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use compiled::{Compiled, Match};
+use compiled::Compiled;
 
 /// Permit or deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,6 +176,14 @@ impl Entry {
     }
 }
 
+/// A line that matches.
+#[derive(Debug, Clone, Copy)]
+struct Match<'a> {
+    action: Action,
+    /// The count of its hits.
+    hits: &'a AtomicU64,
+}
+
 /// An access list with its hit counts.
 #[derive(Debug, Default)]
 pub struct AccessList {
@@ -196,16 +207,15 @@ impl AccessList {
 
     /// The first line that matches.
     #[inline]
-    fn find(&self, packet: &Subject) -> Option<Match> {
+    fn find(&self, packet: &Subject) -> Option<Match<'_>> {
         if let Some(compiled) = &self.compiled {
-            return compiled.find(&self.entries, packet);
+            return compiled.find((&self.entries, &self.hits), packet);
         }
-        let mut lines = (0..).zip(&self.entries);
-        let (line, entry) = lines.find(|(_, e)| e.matches(packet))?;
+        let mut lines = self.entries.iter().zip(&self.hits);
+        let (entry, hits) = lines.find(|(entry, _)| entry.matches(packet))?;
         Some(Match {
-            line,
             action: entry.action,
-            slot: None,
+            hits,
         })
     }
 
@@ -221,14 +231,9 @@ impl AccessList {
         let Some(found) = self.find(packet) else {
             return Action::Deny;
         };
-        match (found.slot, &self.compiled) {
-            (Some(slot), Some(compiled)) => compiled.count(slot),
-            // Several workers may count here; like the number of entries, it is counted where
-            // an entry is made, never on a hit.
-            _ => {
-                self.hits[found.line as usize].fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        // Several workers may count here; like the number of entries, it is counted where an
+        // entry is made, never on a hit.
+        found.hits.fetch_add(1, Ordering::Relaxed);
         found.action
     }
 
@@ -261,10 +266,11 @@ impl AccessList {
     /// Matches of the line at `index` so far.
     #[must_use]
     pub fn hits(&self, index: usize) -> u64 {
-        let here = self.hits.get(index);
-        let here = here.map_or(0, |hits| hits.load(Ordering::Relaxed));
-        let entry = self.entries.get(index);
-        let beside = self.compiled.as_ref().zip(entry);
-        here + beside.map_or(0, |(compiled, entry)| compiled.hits(index, entry))
+        let Some(entry) = self.entries.get(index) else {
+            return 0;
+        };
+        let compiled = self.compiled.as_ref();
+        let there = compiled.and_then(|c| c.hits(index, entry));
+        there.unwrap_or(&self.hits[index]).load(Ordering::Relaxed)
     }
 }

@@ -1,11 +1,13 @@
 //! What long lists cost: the load of a configuration, and the lookup of a new flow in its list.
-//! `perf/policy` runs it.
+//! `perf/policy` runs it. `--write FOLDER` writes the lists and packets for other programs.
 
+mod export;
 mod lists;
 mod random;
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,9 @@ fn main() {
     if !arguments.iter().any(|a| a == "--bench") {
         return;
     }
-    let results: Vec<Value> = Shape::ALL.iter().map(|shape| measure(*shape)).collect();
+    let folder = arguments.iter().skip_while(|a| *a != "--write").nth(1);
+    let folder = folder.map(Path::new);
+    let results: Vec<Value> = Shape::ALL.iter().map(|s| measure(*s, folder)).collect();
     if arguments.iter().any(|a| a == "--json") {
         let all = json!({ "lines": [FEW, MANY], "statics": STATICS, "lists": results });
         println!("{all:#}");
@@ -59,13 +63,18 @@ fn main() {
     }
 }
 
-/// All figures of one kind of list.
-fn measure(shape: Shape) -> Value {
+/// All figures of one kind of list; what they are about is written to `folder`.
+fn measure(shape: Shape, folder: Option<&Path>) -> Value {
     let (few, _) = load(shape, FEW);
     let (many, took) = load(shape, MANY);
     let lists = [list(&few), list(&many)];
     let found = lists.each_ref().map(|l| packets_of(l.entries()));
     let denied = lists.each_ref().map(|l| strangers(l));
+    if let Some(folder) = folder {
+        for (list, packets) in lists.iter().zip(found.iter().zip(&denied)) {
+            export::write(folder, shape, list, packets);
+        }
+    }
     let found_ns = in_turn(&lists, &found);
     let denied_ns = in_turn(&lists, &denied);
     let ratio = |[few, many]: [f64; 2]| (many / few * 100.0).round() / 100.0;

@@ -1,159 +1,106 @@
-//! What lines ask for, in one place of memory with the count of who asked.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Hash tables that are filled once, several in one piece of memory.
 
 use super::hash::mix;
-use super::{Action, Entry};
+use crate::prefetch::{large_slice, prefetch_index};
 
-/// What lines of a group ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
-    addresses: u64,
-    ports: u32,
+/// Something that is found by its key.
+pub(super) trait Keyed {
+    /// What it is found by.
+    type Key: Copy + PartialEq + Into<u64>;
+
+    fn key(&self) -> Self::Key;
 }
 
-/// A line that has a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found(u32);
-
-/// The keys of all groups; each group has a part of it for itself.
+/// What several tables hold; each has a part of the places for itself.
 #[derive(Debug)]
-pub(super) struct Slots(Box<[Slot]>);
+pub(super) struct Slots<T>(Box<[Option<T>]>);
 
-/// Half a line of memory, so that a look at a key and its count wait for memory once.
-#[derive(Debug)]
-#[repr(align(32))]
-struct Slot {
-    key: Key,
-    found: Found,
-    hits: AtomicU64,
+impl<T> Default for Slots<T> {
+    fn default() -> Slots<T> {
+        Slots(Box::default())
+    }
 }
 
-/// Where a group's keys are.
+/// Where one table is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     first: u32,
-    /// Places less one; places are a power of two.
-    mask: u32,
+    /// None if nothing is in it; else one more than are taken, at least.
+    places: u32,
 }
 
-impl Key {
-    /// Of source and destination.
-    #[inline]
-    pub(super) fn new(addresses: [u32; 2], ports: [u16; 2]) -> Key {
-        Key {
-            addresses: u64::from(addresses[0]) << 32 | u64::from(addresses[1]),
-            ports: u32::from(ports[0]) << 16 | u32::from(ports[1]),
-        }
-    }
-
-    /// Its hash in the group `group`.
-    #[inline]
-    pub(super) fn hash(&self, group: usize) -> u64 {
-        mix(mix(group as u64, self.addresses), u64::from(self.ports))
-    }
-}
-
-impl Found {
-    /// No line.
-    pub(super) const NONE: Found = Found(u32::MAX);
-    /// Set if a packet with the key matches, whatever else it has.
-    const WHOLE: u32 = 1 << 31;
-    /// Set if the line permits: the line itself is somewhere else in memory.
-    const PERMITS: u32 = 1 << 30;
-    /// Most lines that can be told apart.
-    pub(super) const LINES: usize = Self::PERMITS as usize - 1;
-
-    /// Line `line`, below [`Found::LINES`], that asks for nothing but its key if `whole`.
-    pub(super) fn new(line: u32, entry: &Entry, whole: bool) -> Found {
-        let whole = if whole { Self::WHOLE } else { 0 };
-        let permits = match entry.action {
-            Action::Permit => Self::PERMITS,
-            Action::Deny => 0,
-        };
-        Found(line | whole | permits)
-    }
-
-    #[inline]
-    pub(super) fn line(self) -> u32 {
-        self.0 & !(Self::WHOLE | Self::PERMITS)
-    }
-
-    #[inline]
-    pub(super) fn is_whole(self) -> bool {
-        self.0 & Self::WHOLE != 0
-    }
-
-    #[inline]
-    pub(super) fn action(self) -> Action {
-        if self.0 & Self::PERMITS != 0 {
-            Action::Permit
-        } else {
-            Action::Deny
-        }
-    }
-}
-
-impl Slots {
-    /// Places for groups of so many keys at most, with each group's part; a fifth stays free.
-    pub(super) fn new(groups: impl Iterator<Item = u32>) -> (Slots, Vec<Part>) {
-        let mut end = 0u32;
-        let part = |keys: u32| {
-            let places = (keys + keys / 4 + 1).next_power_of_two();
-            let part = Part {
-                first: end,
-                mask: places - 1,
-            };
+impl<T: Keyed> Slots<T> {
+    /// Tables of these; no two in one table have the same key. A third of the places stays free.
+    pub(super) fn new(tables: impl IntoIterator<Item = Vec<T>>) -> (Slots<T>, Box<[Part]>) {
+        let (mut all, mut end) = (Vec::new(), 0);
+        let mut part = |held: Vec<T>| {
+            let many = held.len() as u32;
+            let places = if many == 0 { 0 } else { many + many / 2 + 1 };
+            let part = Part { first: end, places };
             end += places;
+            all.push((part, held));
             part
         };
-        let parts: Vec<Part> = groups.map(part).collect();
-        let empty = || Slot {
-            key: Key::new([0; 2], [0; 2]),
-            found: Found::NONE,
-            hits: AtomicU64::new(0),
-        };
-        ((Slots((0..end).map(|_| empty()).collect())), parts)
-    }
-
-    /// Puts a line before those that have its key; returns the one that was first.
-    pub(super) fn put(&mut self, part: Part, hash: u64, key: Key, found: Found) -> Found {
-        let at = self.place(part, hash, key);
-        let slot = &mut self.0[at];
-        slot.key = key;
-        std::mem::replace(&mut slot.found, found)
-    }
-
-    /// The first line that has a key, and its place; [`Found::NONE`] if there is none.
-    #[inline]
-    pub(super) fn find(&self, part: Part, hash: u64, key: Key) -> (Found, usize) {
-        let at = self.place(part, hash, key);
-        (self.0[at].found, at)
-    }
-
-    /// The place of a key, or the free one that would be its.
-    #[inline]
-    fn place(&self, part: Part, hash: u64, key: Key) -> usize {
-        let mut step = (hash >> 40) as u32;
-        loop {
-            let at = (part.first + (step & part.mask)) as usize;
-            let slot = &self.0[at];
-            if slot.found == Found::NONE || slot.key == key {
-                return at;
+        let parts = tables.into_iter().map(&mut part).collect();
+        let mut slots = Slots(large_slice(end as usize, |_| None));
+        for (part, held) in all {
+            for one in held {
+                let mut at = part.begin(part.hash(one.key()));
+                while slots.0[at].is_some() {
+                    at = part.after(at);
+                }
+                slots.0[at] = Some(one);
             }
-            step = step.wrapping_add(1);
+        }
+        (slots, parts)
+    }
+
+    /// What has a key in a table.
+    #[inline]
+    pub(super) fn find(&self, part: Part, key: T::Key) -> Option<&T> {
+        if part.places == 0 {
+            return None;
+        }
+        let mut at = part.begin(part.hash(key));
+        loop {
+            let held = self.0[at].as_ref()?;
+            if held.key() == key {
+                return Some(held);
+            }
+            at = part.after(at);
         }
     }
 
-    /// Counts a hit at a place.
+    /// Asks the memory for where a key would be.
     #[inline]
-    pub(super) fn count(&self, at: usize) {
-        // Several workers may count here; where an entry is made, never on a hit.
-        self.0[at].hits.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn prefetch(&self, part: Part, key: T::Key) {
+        prefetch_index(&self.0, part.begin(part.hash(key)));
+    }
+}
+
+impl Part {
+    /// The hash of a key in this table.
+    #[inline]
+    pub(super) fn hash(self, key: impl Into<u64>) -> u64 {
+        mix(u64::from(self.first), key.into())
     }
 
-    /// The hits at a place.
-    pub(super) fn hits(&self, at: usize) -> u64 {
-        self.0[at].hits.load(Ordering::Relaxed)
+    /// Where the search for a hash begins.
+    #[inline]
+    fn begin(self, hash: u64) -> usize {
+        let share = ((hash >> 32) * u64::from(self.places)) >> 32;
+        (u64::from(self.first) + share) as usize
+    }
+
+    /// The place after one of them, in a ring.
+    #[inline]
+    fn after(self, at: usize) -> usize {
+        let next = at + 1;
+        let end = (self.first + self.places) as usize;
+        if next == end {
+            self.first as usize
+        } else {
+            next
+        }
     }
 }

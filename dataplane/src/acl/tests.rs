@@ -109,12 +109,81 @@ fn alike() -> impl Strategy<Value = Vec<Entry>> {
     })
 }
 
-/// Lists of many shapes, of one shape with many lines, and of both.
+/// Lines about the same addresses, which protocols, ports and flags alone tell apart: more than are looked at one by one.
+fn about_one_pair() -> impl Strategy<Value = Vec<Entry>> {
+    let addresses = (wildcard(), wildcard());
+    let addresses = prop_oneof![Just((Wildcard::ANY, Wildcard::ANY)), addresses];
+    let lines = proptest::collection::vec(entry(), 0..120);
+    (addresses, lines).prop_map(|((source, destination), lines)| {
+        let about = |line: Entry| Entry {
+            source,
+            destination,
+            ..line
+        };
+        lines.into_iter().map(about).collect()
+    })
+}
+
+/// Lines with few masks in many pairs: enough lines for a table, in which a packet is in several networks of each side.
+fn of_few_masks() -> impl Strategy<Value = Vec<Entry>> {
+    let mask = || select(vec![0, 0xff, 0xffff, 0x00ff_00ff, 0xfe, u32::MAX]);
+    let line = (entry(), address(), mask(), address(), mask()).prop_map(
+        |(line, source, from, destination, to)| Entry {
+            source: Wildcard {
+                address: source,
+                dont_care: from,
+            },
+            destination: Wildcard {
+                address: destination,
+                dont_care: to,
+            },
+            ..line
+        },
+    );
+    proptest::collection::vec(line, 50..250)
+}
+
+/// Lines with masks that no other line has, as a rule, each of which many packets match.
+fn of_odd_masks() -> impl Strategy<Value = Vec<Entry>> {
+    let mask = || (0u32..32, 0u32..32).prop_map(|(one, other)| !(1 << one | 1 << other));
+    let line = (entry(), mask(), mask()).prop_map(|(line, from, to)| Entry {
+        source: Wildcard {
+            dont_care: from,
+            ..line.source
+        },
+        destination: Wildcard {
+            dont_care: to,
+            ..line.destination
+        },
+        ..line
+    });
+    proptest::collection::vec(line, 0..20)
+}
+
+/// Lists of many shapes, of one shape with many lines, of one pair of networks, of few masks, and of all and odd ones.
 fn lines() -> impl Strategy<Value = Vec<Entry>> {
     let mixed = || proptest::collection::vec(entry(), 0..120);
-    let both = (alike(), alike(), proptest::collection::vec(entry(), 0..20));
-    let both = both.prop_map(|(one, other, few)| [one, other, few].concat());
-    prop_oneof![mixed(), alike(), both]
+    let pairs = (about_one_pair(), about_one_pair());
+    let all = (alike(), of_few_masks(), pairs, of_odd_masks()).prop_map(
+        |(one, other, (pair, other_pair), odd)| [one, pair, other, other_pair, odd].concat(),
+    );
+    let shuffled = all.prop_shuffle();
+    prop_oneof![mixed(), alike(), about_one_pair(), of_few_masks(), shuffled]
+}
+
+/// Some lines twice, the second with another action.
+fn lines_again() -> impl Strategy<Value = Vec<Entry>> {
+    lines().prop_map(|lines| {
+        let other = |line: &Entry| Entry {
+            action: match line.action {
+                Action::Permit => Action::Deny,
+                Action::Deny => Action::Permit,
+            },
+            ..line.clone()
+        };
+        let again: Vec<Entry> = lines.iter().step_by(3).map(other).collect();
+        [lines, again].concat()
+    })
 }
 
 /// The line that looking at one after the other finds.
@@ -122,21 +191,44 @@ fn linear(entries: &[Entry], packet: &Subject) -> Option<usize> {
     entries.iter().position(|e| e.matches(packet))
 }
 
+/// A list that is searched by tables, however short it is.
+fn compiled(entries: &[Entry]) -> AccessList {
+    AccessList {
+        compiled: Some(Box::new(Compiled::of(entries))),
+        ..AccessList::new(entries.to_vec())
+    }
+}
+
+/// Looks packets up, and says where the list decides or counts otherwise than its lines in their order do.
+fn compare(list: &AccessList, packets: &[(Subject, bool)]) -> Result<(), TestCaseError> {
+    let entries = list.entries();
+    let mut hits = vec![0; entries.len()];
+    for (packet, counts) in packets {
+        let found = linear(entries, packet);
+        let action = found.map_or(Action::Deny, |at| entries[at].action);
+        prop_assert_eq!(list.look(packet, *counts), action, "line {:?}", found);
+        if let (Some(at), true) = (found, *counts) {
+            hits[at] += 1;
+            prop_assert_eq!(list.hits(at), hits[at], "line {}", at);
+        }
+        let about = entries.iter().find(|e| e.source.matches(packet.source));
+        let permits = about.is_some_and(|e| e.action == Action::Permit);
+        prop_assert_eq!(list.permits_source(packet.source), permits);
+    }
+    let counted: Vec<u64> = (0..entries.len()).map(|at| list.hits(at)).collect();
+    prop_assert_eq!(counted, hits);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_compiled_list_finds_the_line_that_a_linear_search_finds(
-        entries in lines(),
-        packets in proptest::collection::vec(packet(), 40),
+    fn a_compiled_list_decides_and_counts_as_its_lines_in_their_order_do(
+        entries in lines_again(),
+        packets in proptest::collection::vec((packet(), any::<bool>()), 40),
     ) {
-        let compiled = Compiled::of(&entries);
-        for packet in &packets {
-            let found = compiled.find(&entries, packet).map(|m| m.line as usize);
-            prop_assert_eq!(found, linear(&entries, packet));
-            let about = entries.iter().position(|e| e.source.matches(packet.source));
-            prop_assert_eq!(compiled.first_about(packet.source), about);
-        }
+        compare(&compiled(&entries), &packets)?;
     }
 
     #[test]
@@ -144,21 +236,7 @@ proptest! {
         entries in lines(),
         packets in proptest::collection::vec((packet(), any::<bool>()), 40),
     ) {
-        let list = AccessList::new(entries.clone());
-        let mut hits = vec![0; entries.len()];
-        for (packet, counts) in &packets {
-            let found = linear(&entries, packet);
-            let action = found.map_or(Action::Deny, |at| entries[at].action);
-            prop_assert_eq!(list.look(packet, *counts), action);
-            if let (Some(at), true) = (found, *counts) {
-                hits[at] += 1;
-            }
-            let about = entries.iter().find(|e| e.source.matches(packet.source));
-            let permits = about.is_some_and(|e| e.action == Action::Permit);
-            prop_assert_eq!(list.permits_source(packet.source), permits);
-        }
-        let counted: Vec<u64> = (0..entries.len()).map(|at| list.hits(at)).collect();
-        prop_assert_eq!(counted, hits);
+        compare(&AccessList::new(entries), &packets)?;
     }
 }
 
@@ -173,25 +251,23 @@ fn masks_without_number_are_searched_as_well() {
         })
         .collect();
     let list = AccessList::new(entries.clone());
-    let mut found = 0;
-    for at in 0u32..4000 {
-        let packet = Subject {
-            protocol: 17,
-            source: at.wrapping_mul(0x85eb_ca6b),
-            destination: 1,
-            ports: Some((1, 2)),
-            icmp: None,
-            established: false,
-            later_fragment: false,
-        };
-        let expected = linear(&entries, &packet);
-        assert_eq!(
-            list.find(&packet).map(|found| found.line as usize),
-            expected,
-            "packet {at}"
-        );
-        found += usize::from(expected.is_some());
-        assert_eq!(list.permits_source(packet.source), expected.is_some());
-    }
-    assert!(found >= 2000, "each line has a packet");
+    let packets: Vec<(Subject, bool)> = (0u32..4000)
+        .map(|at| {
+            let packet = Subject {
+                protocol: 17,
+                source: at.wrapping_mul(0x85eb_ca6b),
+                destination: 1,
+                ports: Some((1, 2)),
+                icmp: None,
+                established: false,
+                later_fragment: false,
+            };
+            (packet, true)
+        })
+        .collect();
+    compare(&list, &packets).expect("the same lines are found");
+    let found = packets
+        .iter()
+        .filter(|(p, _)| linear(&entries, p).is_some());
+    assert!(found.count() >= 2000, "each line has a packet");
 }
