@@ -65,6 +65,23 @@ pub(super) fn spec(port: &model::Port) -> &str {
     }
 }
 
+/// Whether the cards on PCI are ready for DPDK. The errors are a sentence each.
+pub(super) fn check_cards(config: &Config) -> Result<(), Vec<String>> {
+    let error = |(_, interface, port): (PortId, &model::Interface, &model::Port)| {
+        let model::Port::Pci(address) = port else {
+            return None;
+        };
+        let error = spillway_dpdk::check_card(address).err()?;
+        Some(format!("interface {}: {error}", interface.name))
+    };
+    let errors: Vec<String> = with_port(config).filter_map(error).collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
+}
+
 /// A device's arguments with what its driver's own defaults leave weak.
 ///
 /// af_packet keeps 512 frames: a pause of the worker of some milliseconds, as another process on
