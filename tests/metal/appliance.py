@@ -72,10 +72,9 @@ class Appliance:
         """What `spillway exec` prints."""
         return self.guest.run(self.program, "exec", *lines)
 
-    def port(self, name):
-        """An interface in `show interfaces --json`."""
-        document = json.loads(self.guest.run(self.program, "show", "interfaces", name, "--json"))
-        return document["interfaces"][0]
+    def ports(self):
+        """The inside and the outside interface in `show interfaces --json`."""
+        return json.loads(self.guest.run(self.program, "show", "interfaces", "--json"))["interfaces"]
 
     def stats(self):
         """GET /stats: drops by reason that are not 0, and counters of all workers, a dictionary each."""
