@@ -208,14 +208,9 @@ static int configure(uint16_t port, struct spw_port_config *config,
     memset(&conf, 0, sizeof(conf));
     conf.rxmode.mtu = config->mtu;
     config->rss = config->rx_queues > 1 && (info->flow_type_rss_offloads & SPW_RSS_TYPES) != 0;
-    config->rss_by_source = config->rss_by_source && config->rss &&
-                            (info->flow_type_rss_offloads & RTE_ETH_RSS_L3_SRC_ONLY) != 0 &&
-                            (info->flow_type_rss_offloads & RTE_ETH_RSS_IPV4) != 0;
     if (config->rss) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & SPW_RSS_TYPES;
-        if (config->rss_by_source)
-            conf.rx_adv_conf.rss_conf.rss_hf |= RTE_ETH_RSS_L3_SRC_ONLY;
         if (with_key && key_is_settable(info)) {
             conf.rx_adv_conf.rss_conf.rss_key = config->rss_key;
             conf.rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
@@ -256,7 +251,6 @@ int spw_port_start(uint16_t port, struct spw_port_config *config, struct rte_mem
     error = configure_with_mtu(port, config, &info, true);
     if (error != 0 && config->rss) {
         /* A driver that refuses the key, or to hash less than it could, still receives. */
-        config->rss_by_source = false;
         error = configure_with_mtu(port, config, &info, false);
     }
     if (error == 0)
@@ -296,9 +290,9 @@ int spw_port_rss(uint16_t port, const struct spw_port_config *config, struct spw
     conf.rss_key_len = sizeof(key);
     if (rte_eth_dev_rss_hash_conf_get(port, &conf) != 0)
         return 0;
-    out->key = memcmp(key, config->rss_key,
-                      key_is_settable(&info) ? info.hash_key_size : SPW_RSS_KEY_USUAL) == 0;
-    out->by_source = config->rss_by_source && (conf.rss_hf & RTE_ETH_RSS_L3_SRC_ONLY) != 0;
+    memcpy(out->key, key, sizeof(key));
+    out->key_octets = (uint8_t)(key_is_settable(&info) ? info.hash_key_size : SPW_RSS_KEY_USUAL);
+    out->ipv4 = (conf.rss_hf & RTE_ETH_RSS_IPV4) != 0;
     out->udp_ports = (conf.rss_hf & RTE_ETH_RSS_NONFRAG_IPV4_UDP) != 0;
     out->tcp_ports = (conf.rss_hf & RTE_ETH_RSS_NONFRAG_IPV4_TCP) != 0;
     if (info.reta_size <= SPW_RETA_PLACES)
@@ -371,6 +365,7 @@ int spw_port_info(uint16_t port, struct spw_port_info *out)
     out->tx_l4_checksum = (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0 &&
                           (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
     out->rss_types = info.flow_type_rss_offloads;
+    out->reta_places = info.reta_size;
     return 0;
 }
 

@@ -91,6 +91,8 @@ struct spw_port_info {
     bool tx_ip_checksum;
     bool tx_l4_checksum;
     uint64_t rss_types;
+    /* Places of the table that leads from hashes to queues; 0 where there is none. */
+    uint16_t reta_places;
 };
 
 struct spw_port_link {
@@ -108,19 +110,19 @@ struct spw_port_config {
     /* 0: the driver's own. */
     uint16_t mtu;
     bool rx_ip_checksum;
-    /* Whether packets are spread over queues; and by the source address alone: wished and, where the
-     * device can, set. */
+    /* Whether packets are spread over queues. */
     bool rss;
-    bool rss_by_source;
     /* The hash's key; as much of it as the device's is long is set. */
     uint8_t rss_key[SPW_RSS_KEY_OCTETS];
 };
 
 /* How a started port spreads packets over its queues, as its driver tells. */
 struct spw_rss {
-    /* Whether the hash's key is known to be what was wished. */
-    bool key;
-    bool by_source;
+    /* The hash's key, as far as it is long: `key_octets`, 0 where nobody knows it. */
+    uint8_t key[SPW_RSS_KEY_OCTETS];
+    uint8_t key_octets;
+    /* Whether all IPv4 is hashed; and ports too, of UDP and of TCP. */
+    bool ipv4;
     bool udp_ports;
     bool tcp_ports;
     /* Places of the table that leads from hashes to queues; 0 where it can't be set. */

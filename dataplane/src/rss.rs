@@ -18,6 +18,36 @@ pub const KEY: [u8; 52] = [
     0x41, 0x67, 0x25, 0x3d,
 ];
 
+/// What the source address adds to a hash with [`source_key`], from its highest bit on. The last bit
+/// is set: then as many neighbouring addresses as the table has places all have places of their own.
+const SOURCE: u32 = 0x6d5a_56db;
+
+/// A key with which only the source address decides about the place in a table of `places` (a power of two
+/// up to 2^31), whatever else a card hashes after it: bits of the key that destination and ports would bring to the
+/// hash's lowest bits are zero. So every card that takes a key spreads by clients.
+///
+/// The place's bits are in the reverse order of what matters: see [`by_source_place`].
+#[must_use]
+pub fn source_key(places: usize) -> [u8; 52] {
+    // Bit i of the address brings the key's bits i to i + 31 to the hash, so the place's highest bit is
+    // the sum of bits from here on, and each lower one of bits one further on.
+    let first = 32 - places.max(1).ilog2().min(31);
+    let mut key = [0; 52];
+    let bits = u64::from(SOURCE) << (32 - first);
+    key[..8].copy_from_slice(&bits.to_be_bytes());
+    key
+}
+
+/// The number that sources have by which a card with [`source_key`] gives them the place `at` of `places`: the
+/// place's bits in reverse. In a smaller table the same sources have the same number's lowest bits.
+#[must_use]
+pub fn by_source_place(at: usize, places: usize) -> usize {
+    match places.max(1).ilog2() {
+        0 => 0,
+        bits => at.reverse_bits() >> (usize::BITS - bits),
+    }
+}
+
 /// Places of the usual table.
 pub const PLACES: usize = 128;
 
@@ -324,6 +354,30 @@ mod tests {
             prop_assert_eq!(hash.of_flow(key), slow(&secret, &octets));
             prop_assert_eq!(hash.of_addresses(key.src, key.dst), slow(&secret, &octets[..8]));
             prop_assert_eq!(hash.of_source(key.src), slow(&secret, &octets[..4]));
+        }
+
+        /// With a source's key, nothing but the source matters for the place, in tables of any size, and they agree.
+        #[test]
+        fn a_sources_key_leads_by_the_source_alone(source: u32, rest: [u8; 8], other: [u8; 8], bits in 0u32..10, more in 0u32..3) {
+            let place = |bits: u32, rest: [u8; 8]| {
+                let octets = [&source.to_be_bytes()[..], &rest].concat();
+                (slow(&source_key(1 << bits), &octets) & ((1 << bits) - 1)) as usize
+            };
+            prop_assert_eq!(place(bits, rest), place(bits, other));
+            let alone = Toeplitz::new(&source_key(1 << bits)).of_source(source) & ((1 << bits) - 1);
+            prop_assert_eq!(place(bits, rest), alone as usize);
+            let number = |bits: u32| by_source_place(place(bits, rest), 1 << bits);
+            prop_assert_eq!(number(bits + more) % (1 << bits), number(bits));
+        }
+
+        /// Neighbours that fill a table have a place each.
+        #[test]
+        fn a_sources_key_spreads_neighbours_evenly(network: u32, bits in 0u32..10) {
+            let hash = Toeplitz::new(&source_key(1 << bits));
+            let mask = (1u32 << bits) - 1;
+            let mut places: Vec<u32> = (0..=mask).map(|host| hash.of_source(network & !mask | host) & mask).collect();
+            places.sort_unstable();
+            prop_assert_eq!(places, (0..=mask).collect::<Vec<u32>>());
         }
 
         /// What an aim says of a port is what the port does with the answer, whatever it hashes.

@@ -267,7 +267,9 @@ impl Control<'_> {
                     publish(&self.publisher, Publisher::reclaim);
                     log_notices(&self.appliance);
                     self.look_at_links().await;
-                    self.ports.refresh();
+                    for port in self.ports.refresh() {
+                        self.dhcp.hurry(port);
+                    }
                     if let Some(worker) = self.workers.fallen() {
                         return Err(vec![format!("worker {worker} has ended; the appliance stops")]);
                     }

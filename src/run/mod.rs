@@ -91,11 +91,12 @@ fn files(options: &Run) -> Files {
 fn start(options: &Run, config: Config) -> Result<(), Vec<String>> {
     let one = |error: &dyn std::fmt::Display| vec![error.to_string()];
     info!(
-        "Spillway {} starts, DPDK {}",
+        "Spillway {} starts, {}",
         env!("CARGO_PKG_VERSION"),
         Eal::version()
     );
     open_files();
+    ports::check_cards(&config)?;
     let cores = cores::choose(options.workers, options.cores.as_deref()).map_err(|e| one(&e))?;
     let mtu = config
         .interfaces

@@ -65,6 +65,23 @@ pub(super) fn spec(port: &model::Port) -> &str {
     }
 }
 
+/// Whether the cards on PCI are ready for DPDK. The errors are a sentence each.
+pub(super) fn check_cards(config: &Config) -> Result<(), Vec<String>> {
+    let error = |(_, interface, port): (PortId, &model::Interface, &model::Port)| {
+        let model::Port::Pci(address) = port else {
+            return None;
+        };
+        let error = spillway_dpdk::check_card(address).err()?;
+        Some(format!("interface {}: {error}", interface.name))
+    };
+    let errors: Vec<String> = with_port(config).filter_map(error).collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
+}
+
 /// A device's arguments with what its driver's own defaults leave weak.
 ///
 /// af_packet keeps 512 frames: a pause of the worker of some milliseconds, as another process on
@@ -310,10 +327,26 @@ impl Ports {
         self.slots.iter().map(line).collect()
     }
 
-    /// Reads links and device counters anew for `show`.
-    pub(super) fn refresh(&self) {
-        let infos = self.slots.iter().map(view_of).collect();
-        *self.view.0.lock().unwrap_or_else(PoisonError::into_inner) = infos;
+    /// Reads links and device counters anew for `show`. The ports whose devices have got a link
+    /// since they were read last.
+    pub(super) fn refresh(&self) -> Vec<PortId> {
+        let infos: Vec<manage::PortInfo> = self.slots.iter().map(view_of).collect();
+        let mut view = self.view.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *view, infos.clone());
+        drop(view);
+        let changed = before.iter().zip(&infos).enumerate();
+        let changed = changed
+            .filter(|(at, (was, is))| self.slots[*at].port.is_some() && was.link_up != is.link_up);
+        let mut came = Vec::new();
+        for (at, (_, is)) in changed {
+            if is.link_up {
+                info!("interface {}: the link of {} is up", is.name, is.device);
+                came.push(PortId(at as u8));
+            } else {
+                warn!("interface {}: the link of {} is down", is.name, is.device);
+            }
+        }
+        came
     }
 }
 

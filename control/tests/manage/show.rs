@@ -621,6 +621,26 @@ Spare                  unassigned      YES unset  administratively down down
 }
 
 #[tokio::test]
+async fn an_interface_without_a_link_is_down() {
+    let lab = Setup {
+        outside_link: false,
+        ..Setup::default()
+    }
+    .start();
+    let brief = text(&lab, "show ip interface brief").await;
+    let line = "Outside                198.51.100.1    YES manual down                  down\n";
+    assert!(brief.contains(line), "{brief}");
+    let value = json(&lab, "sh ip int b").await;
+    assert_eq!(value["interfaces"][1]["status"], "down");
+    assert_eq!(value["interfaces"][0]["status"], "up");
+    let all = text(&lab, "show interfaces").await;
+    assert!(
+        all.contains("Outside is down, line protocol is down"),
+        "{all}"
+    );
+}
+
+#[tokio::test]
 async fn route_maps_show_their_clauses() {
     let lab = Setup::default().start();
     let wanted = "\

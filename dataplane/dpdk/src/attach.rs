@@ -7,10 +7,13 @@ use crate::error::{PortError, bracketed};
 use crate::log;
 use crate::port::{self, PortConfig};
 use crate::rss::Rss;
-use spillway_dataplane::rss::KEY;
+use spillway_dataplane::rss::{KEY, source_key};
 use spillway_dpdk_sys as sys;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
+
+/// Places of the largest table that is set.
+const MOST_PLACES: usize = sys::SPW_RETA_PLACES as usize;
 
 /// Frees what lies in a ring port: its driver frees the ring and forgets the packets.
 pub(crate) fn drain(number: u16, queues: u16) {
@@ -113,8 +116,11 @@ pub(crate) fn start(
         mtu: config.mtu.min(info.max_mtu.max(1)).max(info.min_mtu),
         rx_ip_checksum: false,
         rss: false,
-        rss_by_source: config.by_source,
-        rss_key: KEY,
+        rss_key: match usize::from(info.reta_places) {
+            // By more places than anybody has seen a table have, the source has no room in a hash.
+            places @ 1..=MOST_PLACES if config.by_source => source_key(places),
+            _ => KEY,
+        },
     };
     // SAFETY: the port exists and is stopped, nobody else knows of it; the pool lives as long as
     // the environment.
@@ -142,9 +148,13 @@ fn rss(number: u16, set: &sys::spw_port_config) -> Option<Rss> {
         (code, found.assume_init())
     };
     let places = usize::from(found.places);
-    let is_known = code == 0 && found.key && places.is_power_of_two();
+    let key = found.key.get(..usize::from(found.key_octets))?;
+    let has = |wanted: &[u8; 52]| !key.is_empty() && wanted.starts_with(key);
+    // A driver that has kept its own key may have the usual one.
+    let by_source = found.ipv4 && has(&source_key(places));
+    let is_known = code == 0 && (by_source || has(&KEY)) && places.is_power_of_two();
     is_known.then_some(Rss {
-        by_source: found.by_source,
+        by_source,
         udp_ports: found.udp_ports,
         tcp_ports: found.tcp_ports,
         places,

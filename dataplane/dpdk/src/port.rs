@@ -32,8 +32,8 @@ pub struct PortConfig {
     pub pool: Pool,
     /// Whether to receive frames to other MAC addresses too.
     pub promiscuous: bool,
-    /// Whether queues are chosen by the source address alone, where the device can:
-    /// [`Port::rss`] tells.
+    /// Whether queues are chosen by the source address alone, where the device takes a key for its
+    /// hash and a table: [`Port::rss`] tells.
     pub by_source: bool,
 }
 

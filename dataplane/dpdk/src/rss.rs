@@ -2,15 +2,15 @@
 
 use crate::error::PortError;
 use crate::port::Port;
-use spillway_dataplane::rss::{Fields, KEY, Spread};
+use spillway_dataplane::rss::{Fields, KEY, Spread, by_source_place, source_key};
 use spillway_dataplane::snapshot::WorkerId;
 use spillway_dpdk_sys as sys;
 
-/// Receive-side scaling as the driver tells it: the Toeplitz hash with
-/// [`KEY`], and a table that can be set.
+/// Receive-side scaling as the driver tells it: the Toeplitz hash with [`KEY`] or with
+/// [`source_key`], and a table that can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rss {
-    /// Of every packet only the source address is hashed.
+    /// Of every packet only the source address matters, because of the key.
     pub by_source: bool,
     /// Of UDP, ports are hashed beside addresses, unless it goes by source.
     pub udp_ports: bool,
@@ -40,14 +40,27 @@ impl Rss {
     pub fn spread(&self, queues: u16, period: usize) -> Option<Spread> {
         let worker = |queue: &u16| WorkerId(*queue as u8);
         let table: Vec<WorkerId> = self.table(queues, period).iter().map(worker).collect();
-        Spread::new(&KEY, self.fields(), &table)
+        if self.by_source {
+            Spread::new(&source_key(self.places), Fields::Source, &table)
+        } else {
+            Spread::new(&KEY, self.fields(), &table)
+        }
     }
 
-    /// The table: `queues` in turn, beginning anew after each `period` of places.
+    /// The table: `queues` in turn, beginning anew after each `period` of places. By source, places
+    /// are in the order of [`by_source_place`], so that tables of all sizes say the same of a source.
     #[must_use]
     pub fn table(&self, queues: u16, period: usize) -> Vec<u16> {
         let turn = Spread::in_turn(period.max(1), queues);
-        turn.into_iter().cycle().take(self.places).collect()
+        let place = |at| {
+            if self.by_source {
+                by_source_place(at, self.places)
+            } else {
+                at
+            }
+        };
+        let queue = |at: usize| turn.get(place(at) % turn.len()).copied().unwrap_or(0);
+        (0..self.places).map(queue).collect()
     }
 }
 

@@ -3,7 +3,7 @@ mod common;
 
 use spillway_dataplane::rss::{Fields, KEY, Toeplitz};
 use spillway_dataplane::session::Key;
-use spillway_dpdk::{Port, PortConfig};
+use spillway_dpdk::{Port, PortConfig, Rss};
 
 #[test]
 fn a_port_takes_a_key_and_a_table() {
@@ -43,6 +43,28 @@ fn a_port_takes_a_key_and_a_table() {
             .rss()
             .is_none_or(|rss| !rss.by_source || rss.fields() == Fields::Source)
     );
+    drop(wished);
+
+    // By source, tables of all sizes lead a source to the same queue.
+    let by_source = |places| Rss {
+        by_source: true,
+        places,
+        ..rss
+    };
+    let key = |src| Key {
+        src,
+        dst: 1,
+        sport: 2,
+        dport: 3,
+    };
+    let spreads =
+        [128, 512].map(|places| by_source(places).spread(3, 128).expect("a power of two"));
+    for src in 0x0a01_0000..0x0a01_0400 {
+        let [small, large] = [&spreads[0], &spreads[1]].map(|spread| spread.worker(17, key(src)));
+        assert_eq!(small, large);
+    }
+    let first = by_source(128).table(2, 128);
+    assert_eq!((first[0], first[64], first[32]), (0, 1, 0));
     assert_eq!(open("net_ring0", 1, false).rss(), None);
 
     // DPDK's own Toeplitz hash, word by word as it wants them.

@@ -241,6 +241,8 @@ pub struct Setup {
     pub reloader: Reloader,
     pub inside: String,
     pub outside: String,
+    /// Whether the outside port's cable is plugged in.
+    pub outside_link: bool,
     /// Without VRFs, unless told otherwise.
     pub configuration: &'static str,
 }
@@ -262,6 +264,7 @@ impl Default for Setup {
             reloader: Box::new(|_| Box::pin(async { Ok(ReloadReport::default()) })),
             inside: "Inside".into(),
             outside: "Outside".into(),
+            outside_link: true,
             configuration: CONFIGURATION,
         }
     }
@@ -313,7 +316,7 @@ impl Setup {
             workers: handles,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             occupancy: self.occupancy,
-            ports: Arc::new(TwoPorts(self.inside, self.outside)),
+            ports: Arc::new(TwoPorts(self.inside, self.outside, self.outside_link)),
             saved: Saved {
                 file: "edge.conf".into(),
                 load: Arc::new(|| {
@@ -530,16 +533,16 @@ impl Description for Words {
     }
 }
 
-struct TwoPorts(String, String);
+struct TwoPorts(String, String, bool);
 
 impl Ports for TwoPorts {
     fn ports(&self) -> Vec<PortInfo> {
-        let port = |n: usize, name: &str| PortInfo {
+        let port = |n: usize, name: &str, link_up| PortInfo {
             name: name.into(),
             device: format!("net_af_packet{n},iface={}", name.to_lowercase()),
             driver: "net_af_packet".into(),
             mac: [2, 0, 0, 0, 0, n as u8 + 1],
-            link_up: true,
+            link_up,
             speed_mbps: Some(10_000),
             mtu: 1500,
             rx_queues: 1,
@@ -548,6 +551,6 @@ impl Ports for TwoPorts {
             numa_node: None,
             counters: vec![("rx_nombuf".into(), 7)],
         };
-        vec![port(0, &self.0), port(1, &self.1)]
+        vec![port(0, &self.0, true), port(1, &self.1, self.2)]
     }
 }
