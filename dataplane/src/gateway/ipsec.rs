@@ -122,10 +122,12 @@ impl<P: Packet> Gateway<P> {
             return self.plain(pass, item, ip, Direction::Out, key);
         }
         if !may_leave(snapshot, ip, hop) {
-            // Refused, or waiting: but only if it would be translated at all.
-            return match rule_for(snapshot, ip.vrf, ip.protocol, key) {
-                Some(_) => self.forward(pass, item, ip, hop, None),
-                None => self.plain(pass, item, ip, Direction::Out, key),
+            // Refused, or waiting: but only if it would be translated here.
+            let rule = rule_for(snapshot, ip.vrf, ip.protocol, key);
+            return if rule.is_some_and(|rule| matches!(rule.target, Target::Overload(_))) {
+                self.forward(pass, item, ip, hop, None)
+            } else {
+                self.plain(pass, item, ip, Direction::Out, key)
             };
         }
         let asked = Asked {
