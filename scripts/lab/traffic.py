@@ -448,7 +448,7 @@ def iperf3(client, server, address, seconds=3, reverse=False, udp_rate=None, por
 def hops(host, address, icmp=False, options=()):
     """The addresses that traceroute meets on the way, one a hop (`*` where nobody answers three times over).
 
-    Once in thirty to three hundred times, `traceroute -I` takes no notice of echo replies that a capture on its own host's interface
+    Once in sixty to three hundred times, `traceroute -I` takes no notice of echo replies that a capture on its own host's interface
     shows to have come in time and whole.
     """
     way = []
