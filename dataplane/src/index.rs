@@ -107,7 +107,7 @@ impl Index {
         let wanted = (references * 100 / LOAD_PERCENT).div_ceil(SLOTS);
         let count = wanted.next_power_of_two().max(2);
         Index {
-            buckets: large_slice(count, |_| EMPTY),
+            buckets: large_slice(std::iter::repeat_n(EMPTY, count)),
             mask: count - 1,
         }
     }

@@ -5,14 +5,17 @@
 /// Octets from which on memory is worth large pages.
 const LARGE: usize = 4 << 20;
 
-/// A slice of `len` elements that `element` makes, in large pages where the kernel has them: a
+/// A slice of these elements, in large pages where the kernel has them: a
 /// table that is read all over needs its address translated at every step, and with pages of 4 KiB
 /// each of these translations is one more read of memory.
 ///
 /// Only time tells whether it is so: where the kernel refuses, pages are as they are.
 #[must_use]
-pub fn large_slice<T>(len: usize, element: impl FnMut(usize) -> T) -> Box<[T]> {
-    let mut memory = Vec::with_capacity(len);
+pub fn large_slice<T>(
+    elements: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+) -> Box<[T]> {
+    let elements = elements.into_iter();
+    let mut memory = Vec::with_capacity(elements.len());
     let octets = memory.capacity() * size_of::<T>();
     #[cfg(all(target_os = "linux", not(miri)))]
     if octets >= LARGE {
@@ -31,7 +34,7 @@ pub fn large_slice<T>(len: usize, element: impl FnMut(usize) -> T) -> Box<[T]> {
             };
         }
     }
-    memory.extend((0..len).map(element));
+    memory.extend(elements);
     memory.into_boxed_slice()
 }
 

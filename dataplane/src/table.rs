@@ -64,11 +64,12 @@ impl Table {
     pub fn new(capacity: u32, seed: u64) -> Table {
         let capacity = capacity.clamp(1, 1 << 30);
         let link = |at: u32| if at + 1 < capacity { at + 1 } else { NIL };
-        let slab = large_slice(capacity as usize, |at| Session {
-            next: link(at as u32),
+        let vacant = |at| Session {
+            next: link(at),
             previous: VACANT_MARK,
             ..VACANT
-        });
+        };
+        let slab = large_slice((0..capacity).map(vacant));
         Table {
             slab,
             free: 0,

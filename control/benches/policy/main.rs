@@ -1,5 +1,5 @@
 //! What long lists cost: the load of a configuration, and the lookup of a new flow in its list.
-//! `perf/policy` runs it. `--write FOLDER` writes the lists and packets for other programs.
+//! `perf/policy` runs it. `--list KIND` measures one kind alone, `--write FOLDER` writes the lists and packets for other programs.
 
 mod export;
 mod lists;
@@ -36,9 +36,11 @@ fn main() {
     if !arguments.iter().any(|a| a == "--bench") {
         return;
     }
-    let folder = arguments.iter().skip_while(|a| *a != "--write").nth(1);
-    let folder = folder.map(Path::new);
-    let results: Vec<Value> = Shape::ALL.iter().map(|s| measure(*s, folder)).collect();
+    let value = |option: &str| arguments.iter().skip_while(|a| *a != option).nth(1);
+    let folder = value("--write").map(Path::new);
+    let asked = |shape: &&Shape| value("--list").is_none_or(|list| list == shape.name());
+    let shapes = Shape::ALL.iter().filter(asked);
+    let results: Vec<Value> = shapes.map(|s| measure(*s, folder)).collect();
     if arguments.iter().any(|a| a == "--json") {
         let all = json!({ "lines": [FEW, MANY], "statics": STATICS, "lists": results });
         println!("{all:#}");

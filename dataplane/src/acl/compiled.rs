@@ -1,184 +1,189 @@
 //! The lines of a long access list, found without looking at all of them.
 //!
-//! A *network* is an address under one of the masks that lines have; what a line asks of the two
-//! addresses is a *pair* of networks. Few of the networks that have a packet's source stand in one
-//! line with one that has its destination, so a lookup goes by pairs ([`table`](super::table)):
+//! A [`Group`] is lines that ask for the same prefix of one [`Dimension`]: for one source network, say. Each line is in one group: of
+//! its source network or of its destination network, whichever fewer lines ask for. The groups of a packet are those of the networks
+//! that its addresses are in: a table of hosts or a [`Tree`] tells the smallest one, and each knows the next larger. Their
+//! lines are looked at one by one; a group of many is told apart by another dimension first, with trees of its own.
 //!
-//! 1. [`Side`](super::side): the masks under which some line has the source, and those under which
-//!    one has the destination; a filter in the nearest memory tells them.
-//! 2. Each such network knows the masks that it is paired with and its first line: what is left is
-//!    the pairs that some line has, and few others.
-//! 3. A hash table leads from a pair to its [`Line`](super::line)s in their order. Only where there
-//!    are many, protocol and exact ports make a second key.
-//!
-//! The idea of asking by masks is that of tuple space search (Srinivasan, Suri, Varghese, "Packet
-//! Classification Using Tuple Space Search", SIGCOMM 1999). Masks need not be prefixes: a table has
-//! room for 64 of each side, lines with others go into a further table, and lines whose masks hardly
-//! any other has are compared one by one.
+//! Trees of one field inside those of another are from Srinivasan, Varghese, Suri, Waldvogel, "Fast and Scalable Layer Four
+//! Switching", SIGCOMM 1998; to sort lines by the field in which they are small, from Vamanan, Voskuilen, Vijaykumar, "EffiCuts",
+//! SIGCOMM 2010.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
-use super::hash::Mixed;
-use super::table::{Masks, Placed, Table};
-use super::{Entry, Match, Subject, Wildcard};
+use super::build::Builder;
+use super::dimension::Dimension;
+use super::exact::{Exact, Part};
+use super::line::Line;
+use super::tree::{Forest, Tree};
+use super::{Entry, Match, Subject};
+use crate::prefetch::prefetch_index;
 
 /// What finds the first line that matches; it belongs to the lines that it was made of.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    tables: Box<[Table]>,
-    /// Lines that are in no table, in order.
-    loose: Box<[Loose]>,
+    /// Lines that are not the first of a group, those of one group together and in order.
+    pub(super) lines: Box<[Line]>,
+    /// By line, where it is.
+    pub(super) places: Box<[Place]>,
+    pub(super) groups: Box<[Group]>,
+    pub(super) trees: Box<[Sorted]>,
+    pub(super) exact: Exact,
+    pub(super) forest: Forest,
+    /// All lines.
+    pub(super) all: Held,
 }
 
-/// A line that is in no table: the addresses are enough to pass most of them over.
+/// Lines that ask for one prefix.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Group {
+    /// The first, here so that it and its count wait for memory once.
+    pub(super) first: Line,
+    /// The others.
+    pub(super) rest: Held,
+    /// The group of the next shorter prefix, or [`Group::NONE`].
+    pub(super) up: u32,
+    /// The first line of this group and all further up.
+    pub(super) lowest: u32,
+}
+
+/// Where a line is.
 #[derive(Debug, Clone, Copy)]
-struct Loose {
-    line: u32,
-    source: Wildcard,
-    destination: Wildcard,
+pub(super) enum Place {
+    /// The first line of a group.
+    First(u32),
+    /// Among the other lines.
+    Line(u32),
+}
+
+/// Some lines.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Held {
+    /// Looked at one by one.
+    Lines { first: u32, many: u32 },
+    /// Told apart by trees.
+    Trees { first: u32, many: u32 },
+}
+
+/// Lines sorted into groups by a dimension.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sorted {
+    pub(super) by: Dimension,
+    /// The groups of single numbers, where they are most.
+    pub(super) exact: Part,
+    /// For all other numbers, the group of the longest prefix.
+    pub(super) tree: Tree,
+}
+
+impl Group {
+    pub(super) const NONE: u32 = u32::MAX;
 }
 
 impl Compiled {
     /// Lists up to here are as fast line by line.
-    const SHORT: usize = 16;
-    /// Beyond this, places in memory would no longer be counted in 32 bits.
-    const LONG: usize = 1 << 28;
-    /// To ask for the networks under a mask takes as long as to look at so many lines.
-    const LINES_A_MASK: usize = 4;
-    /// Most tables.
-    const TABLES: usize = 16;
+    pub(super) const SHORT: usize = 16;
+    /// Beyond this, trees would need more levels.
+    pub(super) const LONG: usize = 1 << 26;
 
-    /// The lines of a list; `None` where looking at one after the other is as good.
-    pub(super) fn new(entries: &[Entry]) -> Option<Compiled> {
-        let is_between = entries.len() > Self::SHORT && entries.len() < Self::LONG;
-        is_between.then(|| Compiled::of(entries))
+    /// The lines of a list.
+    pub(super) fn new(entries: &[Entry]) -> Compiled {
+        Builder::new(entries).build()
     }
 
-    /// As [`Compiled::new`], however short the list is.
-    pub(super) fn of(entries: &[Entry]) -> Compiled {
-        let (masks, home) = share_out(entries);
-        let mut placed: Vec<Vec<Placed>> = masks.iter().map(|_| Vec::new()).collect();
-        let mut loose = Vec::new();
-        for (line, entry) in (0..).zip(entries) {
-            match home.get(&matters(entry)) {
-                Some((table, masks)) => placed[*table].push(Placed {
-                    line,
-                    masks: *masks,
-                }),
-                None => loose.push(Loose {
-                    line,
-                    source: entry.source,
-                    destination: entry.destination,
-                }),
-            }
-        }
-        let tables = masks.iter().zip(&placed);
-        Compiled {
-            tables: tables.map(|(m, p)| Table::new(entries, m, p)).collect(),
-            loose: loose.into(),
-        }
-    }
-
-    /// The first line of `entries`, of which this was made, that matches. `hits` are the counts of
-    /// lines that are in no table.
+    /// The first line that matches. `more` tells whether the packet matches a line that asks for what only the list knows:
+    /// an ICMP type, a mask that is no prefix's.
     #[inline]
-    pub(super) fn find<'a>(
-        &'a self,
-        (entries, hits): (&'a [Entry], &'a [AtomicU64]),
-        packet: &Subject,
-    ) -> Option<Match<'a>> {
-        let mut first = None;
-        for table in &self.tables {
-            first = table.find(entries, packet, first);
-        }
-        let end = first.map_or(u32::MAX, |found| found.line);
-        for loose in self.loose.iter().take_while(|loose| loose.line < end) {
-            if !loose.source.matches(packet.source)
-                || !loose.destination.matches(packet.destination)
-            {
-                continue;
-            }
-            let line = loose.line as usize;
-            let entry = &entries[line];
-            if entry.matches(packet) {
-                return Some(Match {
-                    action: entry.action,
-                    hits: &hits[line],
-                });
-            }
-        }
-        first.map(|line| Match {
-            action: line.action,
+    pub(super) fn find(&self, packet: &Subject, more: impl Fn(usize) -> bool) -> Option<Match<'_>> {
+        let mut search = Search {
+            compiled: self,
+            packet,
+            more,
+            first: None,
+            end: u32::MAX,
+        };
+        search.held(self.all);
+        search.first.map(|line| Match {
+            action: line.action(),
             hits: &line.hits,
         })
     }
 
-    /// The first line about `source`, whatever else it asks for.
-    pub(super) fn first_about(&self, source: u32) -> Option<usize> {
-        let mut first = u32::MAX;
-        for table in &self.tables {
-            first = table.first_about(source, first);
-        }
-        let mut before = self.loose.iter().take_while(|loose| loose.line < first);
-        let loose = before.find(|loose| loose.source.matches(source));
-        let first = loose.map_or(first, |loose| loose.line);
-        (first != u32::MAX).then_some(first as usize)
-    }
-
-    /// Where the hits of line `line`, which is `entry`, are counted, if it is in a table.
-    pub(super) fn hits(&self, line: usize, entry: &Entry) -> Option<&AtomicU64> {
-        let line = u32::try_from(line).ok()?;
-        self.tables.iter().find_map(|t| t.hits(line, entry))
+    /// Where the hits of a line are counted.
+    pub(super) fn hits(&self, line: usize) -> Option<&AtomicU64> {
+        let line = match *self.places.get(line)? {
+            Place::First(group) => &self.groups[group as usize].first,
+            Place::Line(at) => &self.lines[at as usize],
+        };
+        Some(&line.hits)
     }
 }
 
-/// The bits of source and destination that a line asks for.
-fn matters(entry: &Entry) -> [u32; 2] {
-    [!entry.source.dont_care, !entry.destination.dont_care]
+/// A lookup.
+struct Search<'a, 'b, More> {
+    compiled: &'a Compiled,
+    packet: &'b Subject,
+    more: More,
+    /// The first line that matches, of those looked at.
+    first: Option<&'a Line>,
+    /// Its number: lines from there on need no look.
+    end: u32,
 }
 
-/// By the bits that matter, the table that such lines are in, and the place of each mask there.
-type Homes = HashMap<[u32; 2], (usize, [u8; 2]), Mixed>;
-
-/// The masks of each table, and what lines go there: the most frequent first.
-fn share_out(entries: &[Entry]) -> (Vec<Masks>, Homes) {
-    let mut lines: HashMap<[u32; 2], usize, Mixed> = HashMap::default();
-    for entry in entries {
-        *lines.entry(matters(entry)).or_default() += 1;
-    }
-    let mut with_mask: [HashMap<u32, usize, Mixed>; 2] = Default::default();
-    for (masks, lines) in &lines {
-        for (side, mask) in with_mask.iter_mut().zip(masks) {
-            *side.entry(*mask).or_default() += lines;
-        }
-    }
-    let enough = |side: usize, mask: u32| {
-        let lines = with_mask[side].get(&mask);
-        lines.is_some_and(|lines| *lines >= Compiled::LINES_A_MASK)
-    };
-    let mut left: Vec<([u32; 2], usize)> = lines.into_iter().collect();
-    left.retain(|([source, destination], _)| enough(0, *source) && enough(1, *destination));
-    left.sort_unstable_by_key(|(masks, lines)| (usize::MAX - lines, *masks));
-    let (mut tables, mut homes) = (Vec::new(), Homes::default());
-    while !left.is_empty() && tables.len() < Compiled::TABLES {
-        let (mut table, mut taken, mut others) = (Masks::default(), Vec::new(), Vec::new());
-        let mut held = 0;
-        for (masks, lines) in left {
-            match table.places(masks) {
-                Some(places) => {
-                    held += lines;
-                    taken.push((masks, (tables.len(), places)));
-                }
-                None => others.push((masks, lines)),
+impl<'a, More: Fn(usize) -> bool> Search<'a, '_, More> {
+    #[inline]
+    fn held(&mut self, held: Held) {
+        let compiled = self.compiled;
+        match held {
+            Held::Lines { first, many } => {
+                self.lines(&compiled.lines[first as usize..][..many as usize]);
+            }
+            Held::Trees { first, many } => {
+                self.trees(&compiled.trees[first as usize..][..many as usize]);
             }
         }
-        if held <= Compiled::LINES_A_MASK * table.len() {
-            break;
-        }
-        homes.extend(taken);
-        tables.push(table);
-        left = others;
     }
-    (tables, homes)
+
+    /// Looks at the groups that the packet is in.
+    fn trees(&mut self, trees: &'a [Sorted]) {
+        let compiled = self.compiled;
+        let mut longest = [Group::NONE; Dimension::MOST];
+        for (at, sorted) in longest.iter_mut().zip(trees) {
+            let number = sorted.by.number(self.packet);
+            let exact = compiled.exact.find(sorted.exact, number);
+            *at = exact.unwrap_or_else(|| compiled.forest.find(&sorted.tree, number));
+            prefetch_index(&compiled.groups, *at as usize);
+        }
+        for at in &longest[..trees.len()] {
+            self.groups(*at);
+        }
+    }
+
+    /// Looks at a group and all further up.
+    #[inline]
+    fn groups(&mut self, mut at: u32) {
+        while let Some(group) = self.compiled.groups.get(at as usize) {
+            if group.lowest >= self.end {
+                return;
+            }
+            self.lines(std::slice::from_ref(&group.first));
+            self.held(group.rest);
+            at = group.up;
+        }
+    }
+
+    /// Looks at lines, in order.
+    #[inline]
+    fn lines(&mut self, lines: &'a [Line]) {
+        for line in lines {
+            if line.line >= self.end {
+                return;
+            }
+            if line.matches(self.packet, &self.more) {
+                self.end = line.line;
+                self.first = Some(line);
+                return;
+            }
+        }
+    }
 }

@@ -159,7 +159,7 @@ impl<K: Key, V: Copy + Default> Table<K, V> {
     /// A table for `capacity` entries. `key` fills the unused places and means nothing.
     pub(super) fn new(capacity: usize, key: K, seed: u64) -> Table<K, V> {
         let capacity = capacity.clamp(1, NIL as usize - 1);
-        let entries = large_slice(capacity, |at| Entry {
+        let unused = |at| Entry {
             key,
             next: if at + 1 == capacity {
                 NIL
@@ -168,10 +168,10 @@ impl<K: Key, V: Copy + Default> Table<K, V> {
             },
             live: false,
             value: V::default(),
-        });
+        };
         Table {
-            buckets: large_slice(capacity.next_power_of_two(), |_| NIL),
-            entries,
+            buckets: large_slice(std::iter::repeat_n(NIL, capacity.next_power_of_two())),
+            entries: large_slice((0..capacity).map(unused)),
             free: 0,
             len: 0,
             seed,
