@@ -17,6 +17,21 @@ class Report:
         self.passed = self.failed = self.skipped = 0
         self.failures = []
 
+    def apart(self, stream):
+        """An empty report that will be part of this one."""
+        other = Report(stream)
+        other.colour = self.colour
+        return other
+
+    def add(self, other):
+        """Takes in a report that was kept apart in memory."""
+        self.stream.write(other.stream.getvalue())
+        self.stream.flush()
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.failures += other.failures
+
     def paint(self, text, kind):
         """The text in the colour of `kind`, where the stream shows colours."""
         return f"\033[{_CODES[kind]}m{text}\033[0m" if self.colour else text

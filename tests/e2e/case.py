@@ -33,6 +33,8 @@ class Case:
     workers = (1, 2)
     #: Queues of each port. With fewer than workers, one worker receives and hands over to the others.
     queues = 1
+    #: 0: the group runs alone. Else it waits more than it works: after all others, groups of lanes 1 and 2 run beside each other.
+    lane = 0
     #: Whether the lab has `hop` and `far`.
     far = False
     #: More hosts, each behind an interface of the device of its own, as `Lab` takes them.

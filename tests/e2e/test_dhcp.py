@@ -11,6 +11,7 @@ from lab.topology import OUT, OUTSIDE_ADDRESS
 class Dhcp(Case):
     """The outside interface asks a dnsmasq on the outside host, which renews every few seconds."""
 
+    lane = 2
     kernel = None
 
     def config(self):

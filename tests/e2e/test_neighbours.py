@@ -11,6 +11,8 @@ _IP_RECVERR = 11
 
 
 class Neighbours(Case):
+    lane = 2
+
     def _forget(self):
         for host in (self.dev, self.in1, self.in2, self.out):
             host.call("ip", "neigh", "flush", "all", check=False)

@@ -179,6 +179,7 @@ class Operator(Case):
 
 
 class Timers(Case):
+    lane = 2
     kernel = None
     extra = "ip nat translation udp-timeout 2\nip nat translation icmp-timeout 2\nip nat translation finrst-timeout 2\nip nat translation syn-timeout 3"
 

@@ -318,6 +318,7 @@ class Shell(Case):
 
 
 class Confirmed(Case):
+    lane = 2
     kernel = None
     workers = (1,)
 

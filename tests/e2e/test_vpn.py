@@ -17,6 +17,7 @@ QUICKLY = 0.1
 class Vpn(Case):
     """The guests boot once; each test begins with a Spillway that has just started, and with endpoints that know of nothing."""
 
+    lane = 1
     kernel = None
     workers = (1,)
 

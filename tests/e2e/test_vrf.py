@@ -40,6 +40,7 @@ def customers(first="RED", second="BLUE", vrfs=("RED", "BLUE")):
 
 
 class Vrf(Case):
+    lane = 2
     kernel = None
     spokes = {"c1": (f"{SAME}/24", GATEWAY), "c2": (f"{SAME}/24", GATEWAY)}
 
@@ -233,6 +234,7 @@ class Vrf(Case):
 class OutsideInVrf(Case):
     """A customer with a provider of its own, who gives addresses by DHCP: all of it in the customer's VRF."""
 
+    lane = 2
     kernel = None
     workers = (1,)
     far_address = "203.0.113.77"
