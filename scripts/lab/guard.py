@@ -50,7 +50,8 @@ def labs():
         pid = name[len(PREFIX):]
         born = None
         with contextlib.suppress(OSError), open(f"{FOLDER}/{name}/guard") as f:
-            born = f.read().strip()
+            # Empty while the lab that begins writes it.
+            born = f.read().strip() or None
         result[name] = pid.isdigit() and start_time(pid) is not None and born in (None, start_time(pid))
     return result
 
