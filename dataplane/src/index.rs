@@ -4,6 +4,8 @@
 //! names (partial-key cuckoo hashing, Fan et al., CoNEXT 2014). A home bucket counts how many of
 //! its references live elsewhere, so that a look-up reads a second line only where it must.
 
+use wide::{CmpEq, i16x8};
+
 use crate::prefetch::{large_slice, prefetch_read};
 
 /// References in a bucket.
@@ -11,11 +13,14 @@ const SLOTS: usize = 8;
 /// Buckets are made so many that at most this share of all places is in use (in percent).
 const LOAD_PERCENT: usize = 65;
 
+/// What a reference and its key have in common, besides their bucket.
+type Tag = i16;
+
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// Four tags of 16 bits each; 0 marks a free place.
-    tags: [u64; 2],
+    /// 0 marks a free place.
+    tags: [Tag; SLOTS],
     references: [u32; SLOTS],
     /// References whose home this is, but which live in their other bucket.
     away: u16,
@@ -24,39 +29,18 @@ struct Bucket {
 }
 
 const EMPTY: Bucket = Bucket {
-    tags: [0; 2],
+    tags: [0; SLOTS],
     references: [0; SLOTS],
     away: 0,
     guests: 0,
 };
 
-/// The lowest bit of each of four lanes, and the highest.
-const LOW: u64 = 0x0001_0001_0001_0001;
-const HIGH: u64 = 0x8000_8000_8000_8000;
-/// Bits of a tag's lane.
-const LANE: u32 = 16;
-
 impl Bucket {
-    /// The places whose tag may be this one, as [`Matches`]: all whose tag it is, and perhaps the one
-    /// after such a place. Of those the first is never wrong.
+    /// The places that have this tag.
     #[inline(always)]
-    fn matches(&self, tag: u16) -> Matches {
-        // A lane becomes 0 where the tags agree, and then its highest bit is set by the subtraction.
-        let zeros = |word: u64| {
-            let differs = word ^ u64::from(tag).wrapping_mul(LOW);
-            differs.wrapping_sub(LOW) & !differs & HIGH
-        };
-        Matches((zeros(self.tags[0]) >> 1) | zeros(self.tags[1]))
-    }
-
-    fn tag(&self, at: usize) -> u16 {
-        (self.tags[at / 4] >> (LANE * (at as u32 % 4))) as u16
-    }
-
-    fn set_tag(&mut self, at: usize, tag: u16) {
-        let shift = LANE * (at as u32 % 4);
-        let word = &mut self.tags[at / 4];
-        *word = (*word & !(u64::from(u16::MAX) << shift)) | u64::from(tag) << shift;
+    fn matches(&self, tag: Tag) -> Matches {
+        let same = i16x8::new(self.tags).cmp_eq(i16x8::splat(tag));
+        Matches(same.move_mask() as u32)
     }
 
     #[inline]
@@ -64,8 +48,8 @@ impl Bucket {
         self.matches(0).next()
     }
 
-    fn put(&mut self, at: usize, tag: u16, reference: u32, guest: bool) {
-        self.set_tag(at, tag);
+    fn put(&mut self, at: usize, tag: Tag, reference: u32, guest: bool) {
+        self.tags[at] = tag;
         self.references[at] = reference;
         self.guests = (self.guests & !(1 << at)) | (u8::from(guest) << at);
     }
@@ -75,10 +59,9 @@ impl Bucket {
     }
 }
 
-/// Places of a bucket. In each lane of 16 bits, the highest bit stands for a place of the upper half
-/// and the one below it for one of the lower half.
+/// Places of a bucket, a bit for each.
 #[derive(Clone, Copy)]
-struct Matches(u64);
+struct Matches(u32);
 
 impl Iterator for Matches {
     type Item = usize;
@@ -88,9 +71,9 @@ impl Iterator for Matches {
         if self.0 == 0 {
             return None;
         }
-        let bit = self.0.trailing_zeros();
+        let at = self.0.trailing_zeros();
         self.0 &= self.0 - 1;
-        Some((bit / LANE + (bit & 1) * 4) as usize % SLOTS)
+        Some(at as usize % SLOTS)
     }
 }
 
@@ -180,7 +163,7 @@ impl Index {
     fn make_room(&mut self, full: usize) -> Option<usize> {
         for at in 0..SLOTS {
             let bucket = &self.buckets[full];
-            let (tag, reference) = (bucket.tag(at), bucket.references[at]);
+            let (tag, reference) = (bucket.tags[at], bucket.references[at]);
             let guest = self.buckets[full].is_guest(at);
             let other = self.other(full, tag);
             if other == full {
@@ -191,7 +174,7 @@ impl Index {
                 let home = if guest { other } else { full };
                 let away = &mut self.buckets[home].away;
                 *away = if guest { *away - 1 } else { *away + 1 };
-                self.buckets[full].set_tag(at, 0);
+                self.buckets[full].tags[at] = 0;
                 return Some(at);
             }
         }
@@ -203,14 +186,13 @@ impl Index {
         let (home, tag) = (self.home(hash), tag_of(hash));
         for bucket in [home, self.other(home, tag)] {
             let here = &self.buckets[bucket];
-            let at = here
-                .matches(tag)
-                .find(|at| here.tag(*at) == tag && here.references[*at] == reference);
+            let mut same = here.matches(tag);
+            let at = same.find(|at| here.references[*at] == reference);
             if let Some(at) = at {
                 if self.buckets[bucket].is_guest(at) {
                     self.buckets[home].away -= 1;
                 }
-                self.buckets[bucket].set_tag(at, 0);
+                self.buckets[bucket].tags[at] = 0;
                 return true;
             }
         }
@@ -224,25 +206,21 @@ impl Index {
 
     /// The other bucket of a tag; its own inverse.
     #[inline]
-    fn other(&self, bucket: usize, tag: u16) -> usize {
-        (bucket ^ (usize::from(tag).wrapping_mul(0x5bd1_e995) | 1)) & self.mask
+    fn other(&self, bucket: usize, tag: Tag) -> usize {
+        (bucket ^ (tag as u16 as usize).wrapping_mul(0x5bd1_e995)) & self.mask
     }
 }
 
 #[inline]
-fn find_in(bucket: &Bucket, tag: u16, is_it: &impl Fn(u32) -> bool) -> Option<u32> {
-    // A place that only may match can be vacant, with a reference that once was right.
-    bucket
-        .matches(tag)
-        .filter(|at| bucket.tag(*at) == tag)
-        .map(|at| bucket.references[at])
-        .find(|reference| is_it(*reference))
+fn find_in(bucket: &Bucket, tag: Tag, is_it: &impl Fn(u32) -> bool) -> Option<u32> {
+    let mut references = bucket.matches(tag).map(|at| bucket.references[at]);
+    references.find(|reference| is_it(*reference))
 }
 
-/// The upper 16 bits, never 0.
+/// The upper 15 bits, and a 1: never that of a free place, and as an odd number times an odd number never the same bucket.
 #[inline]
-fn tag_of(hash: u64) -> u16 {
-    ((hash >> 48) as u16).max(1)
+fn tag_of(hash: u64) -> Tag {
+    (hash >> 48) as Tag | 1
 }
 
 #[cfg(test)]
@@ -299,7 +277,7 @@ mod tests {
             for (reference, hash) in map.drain() {
                 prop_assert!(index.remove(hash, reference));
             }
-            prop_assert!(index.buckets.iter().all(|b| b.away == 0 && b.tags == [0; 2]));
+            prop_assert!(index.buckets.iter().all(|b| b.away == 0 && b.tags == [0; SLOTS]));
         }
     }
 }

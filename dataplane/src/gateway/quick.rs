@@ -420,7 +420,7 @@ impl<P: Packet> Gateway<P> {
         packet: &mut P,
         glance: &Glance,
     ) -> Result<PortId, Obstacle> {
-        let Glance { head, guess, .. } = *glance;
+        let (head, guess) = (&glance.head, glance.guess);
         let direction = kind.direction;
         if head.protocol == NOT_ORDINARY {
             return Err(Obstacle::NotOrdinary);
@@ -448,8 +448,7 @@ impl<P: Packet> Gateway<P> {
         }
         let exit = self.exits.to(snapshot, neighbour).ok_or(Obstacle::NoWay)?;
         let frame = packet.data_mut();
-        let ttl = frame.get(22).copied().unwrap_or(0);
-        if ttl <= 1 || head.total_len > exit.mtu {
+        if Head::ttl(frame) <= 1 || head.total_len > exit.mtu {
             return Err(Obstacle::NoWay);
         }
         let port = exit.port;

@@ -21,7 +21,10 @@ fn octets<const AT: usize, const K: usize, const N: usize>(header: &[u8; N]) -> 
 
 /// Writes the `K` octets at `AT` of a header whose size is known.
 #[inline(always)]
-fn put<const AT: usize, const K: usize, const N: usize>(header: &mut [u8; N], octets: [u8; K]) {
+pub(crate) fn put<const AT: usize, const K: usize, const N: usize>(
+    header: &mut [u8; N],
+    octets: [u8; K],
+) {
     const { assert!(AT + K <= N) };
     if let Some(place) = header[AT..].first_chunk_mut() {
         *place = octets;
@@ -46,10 +49,22 @@ pub(crate) fn be64<const AT: usize, const N: usize>(header: &[u8; N]) -> u64 {
     u64::from_be_bytes(octets::<AT, 8, N>(header))
 }
 
+/// The 16 bits at `AT` of a header whose size is known, as this CPU reads them.
+#[inline(always)]
+pub(crate) fn ne16<const AT: usize, const N: usize>(header: &[u8; N]) -> u16 {
+    u16::from_ne_bytes(octets::<AT, 2, N>(header))
+}
+
 /// The 32 bits at `AT` of a header whose size is known, as this CPU reads them.
 #[inline(always)]
 pub(crate) fn ne32<const AT: usize, const N: usize>(header: &[u8; N]) -> u32 {
     u32::from_ne_bytes(octets::<AT, 4, N>(header))
+}
+
+/// Writes 16 bits at `AT` of a header whose size is known, as this CPU writes them.
+#[inline(always)]
+pub(crate) fn put_ne16<const AT: usize, const N: usize>(header: &mut [u8; N], value: u16) {
+    put::<AT, 2, N>(header, value.to_ne_bytes());
 }
 
 /// Writes big-endian 16 bits at `AT` of a header whose size is known.

@@ -108,6 +108,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 /// message is zero, whose checksum has two spellings, 0 and 0xffff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Delta(
+    // As it lies in packets, so that no field is swapped to be changed: the sum does not care (RFC 1071 section 2 B).
     // Never 0xffff: that is the other spelling of no difference.
     u16,
 );
@@ -117,20 +118,20 @@ impl Delta {
     pub const NONE: Delta = Delta(0);
 
     /// What one place less to live makes of an IPv4 header checksum.
-    pub const TTL_DECREMENT: Delta = Delta(!0x0100);
+    pub const TTL_DECREMENT: Delta = Delta((!0x0100_u16).to_be());
 
     /// The difference of one 16-bit word, a port for one.
     #[inline]
     #[must_use]
     pub const fn of_u16(old: u16, new: u16) -> Delta {
-        Delta::canonical(!old as u32 + new as u32)
+        Delta::canonical(!old.to_be() as u32 + new.to_be() as u32)
     }
 
     /// The difference of two 16-bit words, an address for one.
     #[inline]
     #[must_use]
     pub const fn of_u32(old: u32, new: u32) -> Delta {
-        let old = !old;
+        let (old, new) = (!old.to_be(), new.to_be());
         Delta::canonical((old >> 16) + (old & 0xffff) + (new >> 16) + (new & 0xffff))
     }
 
@@ -138,7 +139,7 @@ impl Delta {
     #[inline]
     #[must_use]
     pub const fn apply(self, field: u16) -> u16 {
-        !fold(!field as u32 + self.0 as u32)
+        u16::from_be(Deltas(self.0 as u32).apply_ne(field.to_be()))
     }
 
     /// Like [`Delta::apply`] for UDP (RFC 768): a field of 0 says that there is no checksum and
@@ -146,13 +147,7 @@ impl Delta {
     #[inline]
     #[must_use]
     pub const fn apply_udp(self, field: u16) -> u16 {
-        if field == 0 {
-            return 0;
-        }
-        match self.apply(field) {
-            0 => 0xffff,
-            checksum => checksum,
-        }
+        u16::from_be(Deltas(self.0 as u32).apply_udp_ne(field.to_be()))
     }
 
     #[inline]
@@ -215,21 +210,21 @@ impl Deltas {
         Deltas(self.0 + others.0)
     }
 
-    /// The checksum field after the changes, from what it was before.
+    /// The checksum field after the changes, from what it was before, as this CPU reads it where it lies.
     #[inline(always)]
     #[must_use]
-    pub const fn apply(self, field: u16) -> u16 {
+    pub const fn apply_ne(self, field: u16) -> u16 {
         !fold(!field as u32 + self.0)
     }
 
-    /// Like [`Deltas::apply`] for UDP, as [`Delta::apply_udp`].
+    /// Like [`Deltas::apply_ne`] for UDP, as [`Delta::apply_udp`].
     #[inline(always)]
     #[must_use]
-    pub const fn apply_udp(self, field: u16) -> u16 {
+    pub const fn apply_udp_ne(self, field: u16) -> u16 {
         if field == 0 {
             return 0;
         }
-        match self.apply(field) {
+        match self.apply_ne(field) {
             0 => 0xffff,
             checksum => checksum,
         }

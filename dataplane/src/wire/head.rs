@@ -5,7 +5,7 @@
 //! more to it than [`Rewrite`](super::Rewrite): both only do it in fewer steps. Whatever is not ordinary, or is wrong, is left
 //! to the full way, which finds out why.
 
-use super::bytes::{be16, be32, be64, ne32, put16, put32, put64};
+use super::bytes::{be16, be32, be64, ne16, ne32, put, put_ne16, put16, put32, put64};
 use super::checksum::{Delta, Deltas};
 use super::ipv4::{IPV4_HEADER, Ipv4, L4, is_icmp_query};
 use super::rewrite::Endpoints;
@@ -16,6 +16,11 @@ use crate::snapshot::VrfId;
 const HEAD: usize = 42;
 /// Octets up to the end of TCP's checksum.
 const TCP_HEAD: usize = 54;
+/// EtherType, version and header length, type of service of a packet without options, as this CPU reads them.
+const IPV4_PLAIN: u32 = u32::from_ne_bytes([0x08, 0x00, 0x45, 0x00]);
+const ALL_BUT_TOS: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0x00]);
+/// More fragments and the offset, as this CPU reads them.
+const FRAGMENT: u16 = u16::from_ne_bytes([0x3f, 0xff]);
 /// Octets of an IPv4 header and UDP's.
 const SHORTEST: u16 = 28;
 
@@ -112,6 +117,13 @@ impl Head {
         })
     }
 
+    /// The time to live of a frame that [`Head::read`] has read.
+    #[inline(always)]
+    #[must_use]
+    pub fn ttl(frame: &[u8]) -> u8 {
+        frame.first_chunk::<HEAD>().map_or(0, |head| head[22])
+    }
+
     /// Where in the frame the packet ends and padding may start.
     #[inline(always)]
     #[must_use]
@@ -139,8 +151,8 @@ impl Head {
         };
         let to = be64::<0, HEAD>(head).swap_bytes() << 16;
         // EtherType, version and header length: 0x0800, 4, 5 words.
-        let kind = (be32::<12, HEAD>(head) ^ 0x0800_4500) & 0xffff_ff00;
-        let fragment = be16::<20, HEAD>(head) & 0x3fff;
+        let kind = (ne32::<12, HEAD>(head) ^ IPV4_PLAIN) & ALL_BUT_TOS;
+        let fragment = ne16::<20, HEAD>(head) & FRAGMENT;
         let total_len = be16::<16, HEAD>(head);
         let odd = (to ^ mac) | u64::from(kind) | u64::from(fragment);
         let is_whole = usize::from(total_len) + ETHERNET_HEADER <= frame.len();
@@ -210,21 +222,19 @@ pub struct Change {
 
 /// Destination and source MAC address, as they are written: 8 octets and 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Macs(u64, u32);
+#[repr(align(8))]
+pub struct Macs([u8; 8], [u8; 4]);
 
 impl Macs {
     /// No addresses.
-    pub const NONE: Macs = Macs(0, 0);
+    pub const NONE: Macs = Macs([0; 8], [0; 4]);
 
     /// A frame's MAC addresses.
     #[must_use]
     pub fn new(dst: [u8; 6], src: [u8; 6]) -> Macs {
         let [a, b, c, d, e, f] = dst;
         let [g, h, i, j, k, l] = src;
-        Macs(
-            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            u32::from_be_bytes([i, j, k, l]),
-        )
+        Macs([a, b, c, d, e, f, g, h], [i, j, k, l])
     }
 }
 
@@ -237,25 +247,23 @@ impl Change {
         let Some(head) = frame.first_chunk_mut::<HEAD>() else {
             return;
         };
-        put64::<0, HEAD>(head, self.macs.0);
-        put32::<8, HEAD>(head, self.macs.1);
-        // Time to live, protocol, checksum.
-        let old = be32::<22, HEAD>(head);
+        put::<0, 8, HEAD>(head, self.macs.0);
+        put::<8, 4, HEAD>(head, self.macs.1);
+        head[22] = head[22].wrapping_sub(1);
         let header = self.of_addresses.and(Delta::TTL_DECREMENT, 0);
-        let checksum = header.apply(old as u16);
-        let new = (old.wrapping_sub(0x0100_0000) & 0xffff_0000) | u32::from(checksum);
-        put32::<22, HEAD>(head, new);
+        put_ne16::<24, HEAD>(head, header.apply_ne(ne16::<24, HEAD>(head)));
         put64::<26, HEAD>(head, self.addresses);
         if protocol == PROTO_UDP {
             put32::<34, HEAD>(head, self.ports);
-            put16::<40, HEAD>(head, payload.apply_udp(be16::<40, HEAD>(head)));
+            put_ne16::<40, HEAD>(head, payload.apply_udp_ne(ne16::<40, HEAD>(head)));
         } else if protocol == PROTO_TCP {
             put32::<34, HEAD>(head, self.ports);
             if let Some(tcp) = frame.first_chunk_mut::<TCP_HEAD>() {
-                put16::<50, TCP_HEAD>(tcp, payload.apply(be16::<50, TCP_HEAD>(tcp)));
+                put_ne16::<50, TCP_HEAD>(tcp, payload.apply_ne(ne16::<50, TCP_HEAD>(tcp)));
             }
         } else if protocol != PROTO_ESP {
-            put16::<36, HEAD>(head, self.of_ports.apply(be16::<36, HEAD>(head)));
+            let checksum = self.of_ports.apply_ne(ne16::<36, HEAD>(head));
+            put_ne16::<36, HEAD>(head, checksum);
             put16::<38, HEAD>(head, (self.ports >> 16) as u16);
         }
     }
