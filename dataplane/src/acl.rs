@@ -298,6 +298,14 @@ impl AccessList {
         about.is_some_and(|entry| entry.action == Action::Permit)
     }
 
+    /// Octets of memory that lookups take, besides the lines themselves.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        let compiled = self.compiled.as_ref().map_or(0, |c| c.octets());
+        let sources = self.sources.as_ref().map_or(0, |s| s.octets());
+        size_of_val(&*self.hits) + compiled + sources
+    }
+
     /// Matches of the line at `index` so far.
     #[must_use]
     pub fn hits(&self, index: usize) -> u64 {

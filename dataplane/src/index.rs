@@ -166,9 +166,6 @@ impl Index {
             let (tag, reference) = (bucket.tags[at], bucket.references[at]);
             let guest = self.buckets[full].is_guest(at);
             let other = self.other(full, tag);
-            if other == full {
-                continue;
-            }
             if let Some(free) = self.buckets[other].free() {
                 self.buckets[other].put(free, tag, reference, !guest);
                 let home = if guest { other } else { full };

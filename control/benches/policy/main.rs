@@ -1,5 +1,5 @@
 //! What long lists cost: the load of a configuration, and the lookup of a new flow in its list.
-//! `perf/policy` runs it. `--list KIND` measures one kind alone, `--write FOLDER` writes the lists and packets for other programs.
+//! `perf/policy` runs it. `--list KIND` measures one kind alone, with `--packets N` so many packets take turns, `--write FOLDER` writes the lists and packets for other programs.
 
 mod export;
 mod lists;
@@ -23,7 +23,7 @@ const FEW: usize = 100;
 const MANY: usize = 100_000;
 /// Static translations of the configuration that is loaded.
 const STATICS: usize = 10_000;
-/// Packets of a window, each of another flow.
+/// Packets of a window, each of another flow, unless told otherwise.
 const PACKETS: usize = 2048;
 /// Windows of each of the two lists, in turn.
 const WINDOWS: usize = 200;
@@ -38,9 +38,10 @@ fn main() {
     }
     let value = |option: &str| arguments.iter().skip_while(|a| *a != option).nth(1);
     let folder = value("--write").map(Path::new);
+    let packets = value("--packets").map_or(PACKETS, |n| n.parse().expect("a number of packets"));
     let asked = |shape: &&Shape| value("--list").is_none_or(|list| list == shape.name());
     let shapes = Shape::ALL.iter().filter(asked);
-    let results: Vec<Value> = shapes.map(|s| measure(*s, folder)).collect();
+    let results: Vec<Value> = shapes.map(|s| measure(*s, packets, folder)).collect();
     if arguments.iter().any(|a| a == "--json") {
         let all = json!({ "lines": [FEW, MANY], "statics": STATICS, "lists": results });
         println!("{all:#}");
@@ -50,7 +51,7 @@ fn main() {
     println!("lookup of a new flow, nanoseconds, median window: {FEW} lines, {MANY} lines, times");
     for result in results {
         println!(
-            "{:10} read {:4} compiled {:3} | found {:5} {:5} {:4} | denied at the end {:5} {:5} {:4} | line by line {:7}",
+            "{:10} read {:4} compiled {:3} | found {:5} {:5} {:4} | denied at the end {:5} {:5} {:4} | line by line {:7} | octets a line {}",
             result["list"].as_str().unwrap_or_default(),
             result["read_ms"],
             result["compiled_ms"],
@@ -61,17 +62,18 @@ fn main() {
             result["denied_ns"][1],
             result["denied_ratio"],
             result["line_by_line_ns"],
+            result["octets_a_line"],
         );
     }
 }
 
 /// All figures of one kind of list; what they are about is written to `folder`.
-fn measure(shape: Shape, folder: Option<&Path>) -> Value {
+fn measure(shape: Shape, packets: usize, folder: Option<&Path>) -> Value {
     let (few, _) = load(shape, FEW);
     let (many, took) = load(shape, MANY);
     let lists = [list(&few), list(&many)];
-    let found = lists.each_ref().map(|l| packets_of(l.entries()));
-    let denied = lists.each_ref().map(|l| strangers(l));
+    let found = lists.each_ref().map(|l| packets_of(l.entries(), packets));
+    let denied = lists.each_ref().map(|l| strangers(l, packets));
     if let Some(folder) = folder {
         for (list, packets) in lists.iter().zip(found.iter().zip(&denied)) {
             export::write(folder, shape, list, packets);
@@ -88,6 +90,7 @@ fn measure(shape: Shape, folder: Option<&Path>) -> Value {
         "found_ratio": ratio(found_ns),
         "denied_ns": denied_ns.map(f64::round),
         "denied_ratio": ratio(denied_ns),
+        "octets_a_line": lists[1].octets() / MANY,
         "line_by_line_ns": line_by_line(&many, &found[1]).round(),
     })
 }
@@ -115,7 +118,7 @@ fn list(policy: &Policy) -> Arc<AccessList> {
 }
 
 /// Packets that lines chosen at random are about, though an earlier line may have them first.
-fn packets_of(entries: &[Entry]) -> Vec<Subject> {
+fn packets_of(entries: &[Entry], packets: usize) -> Vec<Subject> {
     let mut random = Random::new(2);
     let packet = |_| {
         let line = &entries[random.below(entries.len())];
@@ -132,14 +135,14 @@ fn packets_of(entries: &[Entry]) -> Vec<Subject> {
             later_fragment: false,
         }
     };
-    (0..PACKETS).map(packet).collect()
+    (0..packets).map(packet).collect()
 }
 
 /// Packets that no line matches.
-fn strangers(list: &AccessList) -> Vec<Subject> {
+fn strangers(list: &AccessList, many: usize) -> Vec<Subject> {
     let mut random = Random::new(3);
     let mut packets = Vec::new();
-    while packets.len() < PACKETS {
+    while packets.len() < many {
         let address = |first: u8, random: &mut Random| {
             u32::from(first) << 24 | random.number() as u32 & 0x00ff_ffff
         };
@@ -188,11 +191,12 @@ fn window(list: &AccessList, packets: &[Subject]) -> f64 {
 /// What looking at one line after the other takes: nanoseconds a lookup.
 fn line_by_line(policy: &Policy, packets: &[Subject]) -> f64 {
     let list = list(policy);
+    let packets = &packets[..packets.len().min(LINEAR_PACKETS)];
     let began = Instant::now();
-    for packet in &packets[..LINEAR_PACKETS] {
+    for packet in packets {
         black_box(list.entries().iter().position(|e| e.matches(packet)));
     }
-    began.elapsed().as_nanos() as f64 / LINEAR_PACKETS as f64
+    began.elapsed().as_nanos() as f64 / packets.len() as f64
 }
 
 fn median(mut windows: Vec<f64>) -> f64 {

@@ -109,6 +109,23 @@ impl Compiled {
         })
     }
 
+    /// The group of the longest prefix that a number has, or [`Group::NONE`].
+    #[inline]
+    pub(super) fn longest(&self, sorted: &Sorted, number: u32) -> u32 {
+        let exact = self.exact.find(sorted.exact, number);
+        exact.unwrap_or_else(|| self.forest.find(&sorted.tree, number))
+    }
+
+    /// Octets of memory that it takes.
+    pub(super) fn octets(&self) -> usize {
+        size_of_val(&*self.lines)
+            + size_of_val(&*self.places)
+            + size_of_val(&*self.groups)
+            + size_of_val(&*self.trees)
+            + self.exact.octets()
+            + self.forest.octets()
+    }
+
     /// Where the hits of a line are counted.
     pub(super) fn hits(&self, line: usize) -> Option<&AtomicU64> {
         let line = match *self.places.get(line)? {
@@ -149,9 +166,7 @@ impl<'a, More: Fn(usize) -> bool> Search<'a, '_, More> {
         let compiled = self.compiled;
         let mut longest = [Group::NONE; Dimension::MOST];
         for (at, sorted) in longest.iter_mut().zip(trees) {
-            let number = sorted.by.number(self.packet);
-            let exact = compiled.exact.find(sorted.exact, number);
-            *at = exact.unwrap_or_else(|| compiled.forest.find(&sorted.tree, number));
+            *at = compiled.longest(sorted, sorted.by.number(self.packet));
             prefetch_index(&compiled.groups, *at as usize);
         }
         for at in &longest[..trees.len()] {

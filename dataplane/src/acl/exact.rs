@@ -40,6 +40,11 @@ impl Exact {
         part
     }
 
+    /// Octets of memory that they take.
+    pub(super) fn octets(&self) -> usize {
+        self.0.capacity() * size_of::<Slot>()
+    }
+
     /// What is known of a number.
     #[inline]
     pub(super) fn find(&self, part: Part, number: u32) -> Option<u32> {

@@ -35,6 +35,11 @@ impl Sources {
         })
     }
 
+    /// Octets of memory that they take.
+    pub(super) fn octets(&self) -> usize {
+        self.first.octets() + size_of_val(&*self.lines)
+    }
+
     /// Whether the first line of `entries`, of which this was made, that is about `source` permits.
     pub(super) fn permit(&self, entries: &[Entry], source: u32) -> bool {
         let has = |line: usize| entries[self.lines[line] as usize].source.matches(source);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::compiled::Compiled;
 use super::*;
 
 /// Few values, so that lines overlap, shadow each other and share keys.
@@ -252,6 +253,20 @@ fn numbers() -> impl Iterator<Item = u32> {
     })
 }
 
+/// The first and the last address of a network, and the ones beside them.
+fn ends(of: Wildcard) -> [u32; 4] {
+    let (first, last) = (of.address, of.address | of.dont_care);
+    [first.wrapping_sub(1), first, last, last.wrapping_add(1)]
+}
+
+/// Networks without repetition, in some order that is always the same.
+fn distinct(of: impl Iterator<Item = Wildcard>) -> Vec<[u32; 2]> {
+    let mut all: Vec<[u32; 2]> = of.map(|w| [w.address, w.dont_care]).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// Networks inside each other, enough for trees of several levels; the packets are at the ends of networks and beside them.
 #[test]
 fn the_ends_of_many_networks_are_found() {
@@ -282,10 +297,6 @@ fn the_ends_of_many_networks_are_found() {
     };
     let networks: Vec<Wildcard> = (0..3000).map(&mut wildcard).collect();
     let others: Vec<Wildcard> = (0..3000).map(&mut wildcard).collect();
-    let ends = |of: Wildcard| {
-        let (first, last) = (of.address, of.address | of.dont_care);
-        [first.wrapping_sub(1), first, last, last.wrapping_add(1)]
-    };
     for both in [false, true] {
         let line = |(at, (source, other)): (usize, (&Wildcard, &Wildcard))| {
             let action = if at % 3 == 0 {
@@ -315,6 +326,47 @@ fn the_ends_of_many_networks_are_found() {
     }
 }
 
+/// Where a number is in a tree: what is looked at is what it is in, or lookups would be right and slow.
+#[test]
+fn only_the_networks_of_a_source_are_looked_at() {
+    let mut random = numbers();
+    let mut wildcard = |at: u32| {
+        let address = random.next().unwrap_or_default();
+        let dont_care = u32::MAX >> (4 + at % 28);
+        Wildcard {
+            address: address & !dont_care,
+            dont_care,
+        }
+    };
+    // Of other networks, and of hosts, which a hash table has.
+    let networks: Vec<Wildcard> = (0..3000).map(&mut wildcard).collect();
+    let host = |address| Wildcard {
+        address,
+        dont_care: 0,
+    };
+    let hosts = networks.iter().flat_map(|network| ends(*network).map(host));
+    let both: Vec<Wildcard> = networks.iter().copied().chain(hosts).collect();
+    for sources in [networks, both] {
+        let numbered = (0..).zip(&sources);
+        let lines = numbered.map(|(at, source)| Entry::standard(at, Action::Permit, *source));
+        let compiled = Compiled::new(&lines.collect::<Vec<_>>());
+        let [sorted] = *compiled.trees else {
+            panic!("sources alone tell the lines apart")
+        };
+        for source in sources.iter().step_by(7) {
+            for number in ends(*source) {
+                let first = compiled.longest(&sorted, number);
+                let groups = std::iter::successors(compiled.groups.get(first as usize), |group| {
+                    compiled.groups.get(group.up as usize)
+                });
+                let seen = groups.map(|group| sources[group.first.line as usize]);
+                let within = sources.iter().filter(|source| source.matches(number));
+                assert_eq!(distinct(seen), distinct(within.copied()), "{number:#x}");
+            }
+        }
+    }
+}
+
 /// Hosts, of which most are found by a hash table, with some networks around them.
 #[test]
 fn hosts_and_the_networks_around_them_are_found() {
@@ -328,7 +380,10 @@ fn hosts_and_the_networks_around_them_are_found() {
     };
     let hosts = (0..2000).map(|at| Entry::standard(at, Action::Permit, host(at)));
     let around = (0..100).map(|at| Entry::standard(at, Action::Deny, around(at * 20)));
-    let list = AccessList::new(hosts.chain(around).collect());
+    // Some networks before the hosts in them, and some after.
+    let (before, after) = around.partition::<Vec<_>, _>(|line| line.sequence % 2 == 0);
+    let lines = before.into_iter().chain(hosts).chain(after);
+    let list = AccessList::new(lines.collect());
     let packets = (0..2000)
         .flat_map(|at| [0, 1, 0x0101].map(|more| (plain(host(at).address ^ more, 1), true)));
     let packets: Vec<(Subject, bool)> = packets.collect();

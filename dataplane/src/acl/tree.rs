@@ -121,6 +121,11 @@ impl Seedlings {
 }
 
 impl Forest {
+    /// Octets of memory that they take.
+    pub(super) fn octets(&self) -> usize {
+        size_of_val(&*self.inner) + size_of_val(&*self.leaves)
+    }
+
     /// What is known of the interval that a number is in.
     #[inline]
     pub(super) fn find(&self, tree: &Tree, number: u32) -> u32 {
