@@ -134,6 +134,19 @@ impl Table {
         self.index.prefetch(hash);
     }
 
+    /// Asks the memory for what the removal of the entry at a place, or another timer for it, will touch.
+    pub fn prefetch_around(&self, at: u32) {
+        let Some(session) = self.at(at) else {
+            return;
+        };
+        for neighbour in [session.next, session.previous] {
+            prefetch_index(&self.slab, neighbour as usize);
+        }
+        for hash in self.hashes(session) {
+            self.prefetch_index(hash);
+        }
+    }
+
     /// Asks the memory for the entry that [`Table::find`] will most likely read, and tells which
     /// that is, for [`Table::guessed_mut`]; [`NIL`] where there is none.
     #[inline(always)]
@@ -207,6 +220,12 @@ impl Table {
     #[inline]
     pub fn session_mut(&mut self, at: u32) -> &mut Session {
         &mut self.slab[at as usize]
+    }
+
+    /// Entries made so far; it begins anew at some time.
+    #[must_use]
+    pub fn made(&self) -> u32 {
+        self.next_id
     }
 
     /// Adds an entry, which gets its number and its timer. `None` where the table is full.

@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
-use crate::gateway::{Gateway, Item, Meta, Output, Pass};
+use crate::gateway::{Gateway, Item, Meta, Output, Pass, Spare};
 use crate::handover::{Given, Inbox, Outboxes, Passed, Peers};
 use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue, octets_of};
 use crate::prefetch::prefetch_write;
@@ -264,12 +264,19 @@ where
         }
         moved += self.take_over(now, snapshot);
         moved += self.take_injected();
-        let aged = self.gateway.age(&mut Pass {
+        // More packets may be waiting where some came: what else there is to do waits rather than they.
+        let spare = if moved > 0 {
+            Spare::Little
+        } else {
+            Spare::Much
+        };
+        let mut pass = Pass {
             now,
             snapshot,
             out: &mut self.egress,
-        });
-        let served = self.serve(now, snapshot);
+        };
+        let aged = self.gateway.age(&mut pass, spare);
+        let served = self.serve(now, snapshot, spare);
         self.egress.flush();
         self.account(begin, moved);
         moved > 0 || aged || served
@@ -368,7 +375,7 @@ where
     }
 
     /// Goes on with what control asks; whether there was anything to do.
-    fn serve(&mut self, now: Millis, snapshot: &Snapshot) -> bool {
+    fn serve(&mut self, now: Millis, snapshot: &Snapshot, spare: Spare) -> bool {
         let begun = if self.gateway.is_serving() || self.requests.is_empty() {
             None
         } else {
@@ -386,7 +393,7 @@ where
                 request => self.gateway.begin(request),
             }
         }
-        self.gateway.serve(now, snapshot);
+        self.gateway.serve(now, snapshot, spare);
         any
     }
 

@@ -7,7 +7,7 @@ use spillway_dataplane::packet::BURST;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dpdk::cycles;
 
-use super::events::{self, Events};
+use super::events::{self, During};
 use super::machine::{self, EmptyLoop};
 use super::memory::{Port, Sink, Source};
 use super::rig::{BenchClock, INSIDE, OUTSIDE, Rig, source};
@@ -74,7 +74,7 @@ pub(super) struct Measured {
     pub(super) latency_ns: Percentiles,
     /// How much longer than the usual round an empty loop took, in turn with the rounds.
     pub(super) machine_latency_ns: Percentiles,
-    pub(super) events: Option<Events>,
+    pub(super) events: Option<Vec<During>>,
 }
 
 /// Cycles a packet of each stage.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::events::{During, Events};
+use super::events::During;
 use super::machine;
 use super::measure::{Calibration, Measured, Percentiles};
 use super::rig::CONFIGURATION;
@@ -75,25 +75,25 @@ pub(super) fn line(m: &Measured) {
         p9999,
         m.machine_latency_ns[2]
     );
-    if let Some(events) = &m.events {
-        for (name, During { rounds, machine }) in named(events) {
-            let [p50, p99, p9999, max] = rounds;
-            println!(
-                "          while {name}: round p50 {p50} ns, p99 {p99}, p99.99 {p9999}, most {max}; \
-                 the machine alone p99 {}, p99.99 {}, most {}",
-                machine[1], machine[2], machine[3]
-            );
-        }
+    for during in m.events.iter().flatten() {
+        let During {
+            what,
+            rounds: [p50, p99, p9999, max],
+            every_time,
+            machine,
+        } = during;
+        println!(
+            "          while {what}: round p50 {p50} ns, p99 {p99}, p99.99 {p9999}, most {max}; every time p50 {}, p99 {}, p99.99 {}, most {}; \
+             the machine alone p99 {}, p99.99 {}, most {}",
+            every_time[0],
+            every_time[1],
+            every_time[2],
+            every_time[3],
+            machine[1],
+            machine[2],
+            machine[3]
+        );
     }
-}
-
-fn named(events: &Events) -> [(&'static str, &During); 4] {
-    [
-        ("show", &events.show),
-        ("reload", &events.reload),
-        ("clear", &events.clear),
-        ("expiry", &events.expiry),
-    ]
 }
 
 pub(super) fn latency([p50, p99, p9999, max]: Percentiles) -> Value {
@@ -151,14 +151,15 @@ pub(super) fn result(m: &Measured) -> Value {
         "latency_ns": latency(m.latency_ns),
         "machine_latency_ns": latency(m.machine_latency_ns),
         "latency_ns_while": m.events.as_ref().map(|events| by_event(events, |of| of.rounds)),
+        "latency_ns_while_every_time": m.events.as_ref().map(|events| by_event(events, |of| of.every_time)),
         "machine_latency_ns_while": m.events.as_ref().map(|events| by_event(events, |of| of.machine)),
     })
 }
 
-fn by_event(events: &Events, which: fn(&During) -> Percentiles) -> Value {
-    named(events)
-        .into_iter()
-        .map(|(name, of)| (name.to_owned(), latency(which(of))))
+fn by_event(events: &[During], which: fn(&During) -> Percentiles) -> Value {
+    events
+        .iter()
+        .map(|of| (of.what.to_owned(), latency(which(of))))
         .collect::<serde_json::Map<_, _>>()
         .into()
 }

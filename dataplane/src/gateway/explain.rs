@@ -19,7 +19,7 @@ use super::mapping::filtering_of;
 use super::outside::{leads_inside, rewrite_from_outside, static_to_global};
 use super::outside_source::{Outward, entry_way, is_translated, outward};
 use super::place::pairing;
-use super::requests::{SLICE, view};
+use super::requests::view;
 use super::{Gateway, Item, unfit};
 use crate::command::{
     Because, Ending, EspExplanation, Explained, FlowExplanation, FlowQuery, Reply,
@@ -33,6 +33,9 @@ use crate::snapshot::{PortId, Side, Snapshot, VrfId, WorkerId};
 use crate::stats::DropReason;
 use crate::time::Millis;
 use crate::wire::{Ipv4, L4, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Rewrite, icmp_type, tcp_flags};
+
+/// Places of the ESP engine's tables looked at in one poll.
+const SLICE: u32 = 64;
 
 impl<P: Packet> Gateway<P> {
     /// What would become of an ESP packet of `peer` with this SPI, a slice of places from `*cursor` on;

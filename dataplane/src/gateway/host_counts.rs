@@ -11,9 +11,6 @@ use crate::nat::{HostLimits, Nat};
 use crate::snapshot::InsideHost;
 use crate::table::Table;
 
-/// Places of the table looked at in one poll.
-const SLICE: u32 = 64;
-
 /// The counts of one worker.
 #[derive(Debug, Default)]
 pub(super) struct HostCounts {
@@ -43,13 +40,13 @@ impl HostCounts {
         }
     }
 
-    /// Counts some of the entries that were there before the limits; whether there were any left.
-    pub(super) fn catch_up(&mut self, table: &Table) -> bool {
+    /// Counts the entries at so many places that were there before the limits; whether there were any left.
+    pub(super) fn catch_up(&mut self, table: &Table, places: u32) -> bool {
         let capacity = table.capacity() as u32;
         let Some(limits) = self.limits.clone().filter(|_| self.counted < capacity) else {
             return false;
         };
-        let end = self.counted.saturating_add(SLICE).min(capacity);
+        let end = self.counted.saturating_add(places).min(capacity);
         for at in self.counted..end {
             if let Some(session) = table.at(at).filter(|s| !s.is_outside_entry()) {
                 let host = session.inside_host();

@@ -30,6 +30,7 @@ mod quick;
 mod quick_esp;
 mod quick_team;
 mod requests;
+mod spare;
 mod steer;
 mod told;
 mod unsolicited;
@@ -60,6 +61,7 @@ use mapping::Mappings;
 pub use outside_source::Seen;
 use quick::Glances;
 use requests::Work;
+pub use spare::Spare;
 use waiting::Waiting;
 
 /// A packet and what is known of it beyond its octets.
@@ -169,8 +171,8 @@ const ICMP_ERRORS_AT_ONCE: u64 = 200;
 /// Requests for the MAC address of a next hop that failed before: a second, and at once.
 const RETRIES_PER_SECOND: u64 = 100;
 const RETRIES_AT_ONCE: u64 = 10;
-/// Entries and wheel slots that one call of [`Gateway::age`] looks at.
-const AGE_BUDGET: u32 = 32;
+/// Entries and wheel slots that [`Gateway::age`] looks at for each entry that was made since the last time.
+const AGED_FOR_EACH_MADE: u32 = 2;
 /// Fragments of the largest packet that a port takes, over a link of the smallest MTU.
 const MAX_PIECES: usize = 256;
 /// A packet changes workers at most this often: to the fragment's worker, to the entry's owner,
@@ -219,6 +221,8 @@ pub struct Gateway<P> {
     random: u64,
     work: Option<Work>,
     writer: Writer,
+    /// Entries that had been made when it aged last.
+    made_before: u32,
 }
 
 /// A parsed IPv4 packet with the key to look for.
@@ -278,6 +282,7 @@ impl<P: Packet> Gateway<P> {
             random: (options.seed ^ (u64::from(options.me.0) << 56)) | 1,
             work: None,
             writer: Writer::new(),
+            made_before: 0,
         }
     }
 
@@ -510,14 +515,17 @@ impl<P: Packet> Gateway<P> {
 
     /// Removes what is over, sends what no longer waits: a bounded step. Returns whether there
     /// was anything to do.
-    pub fn age(&mut self, pass: &mut Pass<'_, impl Output<P>>) -> bool {
+    pub fn age(&mut self, pass: &mut Pass<'_, impl Output<P>>, spare: Spare) -> bool {
         self.follow(pass.snapshot);
         let released = self.release_waiting(pass);
         let fragments = self.expire_fragments(pass.now);
         let held = self.age_ipsec(pass);
-        let counted = self.host_counts.catch_up(&self.table);
+        let counted = self.host_counts.catch_up(&self.table, spare.places());
         let timers = &pass.snapshot.nat.timers;
-        let mut budget = AGE_BUDGET;
+        // No fewer than are made, or what is over would fill the table.
+        let made = self.table.made().wrapping_sub(self.made_before);
+        self.made_before = self.table.made();
+        let mut budget = spare.timers().max(AGED_FOR_EACH_MADE * made);
         let mut expired = false;
         while let Some(at) = self
             .table

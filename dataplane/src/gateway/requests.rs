@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Gateway;
 use super::access::{may_come, may_go};
 use super::create::{exit_of, has_address, rule_of, subject};
 use super::explain::packet_of;
@@ -13,6 +12,7 @@ use super::forward::next_hop;
 use super::inside_destination;
 use super::ipsec_policy::{rule_for, still_allows};
 use super::outside_source::{last_used, still_known, still_lends};
+use super::{Gateway, Spare};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
@@ -25,8 +25,8 @@ use crate::stats::Counter;
 use crate::time::{Millis, Tick};
 use crate::wire::{Ipv4, PROTO_ESP, PROTO_UDP};
 
-/// Places of the table looked at in one poll.
-pub(super) const SLICE: u32 = 64;
+/// How many places before its turn comes the memory is asked for what an entry touches: in a busy round, a round before.
+const AHEAD: u32 = Spare::Little.places();
 
 /// A request in progress: how far it is, and what it is.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Goes on with the request in progress, if there is one.
-    pub fn serve(&mut self, now: Millis, snapshot: &Snapshot) {
+    pub fn serve(&mut self, now: Millis, snapshot: &Snapshot, spare: Spare) {
         let Some(mut work) = self.work.take() else {
             return;
         };
@@ -92,7 +92,7 @@ impl<P: Packet> Gateway<P> {
         }
         let end = work
             .cursor
-            .saturating_add(SLICE)
+            .saturating_add(spare.places())
             .min(self.table.capacity() as u32);
         while work.cursor < end {
             let at = work.cursor;
@@ -105,15 +105,19 @@ impl<P: Packet> Gateway<P> {
                     self.copy_out(now, snapshot, at, filter, reply);
                 }
                 Task::Clear(filter, _) => {
-                    work.count += u64::from(self.clear(now, snapshot, at, filter))
+                    self.table.prefetch_around(at + AHEAD);
+                    work.count += u64::from(self.clear(now, snapshot, at, filter));
                 }
-                Task::Reconcile(_) => work.count += u64::from(self.reconcile(now, snapshot, at)),
+                Task::Reconcile(_) => {
+                    self.table.prefetch_around(at + AHEAD);
+                    work.count += u64::from(self.reconcile(now, snapshot, at));
+                }
                 Task::Explain(..) => return, // answered above
             }
             work.cursor += 1;
         }
         let more = (work.cursor as usize) < self.table.capacity()
-            || self.serve_esp(now, snapshot, &mut work);
+            || self.serve_esp(now, snapshot, &mut work, spare.places());
         match &work.task {
             Task::Sessions(_, reply) if more && !reply.has_room() => {
                 reply.finish_at(u64::from(work.cursor) + u64::from(work.esp_cursor));
@@ -160,13 +164,12 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// A slice of the request in the ESP engine's tables; whether there is more.
-    fn serve_esp(&mut self, now: Millis, snapshot: &Snapshot, work: &mut Work) -> bool {
+    fn serve_esp(&mut self, now: Millis, snapshot: &Snapshot, work: &mut Work, slice: u32) -> bool {
         let at = &mut work.esp_cursor;
-        let slice = SLICE as usize;
         match &work.task {
             Task::Sessions(filter, reply) => {
                 let places = self.esp.half_places() + self.esp.flow_places();
-                let end = at.saturating_add(SLICE).min(places);
+                let end = at.saturating_add(slice).min(places);
                 while *at < end && reply.has_room() {
                     let view = self.ipsec_view(now, snapshot, *at);
                     if let Some(view) = view.filter(|view| filter.matches(view)) {
@@ -180,12 +183,12 @@ impl<P: Packet> Gateway<P> {
             Task::Clear(filter, _) => {
                 let relations = self.esp.relation_places();
                 let gone = match esp_filter(filter) {
-                    Some(filter) if *at < relations => self.esp.clear(&filter, at, slice),
+                    Some(filter) if *at < relations => self.esp.clear(&filter, at, slice as usize),
                     _ => {
                         *at = (*at).max(relations);
                         let place = *at - relations;
-                        *at += SLICE;
-                        self.clear_flows(now, filter, place..place + SLICE)
+                        *at += slice;
+                        self.clear_flows(now, filter, place..place + slice)
                     }
                 };
                 self.stats.add(Counter::Cleared, gone);
@@ -195,7 +198,7 @@ impl<P: Packet> Gateway<P> {
             }
             Task::Reconcile(_) => {
                 let allowed = |view: &_| still_allows(snapshot, view);
-                let gone = self.esp.reconcile(allowed, at, slice);
+                let gone = self.esp.reconcile(allowed, at, slice as usize);
                 self.stats.add(Counter::Withdrawn, gone);
                 self.count_ipsec(now);
                 work.count += gone;

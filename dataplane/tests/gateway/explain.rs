@@ -9,6 +9,7 @@ use spillway_dataplane::command::{
     Because, Ending, Explained, FlowExplanation, FlowQuery, Query, Reply, Request, SessionFilter,
 };
 use spillway_dataplane::esp::Fate;
+use spillway_dataplane::gateway::Spare;
 use spillway_dataplane::nat::{Filtering, Group, GroupLimit, HostLimits, Lending, StaticEsp};
 use spillway_dataplane::route_map::{Clause, RouteMap};
 use spillway_dataplane::snapshot::VrfId;
@@ -376,7 +377,7 @@ fn a_poll_looks_at_a_slice_of_the_tunnels_and_no_more() {
     ));
     let mut polls = 0;
     while lab.workers[0].is_serving() {
-        lab.workers[0].serve(lab.now, &lab.snapshot);
+        lab.workers[0].serve(lab.now, &lab.snapshot, Spare::Much);
         polls += 1;
     }
     assert!(polls > 100, "{polls} polls for all places of the tables");

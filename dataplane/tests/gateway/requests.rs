@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use spillway_dataplane::command::{Reply, Request, SessionFilter};
+use spillway_dataplane::gateway::Spare;
 use spillway_dataplane::nat::Timer;
 use spillway_dataplane::stats::Counter;
 
@@ -70,10 +71,10 @@ fn an_abandoned_reader_does_not_block_the_next_one() {
         0,
         Arc::clone(&reply),
     ));
-    lab.workers[0].serve(lab.now, &lab.snapshot);
+    lab.workers[0].serve(lab.now, &lab.snapshot, Spare::Much);
     assert!(lab.workers[0].is_serving() && reply.slices() == 1);
     reply.abandon();
-    lab.workers[0].serve(lab.now, &lab.snapshot);
+    lab.workers[0].serve(lab.now, &lab.snapshot, Spare::Much);
     assert!(!lab.workers[0].is_serving());
     assert_eq!(lab.sessions(SessionFilter::default()).len(), 50);
 }

@@ -487,3 +487,48 @@ fn a_flow_keeps_its_order_from_worker_to_worker() {
     }
     assert_eq!(last.len(), 6);
 }
+
+#[test]
+fn a_round_that_brings_packets_leaves_other_work_for_later() {
+    let clear_takes = |busy: bool| {
+        let mut bench = Bench::new(1);
+        let (inside, outside) = (Wire::default(), Wire::default());
+        bench.attach(0, INSIDE, Some(&inside), Some(&inside));
+        bench.attach(0, OUTSIDE, Some(&outside), Some(&outside));
+        bench.settle();
+        let reply = Reply::new(1);
+        let request = Request::Clear(SessionFilter::default(), Arc::clone(&reply));
+        assert!(bench.requests[0].push(request).is_ok());
+        let mut rounds = 0;
+        while reply.take().is_none() {
+            if busy {
+                inside.arrives(&bench.client(2));
+            }
+            bench.workers[0].round();
+            rounds += 1;
+        }
+        rounds
+    };
+    let (quiet, busy) = (clear_takes(false), clear_takes(true));
+    assert!(quiet < 100 && busy > 10 * quiet, "{quiet}, {busy}");
+}
+
+#[test]
+fn entries_that_are_over_go_as_fast_as_others_are_made() {
+    let mut bench = Bench::new(1);
+    let (inside, outside) = (Wire::default(), Wire::default());
+    bench.attach(0, INSIDE, Some(&inside), Some(&inside));
+    bench.attach(0, OUTSIDE, Some(&outside), Some(&outside));
+    // DNS entries live for a minute, which is 24 rounds: 480 entries of the 1000 for which there is room.
+    for round in 0..500_u16 {
+        for flow in 0..20 {
+            let port = 1024 + round * 20 + flow;
+            let query = udp(&format!("10.1.0.2:{port}"), "203.0.113.5:53");
+            inside.arrives(&bench.lab.frame(INSIDE, &query.ip()));
+        }
+        assert!(bench.workers[0].round());
+        bench.cycles.fetch_add(2560, Ordering::Relaxed);
+    }
+    assert_eq!(bench.dropped(DropReason::SessionTableFull), 0);
+    assert_eq!(outside.sent().len(), 500 * 20);
+}

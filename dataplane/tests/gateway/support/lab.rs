@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use ipnet::Ipv4Net;
 use spillway_dataplane::command::{Occupancy, Reply, Request, SessionFilter, SessionView};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
-use spillway_dataplane::gateway::{Gateway, Item, Meta, Options, Pass};
+use spillway_dataplane::gateway::{Gateway, Item, Meta, Options, Pass, Spare};
 use spillway_dataplane::nat::Global;
 use spillway_dataplane::packet::{BURST, Packet};
 use spillway_dataplane::rss::Steering;
@@ -363,7 +363,7 @@ impl Lab {
                 snapshot,
                 out: effects,
             };
-            while workers[at].age(pass) {}
+            while workers[at].age(pass, Spare::Much) {}
         }
         self.settle();
     }
@@ -376,7 +376,7 @@ impl Lab {
                 snapshot: &self.snapshot,
                 out: &mut self.effects,
             };
-            worker.age(pass);
+            worker.age(pass, Spare::Much);
         }
         self.settle();
     }
@@ -412,7 +412,7 @@ impl Lab {
     pub(crate) fn serve(&mut self, at: usize, request: Request) {
         self.workers[at].begin(request);
         while self.workers[at].is_serving() {
-            self.workers[at].serve(self.now, &self.snapshot);
+            self.workers[at].serve(self.now, &self.snapshot, Spare::Much);
         }
     }
 
