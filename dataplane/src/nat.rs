@@ -25,7 +25,7 @@ pub use limits::{Group, GroupLimit, HostLimits};
 pub use mapping::Filtering;
 pub use outside::{Outside, OutsideLeases, OutsideLocal, OutsidePool, OutsideRule, OutsideStatic};
 pub use pool::{InVain, Leases, Lending, OneToOnePool};
-pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, PortSpace};
+pub use ports::{BLOCK_PORTS, BLOCKS, GlobalAddress, Lending as PortLending, PortSpace};
 use statics::InsideStatics;
 
 /// `ip nat inside source list A ...`: which packets it translates, and to what.

@@ -91,6 +91,9 @@ impl<P: Packet> Gateway<P> {
                 self.denied(pass, item, ip, DropReason::AccessListOut);
             }
             Err((reason, rule)) => {
+                let Some(item) = self.borrow(pass, item, ip, key.sport, (reason, rule)) else {
+                    return;
+                };
                 self.told_refused(pass.now, ip, item.meta, reason, Some(rule));
                 self.refused(reason, item.meta);
             }

@@ -354,7 +354,7 @@ impl<P: Packet> Gateway<P> {
                 return Some(Place {
                     address: global.address.to_bits(),
                     port,
-                    mark: global.take(space, port),
+                    mark: global.take(me, space, port),
                 });
             }
             global.abandon(me, port);

@@ -5,6 +5,7 @@
 
 mod access;
 mod aim;
+mod borrow;
 mod create;
 mod exits;
 mod explain;
@@ -36,6 +37,7 @@ mod told;
 mod unsolicited;
 mod waiting;
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -44,7 +46,7 @@ use crate::esp::Engine;
 use crate::fib::NextHop;
 use crate::fragment::{Fragments, Limits};
 use crate::journal::Writer;
-use crate::nat::{InVain, Way};
+use crate::nat::{GlobalAddress, InVain, Way};
 use crate::packet::{Burst, Packet, PacketPool};
 use crate::rss::Steering;
 use crate::session::{Direction, Key, Kind};
@@ -54,6 +56,7 @@ use crate::table::Table;
 use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
+pub use borrow::{Asking, Borrowing};
 use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
@@ -90,6 +93,8 @@ pub struct Meta {
     pub seen: Seen,
     /// It is of no shared connection, as the worker of its outside host has found out.
     pub unshared: bool,
+    /// Whether other workers were asked for a port for it.
+    pub borrowing: Borrowing,
 }
 
 impl Meta {
@@ -105,6 +110,7 @@ impl Meta {
             hairpin: false,
             seen: Seen::UNKNOWN,
             unshared: false,
+            borrowing: Borrowing::NotAsked,
         }
     }
 
@@ -197,6 +203,10 @@ pub struct Gateway<P> {
     in_vain: Option<place::Search>,
     /// The same of an address of a pool.
     pool_in_vain: InVain,
+    borrow_limit: Limiter,
+    /// Addresses of which other workers have borrowed ports, and when the first of them was looked at.
+    lending: VecDeque<Arc<GlobalAddress>>,
+    lending_checked: Millis,
     /// How ports spread packets over workers, where that is known.
     steering: Option<Box<Steering>>,
     /// Remembers the ports and mark of first fragments, holds others that came before them.
@@ -266,6 +276,9 @@ impl<P: Packet> Gateway<P> {
             host_counts: HostCounts::default(),
             in_vain: None,
             pool_in_vain: InVain::default(),
+            borrow_limit: Limiter::new(borrow::ASKS_PER_SECOND, borrow::ASKS_AT_ONCE),
+            lending: VecDeque::new(),
+            lending_checked: Millis(0),
             steering: None,
             fragments: Fragments::new(limits),
             esp: ipsec_trace::engine(&options, &stats),
@@ -324,6 +337,9 @@ impl<P: Packet> Gateway<P> {
 
     /// One packet that is not ordinary, a released fragment, or one that comes in again.
     fn process_one(&mut self, pass: &mut Pass<'_, impl Output<P>>, item: Item<P>) {
+        if let Borrowing::Asking(asking) = item.meta.borrowing {
+            return self.lend(pass, item, asking);
+        }
         if let Some(ready) = self.prepare(pass, item) {
             self.decide(pass, ready);
         }
@@ -483,7 +499,9 @@ impl<P: Packet> Gateway<P> {
         if let Some(reason) = reason {
             return self.refused(reason, item.meta);
         }
-        let is_judged = item.meta.hairpin || item.meta.seen != Seen::UNKNOWN;
+        let is_judged = item.meta.hairpin
+            || item.meta.seen != Seen::UNKNOWN
+            || item.meta.borrowing != Borrowing::NotAsked;
         if !is_judged
             && pass
                 .snapshot
@@ -520,6 +538,7 @@ impl<P: Packet> Gateway<P> {
         let released = self.release_waiting(pass);
         let fragments = self.expire_fragments(pass.now);
         let held = self.age_ipsec(pass);
+        self.take_back(pass.now);
         let counted = self.host_counts.catch_up(&self.table, spare.places());
         let timers = &pass.snapshot.nat.timers;
         // No fewer than are made, or what is over would fill the table.

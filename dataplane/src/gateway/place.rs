@@ -12,7 +12,7 @@ use crate::snapshot::{PortId, VrfId};
 use crate::stats::DropReason;
 use crate::wire::{PROTO_ICMP, PROTO_UDP};
 
-/// Ports tried at random once every port of an address has an entry: each may still be free for
+/// Ports tried, from a random one on, once every port of an address has an entry: each may still be free for
 /// this destination.
 const SHARED_PORT_TRIES: u32 = 512;
 /// How many of these at least look for one that brings answers to this worker.
@@ -96,7 +96,7 @@ impl<P: Packet> Gateway<P> {
         let taken = |port: u16| Place {
             address: global.address.to_bits(),
             port,
-            mark: global.take(space, port),
+            mark: global.take(me, space, port),
         };
         let aim = aim.filter(Aim::is_by_port);
         let hits = |port: u16| aim.is_none_or(|aim| aim.hits(port));
@@ -160,9 +160,9 @@ impl<P: Packet> Gateway<P> {
             }
         }
         let mut second = None;
-        for tried in 0..SHARED_PORT_TRIES {
-            let port = any(self);
-            if global.owner(port) == Some(me) && fits(self, port) {
+        let start = any(self);
+        for (tried, port) in (0..SHARED_PORT_TRIES).zip(global.ports_of(me, (low, high), start)) {
+            if fits(self, port) {
                 if hits(port) {
                     return Some(taken(port));
                 }
@@ -176,7 +176,7 @@ impl<P: Packet> Gateway<P> {
             return Some(taken(port));
         }
         // Rather what is another worker's share than nothing.
-        if below_share {
+        if below_share || !global.may_claim(me, self.options.workers) {
             return None;
         }
         unused(self, true).ok().map(taken)

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use super::ports::owner_of;
 use crate::snapshot::WorkerId;
 
 /// The owner of an address: 0 nobody, else the worker's number plus one.
@@ -265,6 +264,10 @@ impl Leases {
     fn owner(&mut self, address: u32) -> Owner {
         Arc::clone(self.owners.entry(address).or_default())
     }
+}
+
+fn owner_of(cell: &AtomicU8) -> Option<WorkerId> {
+    cell.load(Ordering::Acquire).checked_sub(1).map(WorkerId)
 }
 
 #[cfg(test)]

@@ -99,18 +99,24 @@ fn one_workers_client_does_not_starve_the_others() {
 }
 
 #[test]
-fn one_worker_alone_may_have_every_port() {
+fn one_worker_alone_may_have_every_port_but_a_block_for_each_other() {
     let mut lab = Lab::new(Policy::overload(), 3, 1 << 17);
     let clients = clients(&mut lab);
-    for port in 1024..=u16::MAX {
+    let all = 1024 + 64_512 - 2 * 64;
+    for port in 1024..all {
         lab.pass(INSIDE2, udp(&format!("{}:{port}", clients[1]), OUT));
     }
     assert_eq!(lab.dropped(DropReason::PortsExhausted), 0);
-    lab.expect(
-        INSIDE2,
-        udp(&format!("{}:7777", clients[2]), OUT),
-        "drop ports_exhausted",
-    );
+    let one_more = udp(&format!("{}:{all}", clients[1]), OUT);
+    lab.expect(INSIDE2, one_more, "drop ports_exhausted");
+    // The others are not shut out: they have a block each, for as many servers as they like.
+    for client in [&clients[0], &clients[2]] {
+        for n in 0..640 {
+            let server = format!("203.0.113.{}:9", 6 + n % 10);
+            lab.pass(INSIDE2, udp(&format!("{client}:{}", 5000 + n), &server));
+        }
+    }
+    assert_eq!(lab.dropped(DropReason::PortsExhausted), 1);
     lab.assert_nothing_leaks();
 }
 
@@ -131,4 +137,64 @@ fn addresses_of_a_pool_belong_to_the_worker_of_their_host() {
     assert!((0..3).all(|at| of(&lab, at) > 0), "all of them have some");
     assert_eq!(lab.counted(Counter::CreatedSimple), 20);
     lab.assert_nothing_leaks();
+}
+
+/// One worker's clients have a flow in every block that it may own; all others' flows are of another one.
+#[test]
+fn nobody_is_refused_while_another_worker_has_a_port() {
+    for workers in [2, 3] {
+        let mut lab = Lab::new(Policy::overload(), workers, 1 << 17);
+        let clients = clients(&mut lab);
+        let flow = |client: &str, n: u32| {
+            let port = 1024 + n * 40_501 % 64_512;
+            udp(&format!("{client}:{port}"), OUT)
+        };
+        let mut made = 0;
+        for n in 0..2000 {
+            lab.pass(INSIDE2, flow(&clients[0], n));
+            made += 1;
+        }
+        let mut sports = HashSet::new();
+        while made < 64_000 {
+            let seen = lab.pass(INSIDE2, flow(&clients[1], made));
+            assert!(sports.insert(seen.sport), "{} twice", seen.sport);
+            made += 1;
+            lab.now.0 += u64::from(made % 16 == 0);
+            if made % 97 == 0 {
+                // Wherever the answer comes in, it finds its way.
+                let WorkerId(at) = WorkerId((made % u32::from(workers)) as u8);
+                let answer = udp(OUT, &format!("198.51.100.1:{}", seen.sport));
+                let back = lab.frame(OUTSIDE, &answer.ip());
+                let got = lab.burst_at(usize::from(at), &[(OUTSIDE, Frame::new(&back))]);
+                assert!(got[0].starts_with("3 udp"), "{got:?}");
+            }
+        }
+        assert_eq!(lab.dropped(DropReason::PortsExhausted), 0);
+        assert!(lab.counted(Counter::PortsLent) > 0);
+        assert_eq!(lab.entries(), 64_000);
+        // The other way round, once most flows are over: what was lent goes back.
+        lab.clear(SessionFilter::default());
+        for n in 0..64_000 {
+            lab.pass(INSIDE2, flow(&clients[0], n));
+            lab.now.0 += u64::from(n % 16 == 0);
+        }
+        assert_eq!(lab.dropped(DropReason::PortsExhausted), 0);
+        // And when there really is none, it is said, and once.
+        lab.advance(1000);
+        let refused = (64_000..64_600).filter(|n| {
+            let frame = lab.frame(INSIDE2, &flow(&clients[1], *n).ip());
+            let got = lab.burst_at(0, &[(INSIDE2, Frame::new(&frame))]);
+            assert!(
+                got == ["drop ports_exhausted"] || got[0].starts_with("1 udp"),
+                "{got:?}"
+            );
+            got == ["drop ports_exhausted"]
+        });
+        let refused = refused.count() as u64;
+        let left = 64_512 - 64_000 - 64 * (u64::from(workers) - 1);
+        assert_eq!(refused, 600 - left, "all but a block for each other worker");
+        assert_eq!(lab.dropped(DropReason::PortsExhausted), refused);
+        assert_eq!(lab.dropped(DropReason::Loop), 0);
+        lab.assert_nothing_leaks();
+    }
 }

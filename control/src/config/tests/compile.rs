@@ -104,7 +104,7 @@ fn a_reload_carries_live_state_over() {
     let before = compile(TEXT, 7, None);
     let _ = list(&before, 0).check(&from([10, 0, 0, 9]));
     assert!(shared(&before, 0).claim(WorkerId(1), 1024));
-    shared(&before, 0).take(PortSpace::Udp, 1024);
+    shared(&before, 0).take(WorkerId(1), PortSpace::Udp, 1024);
     // List 2 changes, a rule comes first, the pool and a static go.
     let text = TEXT
         .replace("access-list 2 permit", "access-list 2 deny")

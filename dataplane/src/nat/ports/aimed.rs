@@ -1,8 +1,7 @@
 //! The search for a free port of which something is wanted.
 
-use std::sync::atomic::Ordering;
-
-use super::{BLOCK_PORTS, GlobalAddress, PortSpace, block_of, owner_of};
+use super::loans::Part;
+use super::{GlobalAddress, PortSpace, block_of, port_in};
 use crate::snapshot::WorkerId;
 
 /// Free ports looked at, and blocks passed by, before the search is given up.
@@ -26,21 +25,21 @@ impl GlobalAddress {
         let begin = block_of(start).clamp(low, high);
         let mut left = CANDIDATES;
         for block in (begin..=high).chain(low..begin).take(PASSED_BY) {
-            match owner_of(&self.owner[block]) {
-                Some(owner) if owner == me => {}
-                None if may_claim => {}
-                _ => continue,
+            let Some((part, mut free)) = self.free_ports(me, space, block) else {
+                continue;
+            };
+            let is_nobodys = part == Part::Nobodys;
+            if is_nobodys && !may_claim {
+                continue;
             }
-            let mut free = !self.used[space as usize][block].load(Ordering::Relaxed);
             while free != 0 {
                 if left == 0 {
                     return None;
                 }
                 left -= 1;
-                let port = (block as u32 * BLOCK_PORTS + free.trailing_zeros()) as u16;
-                // Port 0 is nobody's port.
-                if port != 0 && wanted(port) {
-                    if self.claim_block(me, block) {
+                let port = port_in(block, free);
+                if wanted(port) {
+                    if !is_nobodys || self.claim_block(me, block) {
                         return Some(port);
                     }
                     break;
@@ -73,7 +72,7 @@ mod tests {
             }
             for port in &taken {
                 if global.claim(me, *port) {
-                    prop_assert!(global.take(PortSpace::Udp, *port));
+                    prop_assert!(global.take(me, PortSpace::Udp, *port));
                 }
             }
             let wanted = |port: u16| port.is_multiple_of(modulus);
