@@ -1,6 +1,7 @@
-"""A million entries, and a configuration of a hundred thousand lines, while traffic passes."""
+"""A million entries, all ports of an address, and a configuration of a hundred thousand lines, while traffic passes."""
 
 import contextlib
+import functools
 import json
 import random
 import socket
@@ -58,34 +59,24 @@ class Reading:
                 f"client {self.client >> 20} MiB at most, server {self.server >> 20} MiB more")
 
 
-class Million(Case):
-    kernel = None
-    workers = (2,)
-    #: Addresses of clients, and flows of each to ports of the outside host.
-    clients = [f"10.1.0.{k}" for k in range(20, 220)]
-    first_port, ports = 9000, 50
+class Many(Case):
+    """Sends what makes entries, as many as it likes."""
+
     #: Frames that are sent before entries are counted: half of what the port's ring holds.
     at_once = 2048
-    extra = "ip nat translation udp-timeout 7200"
 
-    def _flows(self):
-        """A frame for each flow, in an order that has nothing to do with the table's."""
-        to, mine = self.in1.neighbour(INSIDE_GATEWAY), self.in1.mac()
-        each = (100_000 if self.options.quick else 1_000_000) // (len(self.clients) * self.ports)
-        flows = []
-        for client in self.clients:
-            # The datagram has no checksum, so that only its ports differ.
-            head = frames.ethernet(to, mine, frames.ipv4(client, OUT, 17, b"\0" * 16))[:34]
-            flows += [head + struct.pack("!HHHHQ", 20000 + k, self.first_port + port, 16, 0, 0)
-                      for k in range(each) for port in range(self.ports)]
-        random.Random(1).shuffle(flows)
-        return flows
+    @functools.cached_property
+    def _link(self):
+        return self.in1.neighbour(INSIDE_GATEWAY), self.in1.mac()
 
-    def prepare(self):
-        """Makes the entries, no more at a time than the kernel's ring takes; what is lost on the way is sent again."""
+    def _head(self, client):
+        """The beginning of a frame of UDP from a client to the outside host, up to its ports."""
+        return frames.ethernet(*self._link, frames.ipv4(client, OUT, 17, b"\0" * 16))[:34]
+
+    def _make(self, flows):
+        """Makes an entry by each frame, no more at a time than the kernel's ring takes; what is lost on the way is sent again."""
         # Nobody listens: an answer to each packet would only be in the way.
         self.out.call("sysctl", "-qw", "net.ipv4.icmp_ratelimit=1000000", "net.ipv4.icmp_msgs_per_sec=1")
-        flows, began = self._flows(), time.monotonic()
         before = self._active()
         with self.in1.raw() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
@@ -98,11 +89,39 @@ class Million(Case):
                         wait_until(lambda: self._active() >= before + at + len(part), 0.2, "entries", every_s=0.002)
                         break
                 else:
-                    raise TimeoutError(f"{self._active()} of {at + len(part)} entries after a hundred tries")
-        self.wanted, self.made_s = len(flows), time.monotonic() - began
+                    raise TimeoutError(f"{self._active() - before} of {at + len(part)} entries after a hundred tries")
 
     def _active(self):
         return self.device.stats()["table"]["active"]
+
+
+def datagram(head, sport, dport):
+    """A frame of UDP; it has no checksum, so that only its ports differ."""
+    return head + struct.pack("!HHHHQ", sport, dport, 16, 0, 0)
+
+
+class Million(Many):
+    kernel = None
+    workers = (2,)
+    #: Addresses of clients, and flows of each to ports of the outside host.
+    clients = [f"10.1.0.{k}" for k in range(20, 220)]
+    first_port, ports = 9000, 50
+    extra = "ip nat translation udp-timeout 7200"
+
+    def _flows(self):
+        """A frame for each flow, in an order that has nothing to do with the table's."""
+        each = (100_000 if self.options.quick else 1_000_000) // (len(self.clients) * self.ports)
+        flows = []
+        for client in self.clients:
+            head = self._head(client)
+            flows += [datagram(head, 20000 + k, self.first_port + port) for k in range(each) for port in range(self.ports)]
+        random.Random(1).shuffle(flows)
+        return flows
+
+    def prepare(self):
+        flows, began = self._flows(), time.monotonic()
+        self._make(flows)
+        self.wanted, self.made_s = len(flows), time.monotonic() - began
 
     def _while_pinging(self, read):
         """Does `read` while pings and a UDP flow pass; nothing may be lost or dropped."""
@@ -157,6 +176,46 @@ class Million(Case):
         grown, p = self._while_pinging(leave)
         wait_until(lambda: self.device.try_cli("show", "version").returncode == 0, 5, "it still answers")
         return expect(grown < 48 * MEBIBYTE, f"a reader stopped for 2 s and left: server {grown >> 20} MiB more, 0 of {p.sent} pings lost")
+
+
+class Ports(Many):
+    kernel = None
+    workers = (2,)
+    server = 9000
+    #: Flows of two clients, each of another worker, to one server: together all ports of the address, but few.
+    few, all = 1000, 64_000
+
+    def _clients(self):
+        """A client of each of the two workers."""
+        of_worker = {}
+        for k in range(20, 220):
+            before = self._entries()
+            client = f"10.1.0.{k}"
+            self._make([datagram(self._head(client), 1023, self.server)])
+            worker, = [at for at, (a, b) in enumerate(zip(before, self._entries())) if b > a]
+            of_worker.setdefault(worker, client)
+            if len(of_worker) == 2:
+                return list(of_worker.values())
+        raise AssertionError(f"all clients are one worker's: {of_worker}")
+
+    def _entries(self):
+        return [worker["sessions"] for worker in self.device.stats()["workers"]]
+
+    def test_one_worker_has_the_ports_that_the_other_does_not_need(self):
+        first, second = self._clients()
+        # Ports of the whole range, so that the first one's few are in every block that its worker may own.
+        port = [1024 + n * 40_501 % 64_512 for n in range(self.all)]
+        with self.drops():
+            self._make([datagram(self._head(first), port[n], self.server) for n in range(self.few)])
+            self._make([datagram(self._head(second), port[n], self.server) for n in range(self.few, self.all)])
+            with traffic.UdpEcho(self.out, [8]):
+                for k in range(20):
+                    with self.in1.udp(port=40_000 + k) as u:
+                        u.sendto(b"%d" % k, (OUT, 8))
+                        expect(u.recv(10) == b"%d" % k, f"flow {k} of a client behind all these")
+        counters = self.device.counters()
+        expect(counters["ports_lent"] > 100, f"{counters['ports_lent']} times lent")
+        return f"{self.few} and {self.all - self.few} flows to one server; ports were lent {counters['ports_lent']} times"
 
 
 class LongLists(Case):
