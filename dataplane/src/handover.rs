@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use rtrb::chunks::ChunkError;
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::gateway::{Item, Meta};
+use crate::gateway::{Asking, Item, Meta};
 use crate::packet::BURST;
 use crate::snapshot::{PortId, WorkerId};
 
@@ -21,6 +21,8 @@ pub enum Passed<P> {
     Plain(PortId, u8, P),
     /// One of which more is known.
     Process(Item<P>),
+    /// One for which its worker needs ports.
+    Ask(Box<Asking<P>>),
     /// A finished packet for a port whose transmit queue the other worker has.
     Transmit(PortId, P),
 }
@@ -39,7 +41,7 @@ impl<P> From<Item<P>> for Passed<P> {
 
 impl<P> Passed<P> {
     fn is_to_process(&self) -> bool {
-        matches!(self, Passed::Plain(..) | Passed::Process(_))
+        !matches!(self, Passed::Transmit(..))
     }
 }
 
@@ -192,6 +194,7 @@ impl<P> Inbox<P> {
                     Passed::Plain(_, _, packet)
                     | Passed::Process(Item { packet, .. })
                     | Passed::Transmit(_, packet) => show(packet),
+                    Passed::Ask(_) => {}
                 }
             }
         }

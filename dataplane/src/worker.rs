@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::command::{Histograms, Request, ResolveQueue};
 use crate::fib::NextHop;
-use crate::gateway::{Gateway, Item, Meta, Output, Pass, Spare};
+use crate::gateway::{Asking, Gateway, Item, Meta, Output, Pass, Spare};
 use crate::handover::{Given, Inbox, Outboxes, Passed, Peers};
 use crate::packet::{BURST, Burst, Packet, PacketPool, RxQueue, TxQueue, octets_of};
 use crate::prefetch::prefetch_write;
@@ -350,6 +350,15 @@ where
                     burst.push(packet);
                     egress.take_over(gateway, now, snapshot, meta, &mut burst);
                 }
+                Passed::Ask(asking) => {
+                    egress.stats.count(Counter::HandoffIn);
+                    let mut pass = Pass {
+                        now,
+                        snapshot,
+                        out: egress,
+                    };
+                    gateway.lend(&mut pass, asking);
+                }
                 Passed::Transmit(port, packet) => egress.send_own(port, packet),
             });
         }
@@ -610,6 +619,10 @@ impl<P: Packet, T: TxQueue<Packet = P>, A: PacketPool<Packet = P>> Output<P> for
     #[inline]
     fn hand_off(&mut self, to: WorkerId, item: Item<P>) {
         self.give(to, Passed::from(item));
+    }
+
+    fn ask(&mut self, to: WorkerId, asking: Box<Asking<P>>) {
+        self.give(to, Passed::Ask(asking));
     }
 
     fn resolve(&mut self, hop: NextHop) {

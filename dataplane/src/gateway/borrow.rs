@@ -21,20 +21,10 @@ use crate::wire::Ipv4;
 pub(super) const ASKS_PER_SECOND: u64 = 10_000;
 pub(super) const ASKS_AT_ONCE: u64 = 128;
 
-/// Whether other workers were asked for a port for a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Borrowing {
-    /// Not yet.
-    NotAsked,
-    /// They are being asked.
-    Asking(Asking),
-    /// They were asked: its own worker tries once more.
-    Asked,
-}
-
-/// What a worker asks others for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asking {
+/// A packet on its way round, and what its worker asks the others for.
+#[derive(Debug)]
+pub struct Asking<P> {
+    pub(crate) item: Item<P>,
     by: WorkerId,
     /// The rule whose addresses have no port left.
     rule: u16,
@@ -60,50 +50,50 @@ impl<P: Packet> Gateway<P> {
         let Some(space) = space else {
             return Some(item);
         };
-        let may_ask = self.options.workers > 1 && item.meta.borrowing == Borrowing::NotAsked;
+        let may_ask = self.options.workers > 1 && !item.meta.asked;
         if !may_ask || !self.borrow_limit.pass(pass.now) {
             return Some(item);
         }
         self.stats.count(Counter::PortsAsked);
         let asking = Asking {
+            item,
             by: self.options.me,
             rule,
             space,
             port,
             left: 2 * self.options.workers,
         };
-        self.pass_on(pass, item, asking);
+        self.ask_next(pass, Box::new(asking));
         None
     }
 
-    /// Lends another worker ports, if this one has any to spare, and lets the packet go on.
-    pub(super) fn lend(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        item: Item<P>,
-        asking: Asking,
-    ) {
+    /// Lends another worker ports, if this one has any to spare, and lets its packet go on.
+    pub fn lend(&mut self, pass: &mut Pass<'_, impl Output<P>>, asking: Box<Asking<P>>) {
         let rules = &pass.snapshot.nat.rules;
         let rule = rules.iter().find(|rule| rule.id == asking.rule);
         let Some(Target::Overload(addresses)) = rule.map(|rule| &rule.target) else {
-            return self.pass_on(pass, item, asking); // the policy has just changed
+            return self.ask_next(pass, asking); // the policy has just changed
         };
         let range = port_range(asking.space, asking.port);
-        let me = self.options.me;
         for global in addresses.iter() {
-            match global.lend(me, asking.by, range) {
+            match global.lend(self.options.me, asking.by, range) {
                 PortLending::Lent => {
                     self.stats.count(Counter::PortsLent);
                     if !self.lending.iter().any(|of| Arc::ptr_eq(of, global)) {
                         self.lending.push_back(Arc::clone(global));
                     }
-                    return send(pass, asking.by, item, Borrowing::Asked);
+                    return give_back(pass, *asking);
                 }
-                PortLending::GivenBack(owner) => return give(pass, owner, item, asking),
+                PortLending::GivenBack(owner) => return ask(pass, owner, asking),
                 PortLending::Nothing => {}
             }
         }
-        self.pass_on(pass, item, asking);
+        self.ask_next(pass, asking);
+    }
+
+    fn ask_next(&self, pass: &mut Pass<'_, impl Output<P>>, asking: Box<Asking<P>>) {
+        let next = WorkerId((self.options.me.0 + 1) % self.options.workers);
+        ask(pass, next, asking);
     }
 
     /// Takes back what others borrowed of an address and gave back: once a millisecond, of one address.
@@ -118,40 +108,25 @@ impl<P: Packet> Gateway<P> {
             self.lending.push_back(global);
         }
     }
-
-    fn pass_on(&self, pass: &mut Pass<'_, impl Output<P>>, item: Item<P>, asking: Asking) {
-        let next = WorkerId((self.options.me.0 + 1) % self.options.workers);
-        give(pass, next, item, asking);
-    }
 }
 
 /// To the worker that is to be asked next; the one that wants the ports is the last.
-fn give<P: Packet>(
-    pass: &mut Pass<'_, impl Output<P>>,
-    next: WorkerId,
-    item: Item<P>,
-    asking: Asking,
-) {
+fn ask<P: Packet>(pass: &mut Pass<'_, impl Output<P>>, next: WorkerId, mut asking: Box<Asking<P>>) {
     match asking.left.checked_sub(1) {
         Some(left) if next != asking.by => {
-            send(
-                pass,
-                next,
-                item,
-                Borrowing::Asking(Asking { left, ..asking }),
-            );
+            asking.left = left;
+            pass.out.ask(next, asking);
         }
-        _ => send(pass, asking.by, item, Borrowing::Asked),
+        _ => give_back(pass, *asking),
     }
 }
 
-fn send<P: Packet>(
-    pass: &mut Pass<'_, impl Output<P>>,
-    to: WorkerId,
-    item: Item<P>,
-    borrowing: Borrowing,
-) {
-    let Item { packet, meta } = item;
-    let meta = Meta { borrowing, ..meta };
-    pass.out.hand_off(to, Item { packet, meta });
+/// Its own worker tries once more.
+fn give_back<P: Packet>(pass: &mut Pass<'_, impl Output<P>>, asking: Asking<P>) {
+    let Item { packet, meta } = asking.item;
+    let meta = Meta {
+        asked: true,
+        ..meta
+    };
+    pass.out.hand_off(asking.by, Item { packet, meta });
 }

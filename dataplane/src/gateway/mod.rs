@@ -56,7 +56,7 @@ use crate::table::Table;
 use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
-pub use borrow::{Asking, Borrowing};
+pub use borrow::Asking;
 use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
@@ -93,8 +93,8 @@ pub struct Meta {
     pub seen: Seen,
     /// It is of no shared connection, as the worker of its outside host has found out.
     pub unshared: bool,
-    /// Whether other workers were asked for a port for it.
-    pub borrowing: Borrowing,
+    /// Other workers were asked for a port for it.
+    pub asked: bool,
 }
 
 impl Meta {
@@ -110,7 +110,7 @@ impl Meta {
             hairpin: false,
             seen: Seen::UNKNOWN,
             unshared: false,
-            borrowing: Borrowing::NotAsked,
+            asked: false,
         }
     }
 
@@ -154,6 +154,9 @@ pub trait Output<P: Packet>: PacketPool<Packet = P> {
     fn punt(&mut self, port: PortId, packet: P);
     /// Another worker decides about this packet.
     fn hand_off(&mut self, to: WorkerId, item: Item<P>);
+
+    /// Another worker is asked for ports.
+    fn ask(&mut self, to: WorkerId, asking: Box<Asking<P>>);
     /// The MAC address of this next hop is wanted.
     fn resolve(&mut self, hop: NextHop);
 }
@@ -337,9 +340,6 @@ impl<P: Packet> Gateway<P> {
 
     /// One packet that is not ordinary, a released fragment, or one that comes in again.
     fn process_one(&mut self, pass: &mut Pass<'_, impl Output<P>>, item: Item<P>) {
-        if let Borrowing::Asking(asking) = item.meta.borrowing {
-            return self.lend(pass, item, asking);
-        }
         if let Some(ready) = self.prepare(pass, item) {
             self.decide(pass, ready);
         }
@@ -499,9 +499,7 @@ impl<P: Packet> Gateway<P> {
         if let Some(reason) = reason {
             return self.refused(reason, item.meta);
         }
-        let is_judged = item.meta.hairpin
-            || item.meta.seen != Seen::UNKNOWN
-            || item.meta.borrowing != Borrowing::NotAsked;
+        let is_judged = item.meta.hairpin || item.meta.seen != Seen::UNKNOWN || item.meta.asked;
         if !is_judged
             && pass
                 .snapshot

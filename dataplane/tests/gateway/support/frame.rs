@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use spillway_dataplane::fib::NextHop;
-use spillway_dataplane::gateway::{Item, Output};
+use spillway_dataplane::gateway::{Asking, Item, Output};
 use spillway_dataplane::packet::{Packet, PacketPool};
 use spillway_dataplane::snapshot::{PortId, WorkerId};
 
@@ -85,6 +85,7 @@ pub(crate) struct Effects {
     pub(crate) sent: Vec<(PortId, Frame)>,
     pub(crate) punted: Vec<(PortId, Frame)>,
     pub(crate) handed: VecDeque<(WorkerId, Item<Frame>)>,
+    pub(crate) asked: VecDeque<(WorkerId, Box<Asking<Frame>>)>,
     pub(crate) resolved: Vec<NextHop>,
     /// Frames that the pool has left; `None` means more than enough.
     pub(crate) pool: Option<usize>,
@@ -112,6 +113,10 @@ impl Output<Frame> for Effects {
 
     fn hand_off(&mut self, to: WorkerId, item: Item<Frame>) {
         self.handed.push_back((to, item));
+    }
+
+    fn ask(&mut self, to: WorkerId, asking: Box<Asking<Frame>>) {
+        self.asked.push_back((to, asking));
     }
 
     fn resolve(&mut self, hop: NextHop) {

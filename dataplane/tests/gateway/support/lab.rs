@@ -293,9 +293,20 @@ impl Lab {
 
     /// Workers take over what they hand to each other until nothing is left.
     fn settle(&mut self) {
-        while let Some((to, item)) = self.effects.handed.pop_front() {
-            self.handovers += 1;
-            self.process(to.index(), [item].into_iter().collect());
+        loop {
+            if let Some((to, item)) = self.effects.handed.pop_front() {
+                self.handovers += 1;
+                self.process(to.index(), [item].into_iter().collect());
+            } else if let Some((to, asking)) = self.effects.asked.pop_front() {
+                let pass = &mut Pass {
+                    now: self.now,
+                    snapshot: &self.snapshot,
+                    out: &mut self.effects,
+                };
+                self.workers[to.index()].lend(pass, asking);
+            } else {
+                break;
+            }
         }
     }
 
