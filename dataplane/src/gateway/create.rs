@@ -36,7 +36,7 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         now: Millis,
         snapshot: &Snapshot,
-        wanted: Wanted,
+        wanted: &Wanted,
     ) -> Result<Option<Rewrite>, (DropReason, u16)> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
@@ -77,10 +77,10 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         now: Millis,
         snapshot: &Snapshot,
-        wanted: Wanted,
+        wanted: &Wanted,
         rule: &Rule,
     ) -> Result<Rewrite, DropReason> {
-        let Wanted { ip, key, hop, .. } = wanted;
+        let Wanted { ip, key, hop, .. } = *wanted;
         let away = Key {
             dst: wanted.host,
             ..key
@@ -165,7 +165,7 @@ impl<P: Packet> Gateway<P> {
         &mut self,
         now: Millis,
         snapshot: &Snapshot,
-        wanted: Wanted,
+        wanted: &Wanted,
         rule: &Rule,
         pool: &OneToOnePool,
     ) -> Result<Rewrite, DropReason> {

@@ -69,7 +69,7 @@ impl<P: Packet> Gateway<P> {
         match self.session_hop(pass.snapshot, at, direction, change.to().dst) {
             Way::To(hop) => {
                 self.told_translated(pass.now, direction, ip, item.meta, &change, true);
-                self.forward(pass, item, ip, hop, Some(change));
+                self.forward(pass, item, ip, hop, Some(&change));
             }
             Way::Inside => self.route(pass, item, ip),
             Way::Nowhere => self.no_route(pass, item, ip),
@@ -197,7 +197,7 @@ impl<P: Packet> Gateway<P> {
         mut item: Item<P>,
         ip: &Ipv4,
         hop: Hop,
-        change: Option<Rewrite>,
+        change: Option<&Rewrite>,
     ) {
         let Some(egress) = pass.snapshot.interface(hop.to.port).filter(|i| i.up) else {
             self.refuse(

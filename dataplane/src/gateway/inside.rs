@@ -25,11 +25,11 @@ impl<P: Packet> Gateway<P> {
         key: Key,
         beyond: Option<Hop>,
     ) {
-        let (hop, host) = if beyond.is_some() {
-            (beyond, ip.dst)
+        let (hop, host, outside) = if beyond.is_some() {
+            (beyond, ip.dst, None)
         } else {
             let hop_to = |to| next_hop(pass.snapshot, ip.vrf, to);
-            match self.destination(pass.snapshot, ip, key) {
+            let (hop, host) = match self.destination(pass.snapshot, ip, key) {
                 Destination::Ours => return self.punt(pass, Counter::PuntedLocal, item),
                 Destination::Hairpin => (None, ip.dst),
                 Destination::Elsewhere => match outward(pass.snapshot, ip.vrf, ip.dst, hop_to) {
@@ -40,9 +40,9 @@ impl<P: Packet> Gateway<P> {
                     }
                     Outward::To(hop, host) => (Some(hop), host),
                 },
-            }
+            };
+            (hop, host, outside_local(pass.snapshot, ip.vrf, ip.dst))
         };
-        let outside = outside_local(pass.snapshot, ip.vrf, ip.dst);
         let note_use = |local: &OutsideLocal| local.used(pass.now.tick());
         if let Some(fixed) = static_from_inside(pass.snapshot, ip, key, hop.map(|hop| hop.to)) {
             self.stats.count(Counter::Hits);
@@ -63,7 +63,7 @@ impl<P: Packet> Gateway<P> {
         }
         self.stats.count(Counter::Misses);
         let wanted = Wanted { ip, key, host, hop };
-        match self.create(pass.now, pass.snapshot, wanted) {
+        match self.create(pass.now, pass.snapshot, &wanted) {
             Ok(Some(change)) => {
                 self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, false);
                 self.leave(pass, item, ip, change, hop);
@@ -136,7 +136,7 @@ impl<P: Packet> Gateway<P> {
         hop: Option<Hop>,
     ) {
         match hop {
-            Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
+            Some(hop) => self.forward(pass, item, ip, hop, Some(&change)),
             None => self.hairpin(pass, item, ip, change),
         }
     }

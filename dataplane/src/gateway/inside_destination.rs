@@ -103,7 +103,14 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
+    /// Whether a packet that found no entry here may be another worker's, which has not been asked.
+    #[inline(always)]
+    pub(super) fn has_own_worker(&self, snapshot: &Snapshot, meta: Meta) -> bool {
+        self.options.workers > 1 && !snapshot.nat.destinations.is_empty() && !meta.unshared
+    }
+
     /// A packet that found no entry here: with its own worker's leave to decide, or handed to that.
+    #[inline(never)]
     pub(super) fn leave_to_own_worker(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
@@ -112,9 +119,6 @@ impl<P: Packet> Gateway<P> {
         lookup: Lookup,
     ) -> Option<Item<P>> {
         let destinations = &pass.snapshot.nat.destinations;
-        if self.options.workers == 1 || destinations.is_empty() || item.meta.unshared {
-            return Some(item);
-        }
         let (protocol, key) = match lookup {
             Lookup::Flow {
                 direction: Direction::Out,
@@ -174,7 +178,7 @@ impl<P: Packet> Gateway<P> {
             Ok((at, hop)) => {
                 let change = self.table.session(at).rewrite(Direction::In);
                 self.told_translated(pass.now, Direction::In, ip, item.meta, &change, false);
-                self.forward(pass, item, ip, hop, Some(change));
+                self.forward(pass, item, ip, hop, Some(&change));
             }
             Err(DropReason::NoRoute) => self.no_route(pass, item, ip),
             Err(DropReason::AccessListOut) => {

@@ -199,7 +199,7 @@ impl<P: Packet> Gateway<P> {
                     let neighbour = hop.as_session_has_it();
                     self.esp.approve_out(half, snapshot.generation, neighbour);
                 }
-                self.forward(pass, item, ip, hop, Some(change));
+                self.forward(pass, item, ip, hop, Some(&change));
             }
             // No overload rule wants it.
             Err(crate::esp::EspDrop::NoGlobal) => {
@@ -364,7 +364,7 @@ impl<P: Packet> Gateway<P> {
                 Outcome::Translate { global } => {
                     let change = rewrite(global.to_bits(), ip.dst);
                     match next_hop(pass.snapshot, ip.vrf, ip.dst) {
-                        Some(hop) => self.forward(pass, item, &ip, hop, Some(change)),
+                        Some(hop) => self.forward(pass, item, &ip, hop, Some(&change)),
                         None => self.no_route(pass, item, &ip),
                     }
                 }

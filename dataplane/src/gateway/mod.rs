@@ -439,6 +439,22 @@ impl<P: Packet> Gateway<P> {
         Some(Prepared { item, ip, lookup })
     }
 
+    /// The worker that decides about a packet, if that is another one.
+    #[inline(always)]
+    fn other_worker(
+        &self,
+        snapshot: &Snapshot,
+        item: &Item<P>,
+        ip: &Ipv4,
+        lookup: Lookup,
+    ) -> Option<WorkerId> {
+        if self.options.workers == 1 {
+            return None;
+        }
+        let owner = self.owner(snapshot, item, ip, lookup);
+        (owner != self.options.me).then_some(owner)
+    }
+
     /// Hands a packet to the worker that decides about it, if that is another one.
     #[inline(always)]
     fn keep_if_mine(
@@ -448,14 +464,13 @@ impl<P: Packet> Gateway<P> {
         ip: &Ipv4,
         lookup: Lookup,
     ) -> Option<Item<P>> {
-        if self.options.workers > 1 {
-            let owner = self.owner(pass.snapshot, &item, ip, lookup);
-            if owner != self.options.me {
+        match self.other_worker(pass.snapshot, &item, ip, lookup) {
+            Some(owner) => {
                 self.hand_off(pass, owner, item);
-                return None;
+                None
             }
+            None => Some(item),
         }
-        Some(item)
     }
 
     fn decide(&mut self, pass: &mut Pass<'_, impl Output<P>>, ready: Prepared<P>) {
@@ -482,8 +497,13 @@ impl<P: Packet> Gateway<P> {
         ip: &Ipv4,
         lookup: Lookup,
     ) {
-        let Some(item) = self.leave_to_own_worker(pass, item, ip, lookup) else {
-            return;
+        let item = if self.has_own_worker(pass.snapshot, item.meta) {
+            match self.leave_to_own_worker(pass, item, ip, lookup) {
+                Some(item) => item,
+                None => return,
+            }
+        } else {
+            item
         };
         let beyond = match lookup {
             Lookup::Flow {

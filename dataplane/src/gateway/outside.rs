@@ -103,7 +103,7 @@ impl<P: Packet> Gateway<P> {
             {
                 self.denied(pass, item, ip, DropReason::AccessListOut);
             }
-            Some(hop) => self.forward(pass, item, ip, hop, Some(change)),
+            Some(hop) => self.forward(pass, item, ip, hop, Some(&change)),
             None => self.no_route(pass, item, ip),
         }
     }

@@ -343,8 +343,9 @@ impl<P: Packet> Gateway<P> {
                 key,
                 hash,
             };
-            if let Some(item) = self.keep_if_mine(pass, item, &ip, lookup) {
-                self.decide_anew(pass, item, &ip, lookup);
+            match self.other_worker(pass.snapshot, &item, &ip, lookup) {
+                Some(owner) => self.hand_off(pass, owner, item),
+                None => self.decide_anew(pass, item, &ip, lookup),
             }
         } else {
             self.process_one(pass, item);

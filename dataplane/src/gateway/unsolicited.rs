@@ -55,7 +55,7 @@ impl<P: Packet> Gateway<P> {
             Ok(Admitted { session, hop }) => {
                 let change = session.rewrite(Direction::In);
                 self.told_translated(pass.now, Direction::In, ip, item.meta, &change, false);
-                self.forward(pass, item, ip, hop, Some(change));
+                self.forward(pass, item, ip, hop, Some(&change));
             }
             Err(DropReason::NoRoute) => self.no_route(pass, item, ip),
             Err(DropReason::AccessListOut) => {
