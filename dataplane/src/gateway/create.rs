@@ -45,7 +45,7 @@ impl<P: Packet> Gateway<P> {
             return Ok(None);
         };
         let limit = u64::from(nat.max_entries);
-        if limit != 0 && self.occupancy.active() >= limit {
+        if limit != 0 && self.census.active() >= limit {
             return Err((DropReason::MaxEntries, rule.id));
         }
         let host = sender(wanted.ip);
@@ -68,7 +68,7 @@ impl<P: Packet> Gateway<P> {
             self.host_counts.not_made(host);
             (reason, rule.id)
         })?;
-        self.occupancy.made(now.0);
+        self.census.made(nat, now);
         self.stats.sessions.add(1);
         Ok(Some(change))
     }
@@ -222,7 +222,7 @@ impl<P: Packet> Gateway<P> {
         if session.changes_outside() && !session.is_address_entry() {
             nat.outside.leave(session.outside_local().address.to_bits());
         }
-        self.occupancy.removed();
+        self.census.removed();
         self.stats.sessions.sub(1);
     }
 

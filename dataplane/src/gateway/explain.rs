@@ -62,7 +62,7 @@ impl<P: Packet> Gateway<P> {
             nat: &snapshot.nat,
             subject: ipsec_subject(crate::wire::PROTO_ESP, key),
             exit: None,
-            occupancy: &self.occupancy,
+            occupancy: self.census.all(),
         };
         let worker = self.options.me;
         let give = |explanation| {
@@ -329,7 +329,7 @@ impl<P: Packet> Gateway<P> {
             keeps_port: None,
         };
         let limit = u64::from(nat.max_entries);
-        if limit != 0 && self.occupancy.active() >= limit {
+        if limit != 0 && self.census.active() >= limit {
             about.ending = Ending::Dropped(DropReason::MaxEntries);
             return about;
         }

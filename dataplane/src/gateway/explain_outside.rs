@@ -81,7 +81,7 @@ impl<P: Packet> Gateway<P> {
             };
         };
         let limit = u64::from(snapshot.nat.max_entries);
-        if limit != 0 && self.occupancy.active() >= limit {
+        if limit != 0 && self.census.active() >= limit {
             return Err(DropReason::MaxEntries);
         }
         let usable = |address| outside.is_lendable(address);

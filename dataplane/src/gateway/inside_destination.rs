@@ -221,7 +221,7 @@ impl<P: Packet> Gateway<P> {
         let (snapshot, now) = (pass.snapshot, pass.now);
         let nat = &snapshot.nat;
         let limit = u64::from(nat.max_entries);
-        if limit != 0 && self.occupancy.active() >= limit {
+        if limit != 0 && self.census.active() >= limit {
             return Err(DropReason::MaxEntries);
         }
         let turn = |_| rule.servers.take_turn();
@@ -262,7 +262,7 @@ impl<P: Packet> Gateway<P> {
         let at = made.inspect_err(|_| self.host_counts.not_made(server.into()))?;
         self.host_counts.made(at, server.into());
         self.stats.count(Counter::CreatedTcp);
-        self.occupancy.made(now.0);
+        self.census.made(nat, now);
         self.stats.sessions.add(1);
         Ok((at, hop))
     }
@@ -282,7 +282,7 @@ impl<P: Packet> Gateway<P> {
             keeps_port: Some(true),
         };
         let limit = u64::from(nat.max_entries);
-        if limit != 0 && self.occupancy.active() >= limit {
+        if limit != 0 && self.census.active() >= limit {
             return ended(about, DropReason::MaxEntries);
         }
         let turn = |turns| rule.servers.next_but(turns);

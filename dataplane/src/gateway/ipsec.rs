@@ -96,9 +96,9 @@ impl<P: Packet> Gateway<P> {
     pub(super) fn count_ipsec(&mut self, now: Millis) {
         let (before, after) = (self.esp_entries, self.esp.entries() as u64);
         if after > before {
-            self.occupancy.made_many(after - before, now.0);
+            self.census.all().made_many(after - before, now.0);
         } else if after < before {
-            self.occupancy.removed_many(before - after);
+            self.census.all().removed_many(before - after);
         }
         self.esp_entries = after;
     }
@@ -134,7 +134,7 @@ impl<P: Packet> Gateway<P> {
             nat: &snapshot.nat,
             subject: subject(ip.protocol, key),
             exit: Some(hop.to),
-            occupancy: &self.occupancy,
+            occupancy: self.census.all(),
         };
         let to = match kind(&item, ip, key) {
             Kind::Esp(packet) => {
@@ -225,7 +225,7 @@ impl<P: Packet> Gateway<P> {
             nat,
             subject: subject(ip.protocol, key),
             exit: None,
-            occupancy: &self.occupancy,
+            occupancy: self.census.all(),
         };
         let port = (ip.protocol == PROTO_UDP).then_some(key.dport);
         let shared = matches!(nat.globals.get(&global), Some(Global::Overload(_)))

@@ -101,7 +101,7 @@ impl<P: Packet> Gateway<P> {
         };
         self.mappings.count += 1;
         self.host_counts.made(at, host);
-        self.occupancy.made(now.0);
+        self.census.made(nat, now);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedSimple);
         Ok(at)

@@ -283,7 +283,7 @@ impl<P: Packet> Gateway<P> {
         };
         self.mappings.count += 1;
         self.host_counts.made(at, host);
-        self.occupancy.made(now.0);
+        self.census.made(nat, now);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedMapping);
         Ok(at)
@@ -292,7 +292,7 @@ impl<P: Packet> Gateway<P> {
     /// Whether `max-entries` leaves room for so many more.
     pub(super) fn has_room_for(&self, nat: &Nat, more: u64) -> bool {
         let limit = u64::from(nat.max_entries);
-        limit == 0 || self.occupancy.active() + more <= limit
+        limit == 0 || self.census.active() + more <= limit
     }
 
     /// The packet for which a mapping asks for a port of its own.

@@ -6,6 +6,7 @@
 mod access;
 mod aim;
 mod borrow;
+mod census;
 mod create;
 mod exits;
 mod explain;
@@ -57,6 +58,7 @@ use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
 pub use borrow::Asking;
+use census::Census;
 use exits::Exits;
 use host_counts::HostCounts;
 use limit::Limiter;
@@ -216,7 +218,7 @@ pub struct Gateway<P> {
     fragments: Fragments<((u16, u16), u64), Item<P>>,
     /// Decides about ESP and IKE of the outside hosts that are this worker's.
     esp: Engine<Item<P>>,
-    /// Entries of `esp` that are counted in `occupancy`.
+    /// Entries of `esp` that are counted in `census`.
     esp_entries: u64,
     /// The snapshot whose timers `esp` has, and the moment that it knows.
     esp_aged: (u32, Millis),
@@ -230,7 +232,7 @@ pub struct Gateway<P> {
     icmp_limit: Limiter,
     retry_limit: Limiter,
     stats: Arc<WorkerStats>,
-    occupancy: Arc<Occupancy>,
+    census: Census,
     random: u64,
     work: Option<Work>,
     writer: Writer,
@@ -294,7 +296,7 @@ impl<P: Packet> Gateway<P> {
             icmp_limit: Limiter::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_AT_ONCE),
             retry_limit: Limiter::new(RETRIES_PER_SECOND, RETRIES_AT_ONCE),
             stats,
-            occupancy,
+            census: Census::new(occupancy),
             random: (options.seed ^ (u64::from(options.me.0) << 56)) | 1,
             work: None,
             writer: Writer::new(),
@@ -577,6 +579,7 @@ impl<P: Packet> Gateway<P> {
             self.stats.count(Counter::Expired);
             expired = true;
         }
+        self.census.tell(pass.now);
         // A budget that is used up means that the wheel lags: there is more to do.
         released || fragments || held || counted || expired || budget == 0
     }

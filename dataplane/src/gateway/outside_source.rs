@@ -325,7 +325,7 @@ impl<P: Packet> Gateway<P> {
         };
         self.stats.count(Counter::Misses);
         let limit = u64::from(snapshot.nat.max_entries);
-        if limit != 0 && self.occupancy.active() >= limit {
+        if limit != 0 && self.census.active() >= limit {
             return Err((DropReason::MaxEntries, rule.id));
         }
         let (me, host) = (self.options.me, Ipv4Addr::from_bits(ip.src));
@@ -342,7 +342,7 @@ impl<P: Packet> Gateway<P> {
             return Err((DropReason::SessionTableFull, rule.id));
         }
         self.stats.count(Counter::CreatedSimple);
-        self.occupancy.made(now.0);
+        self.census.made(&snapshot.nat, now);
         self.stats.sessions.add(1);
         Ok(local)
     }

@@ -144,7 +144,19 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Decides about packets of which the same is known, and tells how many octets they had.
+    #[inline]
     pub fn process_alike(
+        &mut self,
+        pass: &mut Pass<'_, impl Output<P>>,
+        meta: Meta,
+        burst: &mut Burst<P>,
+    ) -> u64 {
+        let octets = self.decide_burst(pass, meta, burst);
+        self.census.tell(pass.now);
+        octets
+    }
+
+    fn decide_burst(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         meta: Meta,

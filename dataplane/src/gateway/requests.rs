@@ -77,9 +77,13 @@ impl<P: Packet> Gateway<P> {
 
     /// Goes on with the request in progress, if there is one.
     pub fn serve(&mut self, now: Millis, snapshot: &Snapshot, spare: Spare) {
-        let Some(mut work) = self.work.take() else {
-            return;
-        };
+        if let Some(work) = self.work.take() {
+            self.go_on(now, snapshot, spare, work);
+            self.census.tell(now);
+        }
+    }
+
+    fn go_on(&mut self, now: Millis, snapshot: &Snapshot, spare: Spare, mut work: Work) {
         if let Task::Explain(query, reply) = &work.task {
             let progress = (&mut work.esp_cursor, &mut work.count);
             if self.explain(now, snapshot, query, progress, reply) {

@@ -160,7 +160,7 @@ impl<P: Packet> Gateway<P> {
             return Err(DropReason::SessionTableFull);
         };
         self.host_counts.made(at, host);
-        self.occupancy.made(pass.now.0);
+        self.census.made(&pass.snapshot.nat, pass.now);
         self.stats.sessions.add(1);
         self.stats.count(Counter::CreatedInbound);
         self.stats.count(match session.protocol {
