@@ -144,19 +144,7 @@ impl<P: Packet> Gateway<P> {
     }
 
     /// Decides about packets of which the same is known, and tells how many octets they had.
-    #[inline]
     pub fn process_alike(
-        &mut self,
-        pass: &mut Pass<'_, impl Output<P>>,
-        meta: Meta,
-        burst: &mut Burst<P>,
-    ) -> u64 {
-        let octets = self.decide_burst(pass, meta, burst);
-        self.census.tell(pass.now);
-        octets
-    }
-
-    fn decide_burst(
         &mut self,
         pass: &mut Pass<'_, impl Output<P>>,
         meta: Meta,
@@ -178,6 +166,7 @@ impl<P: Packet> Gateway<P> {
                 .drain(..)
                 .for_each(|packet| self.process_one(pass, Item { packet, meta }));
             self.release_fragments(pass);
+            self.census.tell(pass.now);
             return octets;
         };
         let mut glances = self.glances.take().unwrap_or_else(Glances::new);
@@ -222,6 +211,7 @@ impl<P: Packet> Gateway<P> {
         }
         self.glances = Some(glances);
         self.release_fragments(pass);
+        self.census.tell(pass.now);
         octets
     }
 
