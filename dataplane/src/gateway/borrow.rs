@@ -8,18 +8,21 @@ use std::sync::Arc;
 
 use super::place::port_range;
 use super::{Gateway, Item, Meta, Output, Pass};
-use crate::nat::{PortLending, PortSpace, Target};
+use crate::nat::{GlobalAddress, PortLending, PortSpace, Target};
 use crate::packet::Packet;
 use crate::session::port_space;
-use crate::snapshot::WorkerId;
+use crate::snapshot::{Snapshot, WorkerId};
 use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::Ipv4;
 
-/// Packets that one worker may send round: a second, and at once. Each may bring 64 ports, and costs
-/// each other worker a look at all of its blocks.
-pub(super) const ASKS_PER_SECOND: u64 = 10_000;
-pub(super) const ASKS_AT_ONCE: u64 = 128;
+/// Rounds on which one worker may send packets: a second, and at once. Each may bring 64 ports, and costs each
+/// other worker a look at all blocks of some addresses.
+pub(super) const ROUNDS_PER_SECOND: u64 = 10_000;
+pub(super) const ROUNDS_AT_ONCE: u64 = 128;
+
+/// Addresses of a rule that are looked at in one round.
+const ADDRESSES_A_ROUND: usize = 4;
 
 /// A packet on its way round, and what its worker asks the others for.
 #[derive(Debug)]
@@ -31,8 +34,13 @@ pub struct Asking<P> {
     space: PortSpace,
     /// The inside host's port, which tells in which range it must be.
     port: u16,
-    /// How many workers more may be asked: where one gives ports back to their owner, that is asked again.
+    /// The first address of those that this round is about, and how many the rule has.
+    address: usize,
+    addresses: usize,
+    /// How many workers more may be asked in this round, and at most in each: where one gives ports back to
+    /// their owner, that is asked again.
     left: u8,
+    at_most: u8,
 }
 
 impl<P: Packet> Gateway<P> {
@@ -50,18 +58,24 @@ impl<P: Packet> Gateway<P> {
         let Some(space) = space else {
             return Some(item);
         };
+        let addresses = overloaded(pass.snapshot, rule).map_or(0, <[_]>::len);
+        let rounds = addresses.div_ceil(ADDRESSES_A_ROUND) as u64;
         let may_ask = self.options.workers > 1 && !item.meta.asked;
-        if !may_ask || !self.borrow_limit.pass(pass.now) {
+        if !may_ask || !self.borrow_limit.pass_several(pass.now, rounds) {
             return Some(item);
         }
         self.stats.count(Counter::PortsAsked);
+        let at_most = 2 * self.options.workers;
         let asking = Asking {
             item,
             by: self.options.me,
             rule,
             space,
             port,
-            left: 2 * self.options.workers,
+            address: 0,
+            addresses,
+            left: at_most,
+            at_most,
         };
         self.ask_next(pass, Box::new(asking));
         None
@@ -69,13 +83,14 @@ impl<P: Packet> Gateway<P> {
 
     /// Lends another worker ports, if this one has any to spare, and lets its packet go on.
     pub fn lend(&mut self, pass: &mut Pass<'_, impl Output<P>>, asking: Box<Asking<P>>) {
-        let rules = &pass.snapshot.nat.rules;
-        let rule = rules.iter().find(|rule| rule.id == asking.rule);
-        let Some(Target::Overload(addresses)) = rule.map(|rule| &rule.target) else {
-            return self.ask_next(pass, asking); // the policy has just changed
-        };
+        if asking.by == self.options.me {
+            return self.ask_next(pass, asking); // the next round begins
+        }
+        // None, or others, if the policy has just changed.
+        let addresses = overloaded(pass.snapshot, asking.rule).unwrap_or_default();
         let range = port_range(asking.space, asking.port);
-        for global in addresses.iter() {
+        let looked_at = addresses.iter().skip(asking.address);
+        for global in looked_at.take(ADDRESSES_A_ROUND) {
             match global.lend(self.options.me, asking.by, range) {
                 PortLending::Lent => {
                     self.stats.count(Counter::PortsLent);
@@ -110,14 +125,33 @@ impl<P: Packet> Gateway<P> {
     }
 }
 
-/// To the worker that is to be asked next; the one that wants the ports is the last.
-fn ask<P: Packet>(pass: &mut Pass<'_, impl Output<P>>, next: WorkerId, mut asking: Box<Asking<P>>) {
+/// To the worker that is to be asked next. Where that is the one which wants the ports, a round is over; the
+/// next one is about other addresses, if there are any.
+fn ask<P: Packet>(
+    pass: &mut Pass<'_, impl Output<P>>,
+    mut next: WorkerId,
+    mut asking: Box<Asking<P>>,
+) {
     match asking.left.checked_sub(1) {
-        Some(left) if next != asking.by => {
-            asking.left = left;
-            pass.out.ask(next, asking);
+        Some(left) if next != asking.by => asking.left = left,
+        _ => {
+            asking.address += ADDRESSES_A_ROUND;
+            if asking.address >= asking.addresses {
+                return give_back(pass, *asking);
+            }
+            asking.left = asking.at_most;
+            next = asking.by;
         }
-        _ => give_back(pass, *asking),
+    }
+    pass.out.ask(next, asking);
+}
+
+/// The addresses that a rule shares by port.
+fn overloaded(snapshot: &Snapshot, rule: u16) -> Option<&[Arc<GlobalAddress>]> {
+    let rule = snapshot.nat.rules.iter().find(|r| r.id == rule)?;
+    match &rule.target {
+        Target::Overload(addresses) => Some(addresses),
+        Target::OneToOne(_) => None,
     }
 }
 

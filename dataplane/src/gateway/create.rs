@@ -27,6 +27,8 @@ pub(super) struct Wanted<'a> {
     pub(super) host: u32,
     /// Where it goes; `None` where it comes in again.
     pub(super) hop: Option<Hop>,
+    /// Whether the access list of the rule that takes it counts it.
+    pub(super) is_counted: bool,
 }
 
 impl<P: Packet> Gateway<P> {
@@ -41,7 +43,7 @@ impl<P: Packet> Gateway<P> {
         let nat = &snapshot.nat;
         let subject = subject(wanted.ip, wanted.key);
         let exit = wanted.hop.map(|hop| hop.to);
-        let Some(rule) = nat.rule_for(wanted.ip.vrf, &subject, exit, true) else {
+        let Some(rule) = nat.rule_for(wanted.ip.vrf, &subject, exit, wanted.is_counted) else {
             return Ok(None);
         };
         let limit = u64::from(nat.max_entries);

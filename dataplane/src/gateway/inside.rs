@@ -61,8 +61,16 @@ impl<P: Packet> Gateway<P> {
             self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, true);
             return self.leave_if_permitted(pass, item, ip, change, hop);
         }
-        self.stats.count(Counter::Misses);
-        let wanted = Wanted { ip, key, host, hop };
+        // What comes back from asking other workers for a port was counted before.
+        let is_counted = !item.meta.asked;
+        self.stats.add(Counter::Misses, u64::from(is_counted));
+        let wanted = Wanted {
+            ip,
+            key,
+            host,
+            hop,
+            is_counted,
+        };
         match self.create(pass.now, pass.snapshot, &wanted) {
             Ok(Some(change)) => {
                 self.told_translated(pass.now, Direction::Out, ip, item.meta, &change, false);

@@ -24,12 +24,18 @@ impl Limiter {
 
     /// Whether one more event may pass now.
     pub(crate) fn pass(&mut self, now: Millis) -> bool {
+        self.pass_several(now, 1)
+    }
+
+    /// Whether as many events may pass now, or, if that is more than ever do at once, as many as do.
+    pub(crate) fn pass_several(&mut self, now: Millis, count: u64) -> bool {
+        let wanted = count.saturating_mul(1000).min(self.full);
         let gained = now.since(self.at).saturating_mul(self.per_second);
         self.level = self.level.saturating_add(gained).min(self.full);
         self.at = now;
-        let passes = self.level >= 1000;
+        let passes = self.level >= wanted;
         if passes {
-            self.level -= 1000;
+            self.level -= wanted;
         }
         passes
     }
@@ -48,5 +54,9 @@ mod tests {
         assert_eq!(passed(&mut limiter, 99), 0);
         assert_eq!(passed(&mut limiter, 199), 1);
         assert_eq!(passed(&mut limiter, 100_000), 3);
+        assert!(limiter.pass_several(Millis(200_000), 2));
+        assert!(!limiter.pass_several(Millis(200_000), 2));
+        assert!(limiter.pass_several(Millis(300_000), 4), "all there are");
+        assert!(!limiter.pass(Millis(300_000)));
     }
 }

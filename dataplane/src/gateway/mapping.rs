@@ -319,8 +319,9 @@ impl<P: Packet> Gateway<P> {
         let (before, from) = addresses.split_at(first);
         for global in from.iter().chain(before) {
             let like = self.place_with_parity(nat, space, protocol, wanted, global);
-            // Its peers' answers come by all queues: no port aims at one.
-            let place = like.or_else(|| self.place_at(nat, space, protocol, wanted, global, None));
+            // Its peers' answers come by all queues: no port aims at one. And a port with an entry is no good.
+            let place =
+                like.or_else(|| self.place_at(nat, space, protocol, wanted, (global, 0), None));
             if place.is_some() {
                 return place;
             }

@@ -156,7 +156,6 @@ pub trait Output<P: Packet>: PacketPool<Packet = P> {
     fn punt(&mut self, port: PortId, packet: P);
     /// Another worker decides about this packet.
     fn hand_off(&mut self, to: WorkerId, item: Item<P>);
-
     /// Another worker is asked for ports.
     fn ask(&mut self, to: WorkerId, asking: Box<Asking<P>>);
     /// The MAC address of this next hop is wanted.
@@ -204,9 +203,8 @@ pub struct Gateway<P> {
     mappings: Mappings,
     /// Entries of each host, where these are limited.
     host_counts: HostCounts,
-    /// The last search for a free port that found none.
-    in_vain: Option<place::Search>,
-    /// The same of an address of a pool.
+    in_vain: place::InVain,
+    /// The last search for a free address of a pool that found none.
     pool_in_vain: InVain,
     borrow_limit: Limiter,
     /// Addresses of which other workers have borrowed ports, and when the first of them was looked at.
@@ -279,9 +277,9 @@ impl<P: Packet> Gateway<P> {
             address_entries: 0,
             mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
-            in_vain: None,
+            in_vain: place::InVain::new(),
             pool_in_vain: InVain::default(),
-            borrow_limit: Limiter::new(borrow::ASKS_PER_SECOND, borrow::ASKS_AT_ONCE),
+            borrow_limit: Limiter::new(borrow::ROUNDS_PER_SECOND, borrow::ROUNDS_AT_ONCE),
             lending: VecDeque::new(),
             lending_checked: Millis(0),
             steering: None,
@@ -333,7 +331,7 @@ impl<P: Packet> Gateway<P> {
     #[inline]
     fn follow(&mut self, snapshot: &Snapshot) {
         if self.exits.follow(snapshot) {
-            self.in_vain = None;
+            self.in_vain.forget();
             self.pool_in_vain = InVain::default();
             self.host_counts
                 .follow(&snapshot.nat, self.table.capacity());

@@ -13,8 +13,9 @@ use crate::stats::DropReason;
 use crate::wire::{PROTO_ICMP, PROTO_UDP};
 
 /// Ports tried, from a random one on, once every port of an address has an entry: each may still be free for
-/// this destination.
+/// this destination. Of several addresses each has its share of the tries, but some at least.
 const SHARED_PORT_TRIES: u32 = 512;
+const SHARED_PORT_TRIES_AT_LEAST: u32 = 16;
 /// How many of these at least look for one that brings answers to this worker.
 const AIMED_SHARED_TRIES: u32 = 64;
 /// Blocks looked at again where a free port turns out to be a static's.
@@ -28,6 +29,36 @@ pub(super) struct Search {
     /// The lowest port of the range.
     low: u16,
     freed: u32,
+}
+
+/// Searches for a port without any entry that found none: as long as nothing is given back, they find none again.
+#[derive(Debug)]
+pub(super) struct InVain(Box<[Option<Search>]>);
+
+/// Room for 256 neighbouring addresses, which a pool's are.
+const SEARCHES: usize = 4 * 256;
+
+impl InVain {
+    pub(super) fn new() -> InVain {
+        InVain(vec![None; SEARCHES].into())
+    }
+
+    /// Begins anew: an address may have gone and come back with other ports.
+    pub(super) fn forget(&mut self) {
+        self.0.fill(None);
+    }
+
+    fn place(search: &Search) -> usize {
+        (search.address.to_bits() as usize * 4 + search.space as usize) % SEARCHES
+    }
+
+    fn has(&self, search: &Search) -> bool {
+        self.0[InVain::place(search)].as_ref() == Some(search)
+    }
+
+    fn note(&mut self, search: Search) {
+        self.0[InVain::place(&search)] = Some(search);
+    }
 }
 
 /// What a search for a port without any entry lacked.
@@ -62,13 +93,15 @@ impl<P: Packet> Gateway<P> {
         // worker begins its search at the same one for the same client.
         let first = pairing(key.src, addresses.len());
         let (before, from) = addresses.split_at(first);
+        let tries = SHARED_PORT_TRIES / addresses.len().max(1) as u32;
+        let tries = tries.max(SHARED_PORT_TRIES_AT_LEAST);
         // Not in the way of those that change this worker meanwhile; it is put back below.
         let steering = self.steering.take();
         let mut place = Err(DropReason::PortsExhausted);
         for global in from.iter().chain(before) {
             let to = steering.as_deref();
             let aim = to.and_then(|to| self.aim(to, exit, protocol, key, global));
-            if let Some(found) = self.place_at(nat, space, protocol, key, global, aim) {
+            if let Some(found) = self.place_at(nat, space, protocol, key, (global, tries), aim) {
                 if let Some(aim) = aim {
                     self.count_aim(aim, found.port);
                 }
@@ -80,6 +113,7 @@ impl<P: Packet> Gateway<P> {
         place
     }
 
+    /// [`Gateway::place`] at one of its addresses. Of ports that all have entries it tries so many.
     #[inline]
     pub(super) fn place_at(
         &mut self,
@@ -87,7 +121,7 @@ impl<P: Packet> Gateway<P> {
         space: PortSpace,
         protocol: u8,
         key: Key,
-        global: &GlobalAddress,
+        (global, tries): (&GlobalAddress, u32),
         aim: Option<Aim<'_>>,
     ) -> Option<Place> {
         let me = self.options.me;
@@ -128,14 +162,13 @@ impl<P: Packet> Gateway<P> {
             }
             Err(NoPort::Fitting)
         };
-        // As long as nothing is given back, a search that found nothing finds nothing again.
         let search = Search {
             address: global.address,
             space,
             low,
             freed: global.freed(),
         };
-        let may_be_free = !below_share || self.in_vain != Some(search);
+        let may_be_free = !below_share || !self.in_vain.has(&search);
         if aim.is_some() {
             // Rather than the client's own port one that brings answers here, and rather that than any.
             let start = any(self);
@@ -155,13 +188,13 @@ impl<P: Packet> Gateway<P> {
         if may_be_free {
             match unused(self, below_share) {
                 Ok(port) => return Some(taken(port)),
-                Err(NoPort::Free) if below_share => self.in_vain = Some(search),
+                Err(NoPort::Free) if below_share => self.in_vain.note(search),
                 Err(_) => {}
             }
         }
         let mut second = None;
         let start = any(self);
-        for (tried, port) in (0..SHARED_PORT_TRIES).zip(global.ports_of(me, (low, high), start)) {
+        for (tried, port) in (0..tries).zip(global.ports_of(me, (low, high), start)) {
             if fits(self, port) {
                 if hits(port) {
                     return Some(taken(port));

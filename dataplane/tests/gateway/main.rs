@@ -13,6 +13,7 @@ mod host_limits;
 mod icmp_errors;
 mod journal;
 mod leases;
+mod lending;
 mod local;
 mod mapping;
 mod model;

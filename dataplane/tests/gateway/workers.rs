@@ -15,15 +15,21 @@ fn clients(lab: &mut Lab) -> Vec<String> {
     let mut of_worker = vec![None; lab.workers.len()];
     for host in 2..60 {
         let client = format!("10.2.0.{host}");
-        lab.pass(INSIDE2, udp(&format!("{client}:1"), OUT));
-        let WorkerId(worker) = lab.sessions(SessionFilter::default())[0].worker;
+        let WorkerId(worker) = worker_of(lab, &client);
         of_worker[usize::from(worker)].get_or_insert(client);
-        lab.clear(SessionFilter::default());
     }
     of_worker
         .into_iter()
         .map(|client| client.expect("a client of each worker"))
         .collect()
+}
+
+/// The worker of a client on the second inside network; there are no entries before and after.
+pub(crate) fn worker_of(lab: &mut Lab, client: &str) -> WorkerId {
+    lab.pass(INSIDE2, udp(&format!("{client}:1"), OUT));
+    let worker = lab.sessions(SessionFilter::default())[0].worker;
+    lab.clear(SessionFilter::default());
+    worker
 }
 
 #[test]

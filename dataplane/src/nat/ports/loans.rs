@@ -176,6 +176,7 @@ impl GlobalAddress {
             let is_lending = self.owner[block].load(Ordering::Acquire) == (me.0 + 1) | LENDS;
             is_lending && matches!(self.part(me, block), Some(Part::Own { lent: 1.. }))
         };
+        // All of them, since to look at one is what takes it back.
         (0..BLOCKS).filter(|block| lends(*block)).count() > 0
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Lab {
     arrivals: usize,
     /// Packets that one worker gave another.
     pub(crate) handovers: usize,
+    /// Questions for ports that one worker sent another.
+    pub(crate) questions: usize,
 }
 
 /// Runs a scenario with one, two and three workers, and then checks that nothing is left over.
@@ -160,6 +162,7 @@ impl Lab {
             last: Vec::new(),
             arrivals: 0,
             handovers: 0,
+            questions: 0,
         };
         lab.publish();
         lab
@@ -256,12 +259,23 @@ impl Lab {
 
     /// A burst arrives at this worker.
     pub(crate) fn burst_at(&mut self, at: usize, frames: &[(PortId, Frame)]) -> Vec<String> {
+        self.burst_and(at, frames, |_| ())
+    }
+
+    /// A burst arrives at this worker, and something happens before others get what it gives them.
+    pub(crate) fn burst_and(
+        &mut self,
+        at: usize,
+        frames: &[(PortId, Frame)],
+        meanwhile: impl FnOnce(&mut Lab),
+    ) -> Vec<String> {
         let before = self.drops();
         let items = frames.iter().map(|(port, packet)| Item {
             packet: packet.clone(),
             meta: Meta::arrived(*port),
         });
         self.process(at, items.collect());
+        meanwhile(self);
         self.settle();
         self.report(before)
     }
@@ -298,6 +312,7 @@ impl Lab {
                 self.handovers += 1;
                 self.process(to.index(), [item].into_iter().collect());
             } else if let Some((to, asking)) = self.effects.asked.pop_front() {
+                self.questions += 1;
                 let pass = &mut Pass {
                     now: self.now,
                     snapshot: &self.snapshot,

@@ -1,0 +1,120 @@
+//! Workers that ask each other for ports: how much one question costs, and what it must not count twice.
+//!
+//! Source ports below 512 keep among themselves, so 511 flows use up an address.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use spillway_dataplane::acl::AccessList;
+use spillway_dataplane::command::SessionFilter;
+use spillway_dataplane::snapshot::WorkerId;
+use spillway_dataplane::stats::{Counter, DropReason};
+
+use crate::support::{Frame, INSIDE2, Lab, Policy, permit_all, udp};
+use crate::workers::worker_of;
+
+const OUT: &str = "203.0.113.5:9";
+const PORTS: u16 = 511;
+
+/// Two workers; the first one's clients have a flow on each low port of so many addresses. And a client of
+/// the second one.
+fn exhausted(addresses: u8) -> (Lab, String) {
+    exhausted_by(&permit_all(), addresses)
+}
+
+fn exhausted_by(list: &Arc<AccessList>, addresses: u8) -> (Lab, String) {
+    let pool: Vec<String> = (0..addresses)
+        .map(|n| format!("198.51.100.{}", 20 + n))
+        .collect();
+    let pool: Vec<&str> = pool.iter().map(String::as_str).collect();
+    let policy = Policy::default().rule_overload(Arc::clone(list), &pool);
+    let mut lab = Lab::new(policy, 2, 1 << 14);
+    let hosts = (2..80).map(|host| format!("10.2.0.{host}"));
+    let (first, second): (Vec<_>, Vec<_>) =
+        hosts.partition(|host| worker_of(&mut lab, host) == WorkerId(0));
+    for client in &first[..usize::from(addresses)] {
+        for port in 1..=PORTS {
+            lab.pass(INSIDE2, udp(&format!("{client}:{port}"), OUT));
+        }
+    }
+    assert_eq!(lab.counted(Counter::PortsAsked), 0);
+    (lab, second[0].clone())
+}
+
+/// One more flow of a client, with a low port; whether it was made, without a word about its port.
+fn one_more(lab: &mut Lab, client: &str, sport: u16) -> bool {
+    let frame = lab.frame(INSIDE2, &udp(&format!("{client}:{sport}"), OUT).ip());
+    let got = lab.burst_at(1, &[(INSIDE2, Frame::new(&frame))]);
+    got != ["drop ports_exhausted"]
+}
+
+#[test]
+fn a_large_pool_is_asked_about_a_few_addresses_at_a_time() {
+    const ADDRESSES: u8 = 9;
+    let (mut lab, client) = exhausted(ADDRESSES);
+    assert!(!one_more(&mut lab, &client, 1));
+    // Three rounds of four addresses or less: twice it came back to its own worker between them.
+    assert_eq!(lab.questions, 3 + 2);
+    assert_eq!(lab.counted(Counter::PortsLent), 0);
+    for n in 0..ADDRESSES {
+        // Whichever address has a port to spare, it is found.
+        let freed = SessionFilter {
+            inside_global: Some((Ipv4Addr::new(198, 51, 100, 20 + n), Some(77))),
+            ..SessionFilter::default()
+        };
+        assert!(lab.clear(freed) > 0);
+        lab.now.0 += 1000;
+        assert!(one_more(&mut lab, &client, 100 + u16::from(n)));
+        assert_eq!(lab.counted(Counter::PortsLent), u64::from(n) + 1);
+        assert!(!one_more(&mut lab, &client, 200 + u16::from(n)));
+    }
+    lab.assert_nothing_leaks();
+}
+
+#[test]
+fn questions_are_limited() {
+    for (addresses, each) in [(1, 1), (9, 3)] {
+        let (mut lab, client) = exhausted(addresses);
+        lab.now.0 += 1000;
+        for n in 0..200 {
+            assert!(!one_more(&mut lab, &client, 1 + n));
+        }
+        assert_eq!(lab.counted(Counter::PortsAsked), 128 / each);
+        assert_eq!(lab.dropped(DropReason::PortsExhausted), 200);
+        lab.now.0 += 3;
+        for n in 0..200 {
+            assert!(!one_more(&mut lab, &client, 1 + n));
+        }
+        assert_eq!(lab.counted(Counter::PortsAsked), (128 + 30) / each);
+    }
+}
+
+#[test]
+fn a_packet_that_went_round_is_counted_once() {
+    let list = permit_all();
+    let (mut lab, client) = exhausted_by(&list, 1);
+    let hits = list.hits(0);
+    let misses = lab.counted(Counter::Misses);
+    for n in 0..20 {
+        assert!(!one_more(&mut lab, &client, 1 + n));
+    }
+    assert_eq!(lab.counted(Counter::PortsAsked), 20);
+    assert_eq!(lab.counted(Counter::Misses) - misses, 20);
+    assert_eq!(list.hits(0) - hits, 20);
+}
+
+#[test]
+fn a_rule_may_go_while_a_packet_asks_for_its_ports() {
+    let (mut lab, client) = exhausted(9);
+    let frame = lab.frame(INSIDE2, &udp(&format!("{}:1", client), OUT).ip());
+    let got = lab.burst_and(1, &[(INSIDE2, Frame::new(&frame))], |lab| {
+        lab.policy = Policy::default();
+        lab.publish();
+    });
+    assert_eq!(lab.counted(Counter::PortsAsked), 1);
+    assert_eq!(
+        got,
+        [format!("1 udp {}:1 > {OUT}", client)],
+        "routed, as others are now"
+    );
+}
