@@ -21,7 +21,8 @@ const LIBRARIES: &[&str] = &[
 
 /// DPDK's types that the shim hands out: pointers to them only.
 const OPAQUE: &str = "#[repr(C)] pub struct rte_mbuf { _opaque: [u8; 0] }
-#[repr(C)] pub struct rte_mempool { _opaque: [u8; 0] }";
+#[repr(C)] pub struct rte_mempool { _opaque: [u8; 0] }
+#[repr(C)] pub struct rte_flow { _opaque: [u8; 0] }";
 
 fn main() {
     if let Err(error) = build() {

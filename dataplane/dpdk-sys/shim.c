@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_flow.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
@@ -331,6 +333,94 @@ int spw_port_set_reta(uint16_t port, const uint16_t *queues, uint16_t places)
         if (found[at / RTE_ETH_RETA_GROUP_SIZE].reta[at % RTE_ETH_RETA_GROUP_SIZE] != queues[at])
             return -EIO;
     return 0;
+}
+
+/* A rule in rte_flow's words. The parts point at each other: it must not be moved. */
+struct flow_words {
+    struct rte_flow_item_ipv4 ipv4, ipv4_mask;
+    struct rte_flow_item_udp udp, udp_mask;
+    struct rte_flow_action_queue queue;
+    struct rte_flow_item pattern[4];
+    struct rte_flow_action actions[2];
+};
+
+static const struct rte_flow_attr flow_ingress = { .ingress = 1 };
+
+static void flow_say(struct flow_words *words, const struct spw_flow *flow)
+{
+    rte_be32_t host = rte_cpu_to_be_32(flow->host);
+    rte_be16_t udp_port = rte_cpu_to_be_16(flow->udp_port);
+
+    memset(words, 0, sizeof(*words));
+    if (flow->from_host) {
+        words->ipv4.hdr.src_addr = host;
+        words->ipv4_mask.hdr.src_addr = UINT32_MAX;
+        words->udp.hdr.src_port = udp_port;
+        words->udp_mask.hdr.src_port = UINT16_MAX;
+    } else {
+        words->ipv4.hdr.dst_addr = host;
+        words->ipv4_mask.hdr.dst_addr = UINT32_MAX;
+        words->udp.hdr.dst_port = udp_port;
+        words->udp_mask.hdr.dst_port = UINT16_MAX;
+    }
+    words->pattern[0].type = RTE_FLOW_ITEM_TYPE_ETH;
+    words->pattern[1].type = RTE_FLOW_ITEM_TYPE_IPV4;
+    words->pattern[1].spec = &words->ipv4;
+    words->pattern[1].mask = &words->ipv4_mask;
+    if (flow->udp_port != 0) {
+        words->pattern[2].type = RTE_FLOW_ITEM_TYPE_UDP;
+        words->pattern[2].spec = &words->udp;
+        words->pattern[2].mask = &words->udp_mask;
+    } else {
+        words->ipv4.hdr.next_proto_id = IPPROTO_ESP;
+        words->ipv4_mask.hdr.next_proto_id = UINT8_MAX;
+        words->pattern[2].type = RTE_FLOW_ITEM_TYPE_END;
+    }
+    words->pattern[3].type = RTE_FLOW_ITEM_TYPE_END;
+    words->queue.index = flow->queue;
+    words->actions[0].type = RTE_FLOW_ACTION_TYPE_QUEUE;
+    words->actions[0].conf = &words->queue;
+    words->actions[1].type = RTE_FLOW_ACTION_TYPE_END;
+}
+
+/* What became of a call: its code, and what the driver says in `why`. */
+static int flow_told(int code, const struct rte_flow_error *error, char *why, size_t room)
+{
+    if (code == 0)
+        return 0;
+    snprintf(why, room, "%s", error->message != NULL ? error->message : "");
+    return code < 0 ? code : -EINVAL;
+}
+
+int spw_flow_validate(uint16_t port, const struct spw_flow *flow, char *why, size_t room)
+{
+    struct rte_flow_error error = { 0 };
+    struct flow_words words;
+
+    flow_say(&words, flow);
+    return flow_told(rte_flow_validate(port, &flow_ingress, words.pattern, words.actions, &error),
+                     &error, why, room);
+}
+
+int spw_flow_create(uint16_t port, const struct spw_flow *flow, struct rte_flow **rule, char *why,
+                    size_t room)
+{
+    struct rte_flow_error error = { 0 };
+    struct flow_words words;
+
+    flow_say(&words, flow);
+    rte_errno = 0;
+    *rule = rte_flow_create(port, &flow_ingress, words.pattern, words.actions, &error);
+    if (*rule != NULL)
+        return 0;
+    return flow_told(rte_errno != 0 ? -rte_errno : -EINVAL, &error, why, room);
+}
+
+int spw_flow_destroy(uint16_t port, struct rte_flow *rule, char *why, size_t room)
+{
+    struct rte_flow_error error = { 0 };
+
+    return flow_told(rte_flow_destroy(port, rule, &error), &error, why, room);
 }
 
 int spw_port_info(uint16_t port, struct spw_port_info *out)

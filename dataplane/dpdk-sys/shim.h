@@ -14,6 +14,7 @@
 #include <rte_mbuf_core.h>
 
 struct rte_mempool;
+struct rte_flow;
 
 /* Where the fields that the data path reads lie in an mbuf, and the flags it looks at. */
 enum spw_layout {
@@ -129,6 +130,18 @@ struct spw_rss {
     uint16_t places;
 };
 
+/* Which packets a flow rule is about: what an outside host sends, or what is sent to it. */
+struct spw_flow {
+    /* The host's address, in host order. */
+    uint32_t host;
+    /* Packets from it, or else to it. */
+    bool from_host;
+    /* The host's UDP port; 0: its ESP. */
+    uint16_t udp_port;
+    /* The receive queue to which they go. */
+    uint16_t queue;
+};
+
 struct spw_port_stats {
     uint64_t rx_packets;
     uint64_t tx_packets;
@@ -160,6 +173,12 @@ int spw_port_rss(uint16_t port, const struct spw_port_config *config, struct spw
 uint32_t spw_toeplitz(uint32_t *words, uint32_t count, const uint8_t *key);
 /* Sets the table and reads it back: -EIO where it is not what was set. */
 int spw_port_set_reta(uint16_t port, const uint16_t *queues, uint16_t places);
+/* Whether the port would take a rule; as spw_flow_create. */
+int spw_flow_validate(uint16_t port, const struct spw_flow *flow, char *why, size_t room);
+/* Gives the port a rule. Where it does not take it: a negative errno, and what its driver says in `why`. */
+int spw_flow_create(uint16_t port, const struct spw_flow *flow, struct rte_flow **rule, char *why,
+                    size_t room);
+int spw_flow_destroy(uint16_t port, struct rte_flow *rule, char *why, size_t room);
 int spw_port_info(uint16_t port, struct spw_port_info *info);
 int spw_port_link(uint16_t port, struct spw_port_link *link);
 int spw_port_stats(uint16_t port, struct spw_port_stats *stats);

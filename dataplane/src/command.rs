@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::esp::{Explanation, HalfView};
+use crate::esp::{Explanation, HalfView, PeerView};
 use crate::fib::NextHop;
 use crate::session::Key;
 use crate::snapshot::{PortId, VrfId, WorkerId};
@@ -400,6 +400,9 @@ pub enum Request {
     /// Copy out the entries that match, from a place on: 0, or what [`Reply::resume`] says of the
     /// request before. Ends when there is no more room, so that no reader keeps a worker busy.
     Sessions(SessionFilter, u64, Arc<Reply<SessionView>>),
+    /// Tell the outside hosts with which clients have tunnels, from a place on as above. One may come more than
+    /// once: for each of its clients' global addresses.
+    Peers(u64, Arc<Reply<PeerView>>),
     /// Remove the entries that match; the reply is how many there were.
     Clear(SessionFilter, Arc<Reply<u64>>),
     /// Remove the entries that the present snapshot would not make; the reply is how many.

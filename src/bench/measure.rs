@@ -119,7 +119,7 @@ pub(super) fn calibrate(_options: &Bench) -> Result<Calibration, String> {
 }
 
 /// Most tunnels of a run: a worker has room for 16,384 pairs of client and peer.
-const MOST_TUNNELS: u32 = 16_000;
+pub(super) const MOST_TUNNELS: u32 = 16_000;
 
 /// One run. The error is one sentence.
 pub(super) fn run(

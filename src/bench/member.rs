@@ -11,10 +11,11 @@ use spillway_dpdk::cycles;
 use super::machine::CoreTime;
 use super::measure::room;
 use super::rig::{BenchClock, INSIDE, OUTSIDE, PASSED, Place, Rig, source};
+use super::rss::owner_of_tunnel;
 use super::slices::Notes;
 use super::team::{Load, Scheme, Share, Team, locked};
 use super::traffic::{Header, INSIDE_MAC, OUTSIDE_MAC, Templates};
-use crate::cli::BenchDirection;
+use crate::cli::{BenchDirection, BenchProto};
 
 /// How often each load has its turn.
 const TURNS: u64 = 4;
@@ -59,7 +60,7 @@ impl<'a> Member<'a> {
         let made = self.set_up(&mut rig, self.place, &team.usual);
         team.agree(made)?;
         let owned = self.lanes(&team.usual, |port, packets| {
-            packets.only(|header| entry(&rig, port, &packets.frame(header)).is_some())
+            packets.only(|header| self.owns(&rig, port, &packets.frame(header)))
         });
         let by_rss = self.lanes(&team.usual, |port, packets| {
             self.brought(&team.usual, port, packets)
@@ -90,6 +91,20 @@ impl<'a> Member<'a> {
             }
         }
         Some(())
+    }
+
+    /// Whether a packet's entry, or tunnel, is this worker's.
+    fn owns(&self, rig: &Rig, port: PortId, frame: &[u8; 64]) -> bool {
+        if !self.is_esp() {
+            return entry(rig, port, frame).is_some();
+        }
+        let head = Head::read(frame, mac_word(mac_of(port)), true);
+        let owner = |head: Head| owner_of_tunnel(port, &head, self.place.workers);
+        head.map(owner) == Some(self.place.me)
+    }
+
+    fn is_esp(&self) -> bool {
+        self.team.options.proto == BenchProto::Esp
     }
 
     fn me(&self) -> usize {
@@ -158,7 +173,9 @@ impl<'a> Member<'a> {
     /// Makes all flows, each with the worker that receive-side scaling or a ring leads it to, and
     /// passes an answer of each.
     fn set_up(&mut self, rig: &mut Rig, place: &Place, scheme: &Scheme) -> Result<(), String> {
-        let flows = u64::from(self.team.flows);
+        // A tunnel has an entry for each direction.
+        let each = if self.is_esp() { 2 } else { 1 };
+        let wanted = u64::from(self.team.flows) * each;
         let out = self.arriving(scheme, INSIDE);
         self.pass_together(rig, INSIDE, &out);
         self.note_ports(rig, scheme);
@@ -167,7 +184,7 @@ impl<'a> Member<'a> {
         self.pass_together(rig, OUTSIDE, &answers);
         let entries = place.occupancy.active();
         let drops = || rig.drops().join(", ");
-        (entries == flows)
+        (entries == wanted)
             .then_some(())
             .ok_or_else(|| format!("{entries} entries were made: {}", drops()))
     }
@@ -240,7 +257,9 @@ impl<'a> Member<'a> {
         let out = Arc::new(self.packets(usual, INSIDE));
         self.pass(&mut rig, INSIDE, &out, 0, out.headers.len());
         let ports = out.headers.iter().map(|h| outside_port(&rig, &out, h));
+        // Answers to ESP go by their SPI.
         let ports: Vec<u16> = ports
+            .map(|port| port.or(self.is_esp().then_some(0)))
             .collect::<Option<_>>()
             .ok_or_else(|| format!("one worker: {}", rig.drops().join(", ")))?;
         let answers = || Templates::answers(&ports, options.proto);

@@ -44,11 +44,11 @@ pub(super) fn lines(m: &TeamMeasured, calibration: &Calibration) {
             part(traffic.lost, traffic) * 100.0,
             by_worker.collect::<Vec<_>>().join(", ")
         );
-        if load == Load::Steered {
+        if let Some(steered) = m.steered.filter(|_| load == Load::Steered) {
             println!(
                 "{:>22} answers of {:.1} % of the flows come to the owner",
                 "",
-                m.steered * 100.0
+                steered * 100.0
             );
         }
         if is_disturbed(loaded) {
@@ -83,7 +83,7 @@ pub(super) fn json(m: &TeamMeasured, options: &Bench, calibration: &Calibration)
         "stages": null,
         "session_bytes_each": m.session_octets,
         // Of the flows of the load "steered": how many have an outside port by which the card brings
-        // answers to the owner.
+        // answers to the owner; null of ESP.
         "answers_steered_share": m.steered,
         "setups_per_second": null,
         "latency_ns": by_rss.burst_ns.as_ref().map(|of| latency(percentiles(of))),

@@ -4,7 +4,7 @@
 //! Four loads are measured in turn: one worker alone with all flows; all workers, each with the
 //! flows that it owns, as if the card knew the owner; all workers with the packets that receive-side
 //! scaling would bring each of them, of which those of others are handed over; the same where the card
-//! inside spreads by the client's address, and workers choose outside ports by the other card's hash. The ports in memory
+//! inside spreads by the client's address, and workers choose outside ports by the other card's hash (ESP goes by flow rules there). The ports in memory
 //! offer as much as workers take: where one is too slow, packets for it are lost, and counted.
 
 use std::sync::atomic::AtomicUsize;
@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 use spillway_dataplane::rss::Steering;
 
 use super::machine::CoreTime;
-use super::measure::Calibration;
+use super::measure::{Calibration, MOST_TUNNELS};
 use super::member::Member;
 use super::memory::Depot;
 use super::rig::{Place, Traffic};
@@ -95,8 +95,8 @@ pub(super) struct TeamMeasured {
     /// In the order of [`Load::ALL`].
     pub(super) loads: [Loaded; 4],
     pub(super) session_octets: f64,
-    /// Which share of all flows has an outside port that brings answers to the owner.
-    pub(super) steered: f64,
+    /// Which share of all flows has an outside port that brings answers to the owner; `None` of ESP, which has none.
+    pub(super) steered: Option<f64>,
 }
 
 /// The cores for so many workers: the last ones that this process may use. The error is one sentence.
@@ -117,8 +117,11 @@ pub(super) fn run(
     flows: u32,
     calibration: &Calibration,
 ) -> Result<TeamMeasured, String> {
-    if options.proto == BenchProto::Esp || options.new_share > 0 || options.events {
-        return Err("several workers: no --proto esp, --new-share or --events".to_owned());
+    if options.new_share > 0 || options.events {
+        return Err("several workers: no --new-share or --events".to_owned());
+    }
+    if options.proto == BenchProto::Esp && flows > MOST_TUNNELS {
+        return Err(format!("ESP: {MOST_TUNNELS} tunnels at most"));
     }
     if options.skew && flows <= FLOWS_A_HOST {
         return Err(format!(
@@ -159,12 +162,13 @@ pub(super) fn run(
     }
     let session_octets = *locked(&team.session_octets);
     let steered = *locked(&team.steered);
+    let made = steered.0 + steered.1;
     Ok(TeamMeasured {
         flows,
         cores,
         loads: std::mem::take(&mut *locked(&team.loads)),
         session_octets,
-        steered: steered.0 as f64 / (steered.0 + steered.1).max(1) as f64,
+        steered: (made > 0).then(|| steered.0 as f64 / made as f64),
     })
 }
 

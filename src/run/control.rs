@@ -28,6 +28,7 @@ use super::description::Running;
 use super::leases::{self, Leases};
 use super::links::Links;
 use super::ports::{Ports, with_port};
+use super::servers::Servers;
 use super::workers::Workers;
 use crate::check;
 use crate::cli::Run;
@@ -193,9 +194,16 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         leases,
         up: HashSet::new(),
     };
+    let mut servers = Servers::watch(&control.appliance, control.ports.take_rules());
     let ended = control
-        .run(&mut signals, &mut reload_requests, &mut leased)
+        .run(
+            &mut signals,
+            &mut reload_requests,
+            &mut leased,
+            &mut servers,
+        )
         .await;
+    servers.end().await;
     answering.abort();
     scraping.abort();
     // Both hold what they answer from; it has to be gone before DPDK ends.
@@ -242,6 +250,7 @@ impl Control<'_> {
         signals: &mut Signals,
         reloads: &mut mpsc::Receiver<ReloadRequest>,
         leased: &mut mpsc::Receiver<Told>,
+        servers: &mut Servers,
     ) -> Result<(), Vec<String>> {
         let mut check = tokio::time::interval(CHECK_EVERY);
         self.look_at_links().await;
@@ -262,6 +271,9 @@ impl Control<'_> {
                     self.go_back().await;
                 }
                 Some(told) = leased.recv() => self.leased(&told).await,
+                Some(peers) = servers.told() => {
+                    self.ports.follow_servers(&self.policy.config, &peers);
+                }
                 () = links.changed() => self.look_at_links().await,
                 _ = check.tick() => {
                     publish(&self.publisher, Publisher::reclaim);

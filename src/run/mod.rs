@@ -8,6 +8,7 @@ mod leases;
 mod links;
 mod ports;
 mod save;
+mod servers;
 mod workers;
 
 use std::process::ExitCode;

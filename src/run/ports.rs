@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spillway_control::config::{Config, VrfIds, model};
 use spillway_control::manage;
+use spillway_dataplane::esp::PeerView;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, WorkerId};
 use spillway_dataplane::worker::{PortChange, Queues};
-use spillway_dpdk::{DpdkRxQueue, DpdkTxQueue, Eal, Pool, Port, PortConfig, PortInfo};
-use tracing::{info, warn};
+use spillway_dpdk::{DpdkRxQueue, DpdkTxQueue, Eal, FlowRule, Pool, Port, PortConfig, PortInfo};
+use tracing::{debug, info, warn};
 
 use super::leases::Leases;
 use super::workers::Workers;
+use rules::Rules;
 
+mod rules;
 mod steering;
 
 /// The MTU of an interface that does not say.
@@ -32,6 +35,10 @@ struct Slot {
     inside: bool,
     /// The table of queues that it was given, if it takes one.
     table: Option<Vec<u16>>,
+    /// Its flow rules, if it takes some.
+    rules: Option<Rules<FlowRule>>,
+    /// Whether it has been said that it refuses some.
+    is_refusal_told: bool,
     /// Transmit queues when it was opened first: workers are wired for that number.
     tx_queues: u16,
 }
@@ -121,6 +128,8 @@ impl Ports {
             info: None,
             inside: interface.side == Side::Inside,
             table: None,
+            rules: None,
+            is_refusal_told: false,
             tx_queues: 0,
         };
         Ports {
@@ -169,9 +178,39 @@ impl Ports {
         if slot.tx_queues == 0 {
             slot.tx_queues = info.tx_queues;
         }
+        let queues = info.rx_queues;
+        if self.workers > 1 && queues > 1 {
+            let takes = port.would_bring(&rules::FOR_EXAMPLE, queues - 1);
+            let takes = takes.inspect_err(|error| debug!("interface {}: {error}", slot.name));
+            slot.rules = takes.is_ok().then(Rules::default);
+        }
         slot.info = Some(info);
         slot.port = Some(port);
         Ok(())
+    }
+
+    /// Whether any port takes flow rules.
+    pub(super) fn take_rules(&self) -> bool {
+        self.slots.iter().any(|slot| slot.rules.is_some())
+    }
+
+    /// Has ports that take flow rules bring the packets of these VPN servers to their workers.
+    pub(super) fn follow_servers(&mut self, config: &Config, peers: &[(WorkerId, PeerView)]) {
+        let servers = rules::servers(peers);
+        for ((_, interface, _), slot) in with_port(config).zip(&mut self.slots) {
+            let (Some(port), Some(rules)) = (&slot.port, &mut slot.rules) else {
+                continue;
+            };
+            let queues = slot.info.as_ref().map_or(0, |info| info.rx_queues);
+            let refused = rules.follow(port, &rules::wanted(&servers, interface.side, queues));
+            if let Some(error) = refused.filter(|_| !slot.is_refusal_told) {
+                slot.is_refusal_told = true;
+                warn!(
+                    "interface {}: {error}; ESP and IKE for which it takes none change workers",
+                    slot.name
+                );
+            }
+        }
     }
 
     /// The worker whose transmit queue each worker uses, by port: itself where the port has a
@@ -225,6 +264,7 @@ impl Ports {
             workers.change_port(worker, PortChange::Detach(id));
         }
         let slot = &mut self.slots[id.index()];
+        slot.rules = None; // they keep the port open
         let mut open = slot.port.take();
         while let Some(port) = open {
             open = port.close().err();
@@ -369,6 +409,7 @@ fn view_of(slot: &Slot) -> manage::PortInfo {
         rx_queues: info.map_or(0, |i| i.rx_queues),
         tx_queues: info.map_or(0, |i| i.tx_queues),
         spread: steering::spread(slot),
+        flow_rules: slot.rules.as_ref().map(Rules::view),
         numa_node: info.and_then(|i| i.socket),
         counters,
     }

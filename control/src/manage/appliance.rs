@@ -63,6 +63,8 @@ pub struct PortInfo {
     pub tx_queues: u16,
     /// How received packets are spread over the receive queues.
     pub spread: Spread,
+    /// Its flow rules; `None` where there are none to be had, or one worker.
+    pub flow_rules: Option<FlowRules>,
     /// The NUMA node that the device sits on, if known.
     pub numa_node: Option<u32>,
     /// The device's own counters: name, value.
@@ -84,6 +86,15 @@ pub enum Spread {
     AddressesAndPorts,
     /// Its driver does it in a way that it does not tell.
     Unknown,
+}
+
+/// Rules by which a device brings ESP and IKE of outside VPN servers to the queue of their worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct FlowRules {
+    /// Rules that it has.
+    pub installed: u32,
+    /// Rules that it should have besides and did not take: these packets are handed over.
+    pub missing: u32,
 }
 
 /// Tells about the ports.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_dataplane::command::{Explained, Query, Reply, Request, SessionFilter, SessionView};
+use spillway_dataplane::esp::PeerView;
 use spillway_dataplane::snapshot::WorkerId;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep, timeout};
@@ -104,16 +105,44 @@ impl<'a> SessionStream<'a> {
     /// As many entries as there is room for. Whoever reads them may take his time: the worker has
     /// done its part, and others have their turn with it.
     async fn ask(&self) -> Result<Answer<SessionView>, AskError> {
-        let appliance = self.appliance;
-        let _turn = turn(appliance, self.worker).await?;
-        let reply = Reply::new(appliance.parts.limits.reply_capacity);
-        let answer = Answer(Arc::clone(&reply));
-        let sessions = Request::Sessions(self.filter, self.from, reply);
-        request(appliance, self.worker, sessions).await?;
-        let id = appliance.workers()[self.worker].id;
-        wait(&answer.0, id, appliance.parts.limits.answer, Reply::is_done).await?;
-        Ok(answer)
+        let sessions = |reply| Request::Sessions(self.filter, self.from, reply);
+        page(self.appliance, self.worker, sessions).await
     }
+}
+
+/// As much of an answer as there is room for, once all of that is there.
+async fn page<T>(
+    appliance: &Appliance,
+    index: usize,
+    make: impl FnOnce(Arc<Reply<T>>) -> Request,
+) -> Result<Answer<T>, AskError> {
+    let _turn = turn(appliance, index).await?;
+    let reply = Reply::new(appliance.parts.limits.reply_capacity);
+    let answer = Answer(Arc::clone(&reply));
+    request(appliance, index, make(reply)).await?;
+    let id = appliance.workers()[index].id;
+    wait(&answer.0, id, appliance.parts.limits.answer, Reply::is_done).await?;
+    Ok(answer)
+}
+
+/// The outside hosts with which clients have tunnels, by worker. One may come more than once, see
+/// [`Request::Peers`].
+///
+/// # Errors
+/// A worker that can't be asked or falls silent.
+pub async fn peers(appliance: &Appliance) -> Result<Vec<(WorkerId, PeerView)>, AskError> {
+    let mut all = Vec::new();
+    for (index, worker) in appliance.workers().iter().enumerate() {
+        let mut from = Some(0);
+        while let Some(place) = from {
+            let answer = page(appliance, index, |reply| Request::Peers(place, reply)).await?;
+            from = answer.0.resume();
+            while let Some(peer) = answer.0.take() {
+                all.push((worker.id, peer));
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Removes the dynamic entries that `filter` means from all workers, and says how many.

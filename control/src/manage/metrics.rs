@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use spillway_dataplane::esp::{EspCounter, EspOccupancy};
 use spillway_dataplane::stats::{Counter, DropReason};
 
-use super::appliance::{Appliance, WorkerHandle};
+use super::appliance::{Appliance, FlowRules, WorkerHandle};
 use super::stats::{PortStats, Traffic, port_stats};
 
 /// The content type of the answer.
@@ -188,6 +188,23 @@ fn write_ports(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::R
         "1 if packets may come and go",
         series(&|p| p.is_up().into()),
     )?;
+    type Rules = fn(FlowRules) -> u32;
+    let rules: [(&str, &str, Rules); 2] = [
+        (
+            "port_flow_rules",
+            "flow rules that the port has for VPN servers",
+            |r| r.installed,
+        ),
+        (
+            "port_flow_rules_missing",
+            "flow rules that the port should have and did not take",
+            |r| r.missing,
+        ),
+    ];
+    for (name, help, field) in rules {
+        let value = |port: &PortStats| port.flow_rules().map_or(0, field);
+        gauges(encoder, name, help, series(&|p| value(p).into()))?;
+    }
     type Field = fn(&Traffic) -> u64;
     let traffic: [(&str, &str, Field); 6] = [
         ("port_rx_packets", "packets received", |t| t.rx_packets),

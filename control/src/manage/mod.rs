@@ -27,9 +27,9 @@ mod vrf;
 pub mod words;
 
 pub use appliance::{
-    Appliance, Change, Description, InterfaceText, Limits, Loader, Parts, PoolKind, PoolText,
-    PortInfo, Ports, ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved,
-    Spread, WorkerHandle,
+    Appliance, Change, Description, FlowRules, InterfaceText, Limits, Loader, Parts, PoolKind,
+    PoolText, PortInfo, Ports, ReloadFuture, ReloadReport, Reloader, RouteOrigin, RouteText,
+    RuleText, Saved, Spread, WorkerHandle,
 };
 pub use command::{ExitStatus, Format, TERMINAL, execute};
 pub use notices::log_notices;

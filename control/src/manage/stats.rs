@@ -7,7 +7,7 @@ use spillway_dataplane::esp::EspCounter;
 use spillway_dataplane::snapshot::{PortId, Side};
 use spillway_dataplane::stats::{Counter, DropReason};
 
-use super::appliance::{Appliance, PortInfo, Spread, WorkerHandle};
+use super::appliance::{Appliance, FlowRules, PortInfo, Spread, WorkerHandle};
 use super::latency::{self, Measured, Percentiles};
 use super::show::colons;
 use super::vrf::VrfNames;
@@ -40,6 +40,7 @@ pub(super) struct PortIdentity {
     rx_queues: u16,
     tx_queues: u16,
     spread: Spread,
+    flow_rules: Option<FlowRules>,
     numa_node: Option<u32>,
 }
 
@@ -56,6 +57,7 @@ impl From<&PortInfo> for PortIdentity {
             rx_queues: port.rx_queues,
             tx_queues: port.tx_queues,
             spread: port.spread,
+            flow_rules: port.flow_rules,
             numa_node: port.numa_node,
         }
     }
@@ -81,6 +83,10 @@ pub(super) struct PortStats {
 impl PortStats {
     pub(super) fn name(&self) -> &str {
         &self.identity.name
+    }
+
+    pub(super) fn flow_rules(&self) -> Option<FlowRules> {
+        self.identity.flow_rules
     }
 
     pub(super) fn is_up(&self) -> bool {

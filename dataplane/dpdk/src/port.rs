@@ -54,7 +54,7 @@ impl PortConfig {
     }
 }
 
-/// An open port. It closes, and its device is detached, when this value and all its queues are gone.
+/// An open port. It closes, and its device is detached, when this value and all its queues and flow rules are gone.
 #[derive(Debug)]
 pub struct Port {
     shared: Arc<PortShared>,
@@ -146,7 +146,7 @@ impl Port {
     /// Closes the port now; the caller knows then that its device can be opened again.
     ///
     /// # Errors
-    /// The port itself, while some of its queues are out.
+    /// The port itself, while some of its queues or flow rules are out.
     pub fn close(self) -> Result<(), Port> {
         let Port {
             shared,
@@ -283,6 +283,10 @@ impl Port {
         self.shared.number()
     }
 
+    pub(crate) fn shared(&self) -> Arc<PortShared> {
+        Arc::clone(&self.shared)
+    }
+
     pub(crate) fn control(&self) -> std::sync::MutexGuard<'_, ()> {
         self.shared.control()
     }
@@ -295,7 +299,7 @@ impl Port {
         }
     }
 
-    fn refused(&self, action: &'static str, code: i32) -> PortError {
+    pub(crate) fn refused(&self, action: &'static str, code: i32) -> PortError {
         PortError::Refused {
             device: self.device().to_owned(),
             action,
@@ -313,7 +317,7 @@ impl PortShared {
         &self.device.name
     }
 
-    fn control(&self) -> std::sync::MutexGuard<'_, ()> {
+    pub(crate) fn control(&self) -> std::sync::MutexGuard<'_, ()> {
         // There is nothing behind the lock that a panic could have left half done.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -67,6 +67,7 @@ pub use outside_source::Seen;
 use quick::Glances;
 use requests::Work;
 pub use spare::Spare;
+pub use steer::worker_of_peer;
 use waiting::Waiting;
 
 /// A packet and what is known of it beyond its octets.

@@ -16,7 +16,7 @@ use super::{Gateway, Spare};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
-use crate::esp::{EspFilter, FlowView, HalfView};
+use crate::esp::{EspFilter, FlowView, HalfView, PeerView};
 use crate::nat::{Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, flag, port_space};
@@ -41,6 +41,7 @@ pub(super) struct Work {
 #[derive(Debug)]
 enum Task {
     Sessions(SessionFilter, Arc<Reply<SessionView>>),
+    Peers(Arc<Reply<PeerView>>),
     Clear(SessionFilter, Arc<Reply<u64>>),
     Reconcile(Arc<Reply<u64>>),
     Explain(Query, Arc<Reply<Explained>>),
@@ -55,18 +56,23 @@ impl<P: Packet> Gateway<P> {
 
     /// Begins a request. Histograms are the worker's own; such a request changes nothing here.
     pub fn begin(&mut self, request: Request) {
+        let entries = self.table.capacity() as u64;
         let mut from = 0;
         let task = match request {
             Request::Sessions(filter, place, reply) => {
                 from = place;
                 Task::Sessions(filter, reply)
             }
+            // After the places of the table of entries, which has none.
+            Request::Peers(place, reply) => {
+                from = entries.saturating_add(place);
+                Task::Peers(reply)
+            }
             Request::Clear(filter, reply) => Task::Clear(filter, reply),
             Request::Reconcile(reply) => Task::Reconcile(reply),
             Request::Explain(query, reply) => Task::Explain(query, reply),
             Request::Histograms(..) => return,
         };
-        let entries = self.table.capacity() as u64;
         self.work = Some(Work {
             cursor: from.min(entries) as u32,
             esp_cursor: from.saturating_sub(entries).min(u64::from(u32::MAX)) as u32,
@@ -94,6 +100,13 @@ impl<P: Packet> Gateway<P> {
             }
             return;
         }
+        if let Task::Peers(reply) = &work.task {
+            if self.peers(&mut work.esp_cursor, spare.places(), reply) {
+                reply.go_on();
+                self.work = Some(work);
+            }
+            return;
+        }
         let end = work
             .cursor
             .saturating_add(spare.places())
@@ -116,7 +129,7 @@ impl<P: Packet> Gateway<P> {
                     self.table.prefetch_around(at + AHEAD);
                     work.count += u64::from(self.reconcile(now, snapshot, at));
                 }
-                Task::Explain(..) => return, // answered above
+                Task::Explain(..) | Task::Peers(_) => return, // answered above
             }
             work.cursor += 1;
         }
@@ -135,7 +148,7 @@ impl<P: Packet> Gateway<P> {
                 let _ = reply.give(work.count);
                 reply.finish();
             }
-            Task::Explain(..) => {}
+            Task::Explain(..) | Task::Peers(_) => {}
         }
         self.work = Some(work).filter(|_| more);
     }
@@ -165,6 +178,27 @@ impl<P: Packet> Gateway<P> {
                 false
             }
         }
+    }
+
+    /// A slice of the peers; whether there is more. The reply is finished where not.
+    fn peers(&self, at: &mut u32, slice: u32, reply: &Reply<PeerView>) -> bool {
+        let places = self.esp.peer_places();
+        let end = at.saturating_add(slice).min(places);
+        while *at < end {
+            if !reply.has_room() {
+                reply.finish_at(u64::from(*at));
+                return false;
+            }
+            if let Some(peer) = self.esp.peer_at(*at) {
+                // There is room: this worker alone fills the queue, and it was asked before.
+                let _ = reply.give(peer);
+            }
+            *at += 1;
+        }
+        if *at >= places {
+            reply.finish();
+        }
+        *at < places && !reply.is_abandoned()
     }
 
     /// A slice of the request in the ESP engine's tables; whether there is more.
@@ -207,7 +241,7 @@ impl<P: Packet> Gateway<P> {
                 self.count_ipsec(now);
                 work.count += gone;
             }
-            Task::Explain(..) => return false,
+            Task::Explain(..) | Task::Peers(_) => return false,
         }
         *at < self.esp.relation_places()
     }

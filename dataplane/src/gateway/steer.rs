@@ -164,7 +164,17 @@ impl<P: Packet> Gateway<P> {
     }
 
     pub(super) fn pick(&self, value: u32) -> WorkerId {
-        let mixed = (u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
-        WorkerId(((mixed * u64::from(self.options.workers)) >> 32) as u8)
+        pick(value, self.options.workers)
     }
+}
+
+fn pick(value: u32, workers: u8) -> WorkerId {
+    let mixed = (u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
+    WorkerId(((mixed * u64::from(workers)) >> 32) as u8)
+}
+
+/// Which of so many workers decides about ESP and IKE of an outside host, where clients have no addresses of their own.
+#[must_use]
+pub fn worker_of_peer(peer: Ipv4Addr, workers: u8) -> WorkerId {
+    pick(peer.to_bits(), workers)
 }

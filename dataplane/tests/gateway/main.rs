@@ -19,6 +19,7 @@ mod mapping;
 mod model;
 mod napt;
 mod neighbours;
+mod peers;
 mod pools;
 mod requests;
 mod routing;

@@ -5,7 +5,7 @@ use spillway_dataplane::snapshot::{Interface, PortId, Side};
 use spillway_dataplane::stats::DropReason;
 
 use super::{dotted, json};
-use crate::manage::appliance::{Appliance, PortInfo, Spread};
+use crate::manage::appliance::{Appliance, FlowRules, PortInfo, Spread};
 use crate::manage::command::{Failure, Format};
 use crate::manage::output::{Output, Sink};
 use crate::manage::stats::{PortStats, Traffic, port_stats};
@@ -111,6 +111,9 @@ fn write<S: Sink>(
         if let Some(by) = spread(port.spread) {
             out.line(format!("  Packets are spread over receive queues {by}"));
         }
+        if let Some(rules) = port.flow_rules {
+            out.line(flow_rules(rules));
+        }
     }
     match interface.side {
         Side::None => {}
@@ -140,6 +143,17 @@ fn spread(by: Spread) -> Option<&'static str> {
         Spread::AddressesAndPorts => Some("by addresses and ports (RSS)"),
         Spread::Unknown => Some("as the driver likes"),
     }
+}
+
+fn flow_rules(rules: FlowRules) -> String {
+    let of = match rules.missing {
+        0 => String::new(),
+        missing => format!(" of {}", rules.installed + missing),
+    };
+    format!(
+        "  {}{of} flow rules bring ESP and IKE to the workers of their servers",
+        rules.installed
+    )
 }
 
 /// Reasons are counted by worker, not by port, so they follow the last interface.

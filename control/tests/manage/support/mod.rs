@@ -207,6 +207,7 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 reply.give(n as u64).unwrap();
                 reply.finish();
             }
+            Request::Peers(_, reply) => reply.finish(),
             Request::Reconcile(reply) => {
                 reply.give(1).unwrap();
                 reply.finish();
@@ -548,6 +549,7 @@ impl Ports for TwoPorts {
             rx_queues: 1,
             tx_queues: 1,
             spread: Spread::None,
+            flow_rules: None,
             numa_node: None,
             counters: vec![("rx_nombuf".into(), 7)],
         };
