@@ -51,7 +51,8 @@ class Rules:
         self.make_hosts()
         ports = self.appliance.ports()
         seen = [(p["driver"], p["rx_queues"], p["spread"], p["flow_rules"]) for p in ports]
-        return expect(seen == [("net_tap", 2, "unknown", NONE)] * 2, f"2 ports: {seen[0] if seen[0] == seen[1] else seen}")
+        expect(seen == [("net_tap", 2, "unknown", NONE)] * 2, f"{seen}")
+        return "net_tap, 2 queues a port, spread by the kernel, no rules yet"
 
     def make_hosts(self):
         """Namespaces behind the taps."""
