@@ -10,11 +10,11 @@ from lab.topology import INSIDE_GATEWAY, OUTSIDE_ADDRESS, wait_until
 LOG, CONFIG = "/run/metal/spillway.log", "/run/metal/spillway.conf"
 
 
-def configuration(inside, outside):
-    """NAT overload between two cards."""
+def configuration(inside, outside, bus="pci"):
+    """NAT overload between two cards, or devices of another bus."""
     return (f"hostname metal\n!\n"
-            f"interface Inside\n port pci {inside}\n ip address {INSIDE_GATEWAY} 255.255.255.0\n ip nat inside\n!\n"
-            f"interface Outside\n port pci {outside}\n ip address {OUTSIDE_ADDRESS} 255.255.255.0\n ip nat outside\n!\n"
+            f"interface Inside\n port {bus} {inside}\n ip address {INSIDE_GATEWAY} 255.255.255.0\n ip nat inside\n!\n"
+            f"interface Outside\n port {bus} {outside}\n ip address {OUTSIDE_ADDRESS} 255.255.255.0\n ip nat outside\n!\n"
             f"ip route 0.0.0.0 0.0.0.0 198.51.100.2\naccess-list 1 permit 10.1.0.0 0.0.0.255\n"
             f"ip nat inside source list 1 interface Outside overload\n")
 
