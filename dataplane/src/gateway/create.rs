@@ -9,6 +9,7 @@ use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::inside::{may_begin, untranslatable};
 use super::mapping::filtering_of;
 use super::outside_source::entry_way;
+use super::place::Sought;
 use crate::acl::Subject;
 use crate::nat::{Global, Lending, Nat, OneToOnePool, Rule, Target};
 use crate::packet::Packet;
@@ -102,9 +103,14 @@ impl<P: Packet> Gateway<P> {
                 let space = port_space(ip.protocol);
                 let space = space.ok_or(DropReason::ProtocolNotTranslatable)?;
                 let exit = hop.map(|hop| hop.to.port);
-                let nat = &snapshot.nat;
-                let place = self.place(nat, space, ip.protocol, away, exit, addresses)?;
-                (place, 0)
+                let sought = Sought {
+                    now,
+                    nat: &snapshot.nat,
+                    space,
+                    protocol: ip.protocol,
+                    key: away,
+                };
+                (self.place(&sought, exit, addresses)?, 0)
             }
         };
         let to = Key {

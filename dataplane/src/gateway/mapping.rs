@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use super::Gateway;
 use super::create::blank;
+use super::in_vain::Free;
 use super::ipsec::is_ipsec;
-use super::place::{Place, pairing, port_range};
-use crate::nat::{Filtering, GlobalAddress, Nat, PortSpace, Rule};
+use super::place::{Place, Sought, pairing, port_range};
+use crate::nat::{Filtering, GlobalAddress, Nat, Rule};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Kind, Session, flag, port_space};
 use crate::snapshot::{InsideHost, Snapshot};
@@ -264,7 +265,14 @@ impl<P: Packet> Gateway<P> {
         if !self.host_counts.reserve_second(host) {
             return Err(DropReason::MaxEntries);
         }
-        let Some(place) = self.place_alone(nat, space, protocol, key, addresses) else {
+        let sought = Sought {
+            now,
+            nat,
+            space,
+            protocol,
+            key: Self::alone(key),
+        };
+        let Some(place) = self.place_alone(&sought, addresses) else {
             self.host_counts.not_made(host);
             return Err(DropReason::PortsExhausted);
         };
@@ -308,20 +316,18 @@ impl<P: Packet> Gateway<P> {
     /// range and parity (RFC 4787 REQ-4), else one of the same range (REQ-3).
     fn place_alone(
         &mut self,
-        nat: &Nat,
-        space: PortSpace,
-        protocol: u8,
-        key: Key,
+        sought: &Sought<'_>,
         addresses: &[Arc<GlobalAddress>],
     ) -> Option<Place> {
-        let wanted = Self::alone(key);
-        let first = pairing(key.src, addresses.len());
+        let first = pairing(sought.key.src, addresses.len());
         let (before, from) = addresses.split_at(first);
         for global in from.iter().chain(before) {
-            let like = self.place_with_parity(nat, space, protocol, wanted, global);
-            // Its peers' answers come by all queues: no port aims at one. And a port with an entry is no good.
-            let place =
-                like.or_else(|| self.place_at(nat, space, protocol, wanted, (global, 0), None));
+            if self.in_vain.was_free(&Free::new(sought, global)) {
+                continue; // a port with an entry is no good
+            }
+            let like = self.place_with_parity(sought, global);
+            // Its peers' answers come by all queues: no port aims at one.
+            let place = like.or_else(|| self.place_at(sought, (global, 0), None));
             if place.is_some() {
                 return place;
             }
@@ -329,14 +335,14 @@ impl<P: Packet> Gateway<P> {
         None
     }
 
-    fn place_with_parity(
-        &mut self,
-        nat: &Nat,
-        space: PortSpace,
-        protocol: u8,
-        wanted: Key,
-        global: &GlobalAddress,
-    ) -> Option<Place> {
+    fn place_with_parity(&mut self, sought: &Sought<'_>, global: &GlobalAddress) -> Option<Place> {
+        let Sought {
+            nat,
+            space,
+            protocol,
+            key: wanted,
+            ..
+        } = *sought;
         let me = self.options.me;
         let (low, high) = port_range(space, wanted.sport);
         let width = u32::from(high - low) + 1;

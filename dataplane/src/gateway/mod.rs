@@ -16,6 +16,7 @@ mod forward;
 mod fragments;
 mod host_counts;
 mod icmp;
+mod in_vain;
 mod inside;
 mod inside_destination;
 mod ipsec;
@@ -204,7 +205,8 @@ pub struct Gateway<P> {
     mappings: Mappings,
     /// Entries of each host, where these are limited.
     host_counts: HostCounts,
-    in_vain: place::InVain,
+    /// Searches for a port that found none.
+    in_vain: in_vain::InVain,
     /// The last search for a free address of a pool that found none.
     pool_in_vain: InVain,
     borrow_limit: Limiter,
@@ -278,7 +280,7 @@ impl<P: Packet> Gateway<P> {
             address_entries: 0,
             mappings: Mappings::new(options.sessions),
             host_counts: HostCounts::default(),
-            in_vain: place::InVain::new(),
+            in_vain: in_vain::InVain::new(),
             pool_in_vain: InVain::default(),
             borrow_limit: Limiter::new(borrow::ROUNDS_PER_SECOND, borrow::ROUNDS_AT_ONCE),
             lending: VecDeque::new(),

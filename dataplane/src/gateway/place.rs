@@ -4,61 +4,36 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Gateway;
+use super::in_vain::Free;
 use crate::nat::{GlobalAddress, Nat, PortSpace, Target};
 use crate::packet::Packet;
 use crate::rss::Aim;
 use crate::session::{Key, Kind};
-use crate::snapshot::{PortId, VrfId};
+use crate::snapshot::{PortId, VrfId, WorkerId};
 use crate::stats::DropReason;
+use crate::time::Millis;
 use crate::wire::{PROTO_ICMP, PROTO_UDP};
 
 /// Ports tried, from a random one on, once every port of an address has an entry: each may still be free for
 /// this destination. Of several addresses each has its share of the tries, but some at least.
 const SHARED_PORT_TRIES: u32 = 512;
 const SHARED_PORT_TRIES_AT_LEAST: u32 = 16;
+/// How many of these before a search that found none a moment ago is believed.
+const TRIES_BEFORE_BELIEF: u32 = 8;
 /// How many of these at least look for one that brings answers to this worker.
 const AIMED_SHARED_TRIES: u32 = 64;
 /// Blocks looked at again where a free port turns out to be a static's.
 const RESERVED_RETRIES: u32 = 64;
 
-/// A search for a port without any entry, and how often one had been freed before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Search {
-    address: Ipv4Addr,
-    space: PortSpace,
-    /// The lowest port of the range.
-    low: u16,
-    freed: u32,
-}
-
-/// Searches for a port without any entry that found none: as long as nothing is given back, they find none again.
-#[derive(Debug)]
-pub(super) struct InVain(Box<[Option<Search>]>);
-
-/// Room for 256 neighbouring addresses, which a pool's are.
-const SEARCHES: usize = 4 * 256;
-
-impl InVain {
-    pub(super) fn new() -> InVain {
-        InVain(vec![None; SEARCHES].into())
-    }
-
-    /// Begins anew: an address may have gone and come back with other ports.
-    pub(super) fn forget(&mut self) {
-        self.0.fill(None);
-    }
-
-    fn place(search: &Search) -> usize {
-        (search.address.to_bits() as usize * 4 + search.space as usize) % SEARCHES
-    }
-
-    fn has(&self, search: &Search) -> bool {
-        self.0[InVain::place(search)].as_ref() == Some(search)
-    }
-
-    fn note(&mut self, search: Search) {
-        self.0[InVain::place(&search)] = Some(search);
-    }
+/// What an outside port is sought for.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'a> {
+    pub(super) now: Millis,
+    pub(super) nat: &'a Nat,
+    pub(super) space: PortSpace,
+    pub(super) protocol: u8,
+    /// The packet, as it comes from inside, with the destination as the outside knows it.
+    pub(super) key: Key,
 }
 
 /// What a search for a port without any entry lacked.
@@ -82,13 +57,11 @@ impl<P: Packet> Gateway<P> {
     /// own port where it is free, else another of the same range.
     pub(super) fn place(
         &mut self,
-        nat: &Nat,
-        space: PortSpace,
-        protocol: u8,
-        key: Key,
+        sought: &Sought<'_>,
         exit: Option<PortId>,
         addresses: &[Arc<GlobalAddress>],
     ) -> Result<Place, DropReason> {
+        let Sought { protocol, key, .. } = *sought;
         // A client keeps its address as long as that has ports (RFC 4787 REQ-2, "paired"): every
         // worker begins its search at the same one for the same client.
         let first = pairing(key.src, addresses.len());
@@ -101,7 +74,7 @@ impl<P: Packet> Gateway<P> {
         for global in from.iter().chain(before) {
             let to = steering.as_deref();
             let aim = to.and_then(|to| self.aim(to, exit, protocol, key, global));
-            if let Some(found) = self.place_at(nat, space, protocol, key, (global, tries), aim) {
+            if let Some(found) = self.place_at(sought, (global, tries), aim) {
                 if let Some(aim) = aim {
                     self.count_aim(aim, found.port);
                 }
@@ -117,35 +90,56 @@ impl<P: Packet> Gateway<P> {
     #[inline]
     pub(super) fn place_at(
         &mut self,
-        nat: &Nat,
-        space: PortSpace,
-        protocol: u8,
-        key: Key,
+        sought: &Sought<'_>,
         (global, tries): (&GlobalAddress, u32),
         aim: Option<Aim<'_>>,
     ) -> Option<Place> {
+        let aim = aim.filter(Aim::is_by_port);
+        if aim.is_none_or(|aim| aim.hits(sought.key.sport))
+            && let Some(own) = self.keep_port(sought, global)
+        {
+            return Some(own);
+        }
+        self.another_port(sought, (global, tries), aim)
+    }
+
+    /// The packet's own port.
+    #[inline]
+    fn keep_port(&self, sought: &Sought<'_>, global: &GlobalAddress) -> Option<Place> {
+        let me = self.options.me;
+        let port = sought.key.sport;
+        let may_have =
+            global.is_below_share(me, self.options.workers) || global.owner(port) == Some(me);
+        if !may_have || !global.claim(me, port) {
+            return None;
+        }
+        if !self.fits(sought.nat, sought.protocol, sought.key, global, port) {
+            global.abandon(me, port);
+            return None;
+        }
+        Some(taken(me, sought, global, port))
+    }
+
+    /// Another port of the same range; or its own one after all, where the one that would be better is not free.
+    #[inline(never)]
+    fn another_port(
+        &mut self,
+        sought: &Sought<'_>,
+        (global, tries): (&GlobalAddress, u32),
+        aim: Option<Aim<'_>>,
+    ) -> Option<Place> {
+        let Sought {
+            nat,
+            space,
+            protocol,
+            key,
+            ..
+        } = *sought;
         let me = self.options.me;
         let below_share = global.is_below_share(me, self.options.workers);
         let fits = |gateway: &Self, port| gateway.fits(nat, protocol, key, global, port);
-        let taken = |port: u16| Place {
-            address: global.address.to_bits(),
-            port,
-            mark: global.take(me, space, port),
-        };
-        let aim = aim.filter(Aim::is_by_port);
+        let taken = |port: u16| taken(me, sought, global, port);
         let hits = |port: u16| aim.is_none_or(|aim| aim.hits(port));
-        let may_have = below_share || global.owner(key.sport) == Some(me);
-        let keep = |gateway: &Self| {
-            let fitting = may_have && global.claim(me, key.sport);
-            if fitting && !fits(gateway, key.sport) {
-                global.abandon(me, key.sport);
-                return false;
-            }
-            fitting
-        };
-        if hits(key.sport) && keep(self) {
-            return Some(taken(key.sport));
-        }
         let (low, high) = port_range(space, key.sport);
         let width = u32::from(high - low) + 1;
         let any = |gateway: &mut Self| low + (gateway.random() as u32 % width) as u16;
@@ -162,13 +156,8 @@ impl<P: Packet> Gateway<P> {
             }
             Err(NoPort::Fitting)
         };
-        let search = Search {
-            address: global.address,
-            space,
-            low,
-            freed: global.freed(),
-        };
-        let may_be_free = !below_share || !self.in_vain.has(&search);
+        let search = Free::new(sought, global);
+        let may_be_free = !below_share || !self.in_vain.was_free(&search);
         if aim.is_some() {
             // Rather than the client's own port one that brings answers here, and rather that than any.
             let start = any(self);
@@ -181,20 +170,25 @@ impl<P: Packet> Gateway<P> {
                 }
                 global.abandon(me, port);
             }
-            if !hits(key.sport) && keep(self) {
-                return Some(taken(key.sport));
+            if !hits(key.sport)
+                && let Some(own) = self.keep_port(sought, global)
+            {
+                return Some(own);
             }
         }
         if may_be_free {
             match unused(self, below_share) {
                 Ok(port) => return Some(taken(port)),
-                Err(NoPort::Free) if below_share => self.in_vain.note(search),
+                Err(NoPort::Free) if below_share => self.in_vain.note_free(search),
                 Err(_) => {}
             }
         }
         let mut second = None;
         let start = any(self);
         for (tried, port) in (0..tries).zip(global.ports_of(me, (low, high), start)) {
+            if tried == TRIES_BEFORE_BELIEF && self.in_vain.was_shared(sought, global) {
+                break;
+            }
             if fits(self, port) {
                 if hits(port) {
                     return Some(taken(port));
@@ -207,6 +201,9 @@ impl<P: Packet> Gateway<P> {
         }
         if let Some(port) = second {
             return Some(taken(port));
+        }
+        if tries > TRIES_BEFORE_BELIEF {
+            self.in_vain.note_shared(sought, global);
         }
         // Rather what is another worker's share than nothing.
         if below_share || !global.may_claim(me, self.options.workers) {
@@ -253,6 +250,14 @@ impl<P: Packet> Gateway<P> {
                 )
                 .is_none()
             && self.is_left_by_mappings(nat, protocol, key, global, port)
+    }
+}
+
+fn taken(me: WorkerId, sought: &Sought<'_>, global: &GlobalAddress, port: u16) -> Place {
+    Place {
+        address: global.address.to_bits(),
+        port,
+        mark: global.take(me, sought.space, port),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Port translation of TCP, UDP and ICMP echo, there and back, and the choice of ports.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 
 use spillway_dataplane::acl::{AccessList, Action, Entry, Ports, Wildcard};
+use spillway_dataplane::command::SessionFilter;
 use spillway_dataplane::route_map::Selector;
 use spillway_dataplane::stats::{Counter, DropReason};
 
@@ -397,6 +399,37 @@ fn one_address_serves_64000_flows_to_one_destination() {
     // Another destination shares all of them.
     lab.pass(INSIDE2, udp("10.3.0.2:7777", "203.0.113.6:9"));
     assert_eq!(lab.entries(), 64_513);
+    lab.assert_nothing_leaks();
+}
+
+/// To look for a port that a destination leaves is dear where there is none: it is not done for each packet.
+#[test]
+fn a_port_that_a_destination_gives_back_serves_it_a_moment_later() {
+    let (out, other) = ("203.0.113.5:9", "203.0.113.6:9");
+    let mut lab = Lab::new(Policy::overload(), 1, 1 << 12);
+    for to in [other, out] {
+        for port in 1..=511 {
+            lab.pass(INSIDE, udp(&format!("10.1.0.2:{port}"), to));
+        }
+    }
+    lab.expect(INSIDE, udp("10.1.0.3:5", out), "drop ports_exhausted");
+    // The flow to the other destination keeps the port in use.
+    let filter = SessionFilter {
+        inside_global: Some((Ipv4Addr::new(198, 51, 100, 1), Some(77))),
+        outside_global: Some((Ipv4Addr::new(203, 0, 113, 5), None)),
+        ..SessionFilter::default()
+    };
+    assert_eq!(lab.clear(filter), 1);
+    let mut refused = 0;
+    while lab.run(INSIDE, udp("10.1.0.3:5", out)) == ["drop ports_exhausted"] {
+        lab.now.0 += 1;
+        refused += 1;
+    }
+    assert_eq!(refused, 20, "milliseconds");
+    assert_eq!(lab.pass(INSIDE, udp("10.1.0.3:5", out)).sport, 77);
+    // Others have never been refused.
+    lab.pass(INSIDE, udp("10.1.0.3:5", "203.0.113.7:9"));
+    assert_eq!(lab.dropped(DropReason::PortsExhausted), 21);
     lab.assert_nothing_leaks();
 }
 

@@ -1,0 +1,128 @@
+//! Searches for a port that found none: not repeated for every packet that is refused.
+
+use std::net::Ipv4Addr;
+
+use super::place::{Sought, port_range};
+use crate::nat::{GlobalAddress, PortSpace};
+use crate::time::Millis;
+use crate::wire::PROTO_ICMP;
+
+/// For how long it is believed that a destination has a flow on all ports of an address. What ends meanwhile is
+/// noticed that much later; without it, every refused packet would cost hundreds of look-ups.
+const BELIEVED_MS: u64 = 20;
+
+/// Room for the searches of 256 neighbouring addresses, which a pool's are.
+const FREE: usize = 4 * 256;
+/// Room for destinations.
+const SHARED: usize = 1024;
+
+/// A search for a port without any entry, and how often one had been freed before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Free {
+    address: Ipv4Addr,
+    space: PortSpace,
+    /// The lowest port of the range.
+    low: u16,
+    freed: u32,
+}
+
+/// A search for a port that no flow to a destination has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shared {
+    address: Ipv4Addr,
+    space: PortSpace,
+    low: u16,
+    peer: u32,
+    /// 0 of ICMP.
+    peer_port: u16,
+}
+
+/// The latest ones; a place for each, which others may take.
+#[derive(Debug)]
+pub(super) struct InVain {
+    free: Box<[Option<Free>; FREE]>,
+    shared: Box<[Option<(Shared, Millis)>; SHARED]>,
+}
+
+impl InVain {
+    /// None yet.
+    pub(super) fn new() -> InVain {
+        InVain {
+            free: Box::new([None; FREE]),
+            shared: Box::new([None; SHARED]),
+        }
+    }
+
+    /// Begins anew: an address may have gone and come back with other ports.
+    pub(super) fn forget(&mut self) {
+        self.free.fill(None);
+        self.shared.fill(None);
+    }
+
+    /// As long as nothing of the address is given back, the search finds nothing again.
+    #[inline]
+    pub(super) fn was_free(&self, search: &Free) -> bool {
+        self.free[search.place()].as_ref() == Some(search)
+    }
+
+    #[cold]
+    pub(super) fn note_free(&mut self, search: Free) {
+        self.free[search.place()] = Some(search);
+    }
+
+    /// The same for a destination, for a short time.
+    #[cold]
+    pub(super) fn was_shared(&self, sought: &Sought<'_>, global: &GlobalAddress) -> bool {
+        let search = Shared::new(sought, global);
+        let noted = &self.shared[search.place()];
+        noted.is_some_and(|(noted, at)| noted == search && sought.now.since(at) < BELIEVED_MS)
+    }
+
+    /// Notes such a search, unless it is one that was believed.
+    #[cold]
+    pub(super) fn note_shared(&mut self, sought: &Sought<'_>, global: &GlobalAddress) {
+        if !self.was_shared(sought, global) {
+            let search = Shared::new(sought, global);
+            self.shared[search.place()] = Some((search, sought.now));
+        }
+    }
+}
+
+impl Free {
+    #[inline]
+    pub(super) fn new(sought: &Sought<'_>, global: &GlobalAddress) -> Free {
+        Free {
+            address: global.address,
+            space: sought.space,
+            low: port_range(sought.space, sought.key.sport).0,
+            freed: global.freed(),
+        }
+    }
+
+    fn place(&self) -> usize {
+        (self.address.to_bits() as usize * 4 + self.space as usize) % FREE
+    }
+}
+
+impl Shared {
+    fn new(sought: &Sought<'_>, global: &GlobalAddress) -> Shared {
+        let peer_port = match sought.protocol {
+            PROTO_ICMP => 0,
+            _ => sought.key.dport,
+        };
+        Shared {
+            address: global.address,
+            space: sought.space,
+            low: port_range(sought.space, sought.key.sport).0,
+            peer: sought.key.dst,
+            peer_port,
+        }
+    }
+
+    fn place(&self) -> usize {
+        let peer = u64::from(self.peer) << 16 | u64::from(self.peer_port);
+        let mixed = (peer ^ u64::from(self.address.to_bits()).rotate_left(40))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 48) as usize % SHARED
+    }
+}
