@@ -264,7 +264,8 @@ impl Ports {
             workers.change_port(worker, PortChange::Detach(id));
         }
         let slot = &mut self.slots[id.index()];
-        slot.rules = None; // they keep the port open
+        // They keep the port open.
+        slot.rules.take().into_iter().for_each(Rules::leave);
         let mut open = slot.port.take();
         while let Some(port) = open {
             open = port.close().err();

@@ -93,7 +93,7 @@ pub enum Spread {
 pub struct FlowRules {
     /// Rules that it has.
     pub installed: u32,
-    /// Rules that it should have besides and did not take: these packets are handed over.
+    /// Rules that it should have besides and has not taken: these packets are handed over.
     pub missing: u32,
 }
 

@@ -197,7 +197,7 @@ fn write_ports(appliance: &Appliance, encoder: &mut DescriptorEncoder) -> fmt::R
         ),
         (
             "port_flow_rules_missing",
-            "flow rules that the port should have and did not take",
+            "flow rules that the port should have and has not taken",
             |r| r.missing,
         ),
     ];

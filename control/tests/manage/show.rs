@@ -423,6 +423,7 @@ Outside is up, line protocol is up
   Internet address is 198.51.100.1/24
   MTU 1500 bytes, BW 10000000 Kbit/sec
   Device net_af_packet1,iface=outside, 1 receive and 1 transmit queues
+  6 of 9 flow rules bring ESP and IKE to the workers of their servers
   IP NAT outside
      10 packets input, 1280 bytes, 2 dropped
      6 packets output, 400 bytes, 0 dropped
@@ -436,6 +437,8 @@ Outside is up, line protocol is up
     assert!(all.ends_with(drops), "{all}");
     let value = json(&lab, "show interfaces Outside").await;
     assert_eq!(value["interfaces"][0]["rx_packets"], 10);
+    let rules = serde_json::json!({"installed": 6, "missing": 3});
+    assert_eq!(value["interfaces"][0]["flow_rules"], rules);
     assert_eq!(value["interfaces"].as_array().map(Vec::len), Some(1));
     let (_, status) = run(&lab, "show interfaces Middle", Format::Text).await;
     assert_eq!(status.code, 2);

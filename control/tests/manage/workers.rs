@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::support::{Behaviour, Setup, generated, serve};
+use crate::support::{Behaviour, PEERS, Setup, generated, serve};
 use spillway_control::manage::ask::{self, AskError, SessionStream};
 use spillway_control::manage::{Format, Limits, Sink, execute};
 use spillway_dataplane::command::{Request, SessionFilter};
@@ -248,4 +248,25 @@ async fn a_worker_busy_with_another_command_is_named() {
         error.to_string().contains("busy with another command"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn the_peers_of_all_workers_come_a_few_at_a_time() {
+    let lab = Setup {
+        workers: vec![serve(vec![]), serve(vec![])],
+        limits: Limits {
+            reply_capacity: 2,
+            ..Limits::default()
+        },
+        ..Setup::default()
+    }
+    .start();
+    let told = ask::peers(&lab.appliance).await.expect("both answer");
+    let clients = |worker: u8| {
+        let of = told.iter().filter(move |(id, _)| *id == WorkerId(worker));
+        of.map(|(_, view)| u64::from(view.clients))
+            .collect::<Vec<_>>()
+    };
+    let all: Vec<u64> = (0..PEERS).collect();
+    assert_eq!([clients(0), clients(1)], [all.clone(), all]);
 }

@@ -47,7 +47,8 @@ pub enum FlowTraffic {
 #[derive(Debug)]
 pub struct FlowRule {
     port: Arc<PortShared>,
-    rule: NonNull<sys::rte_flow>,
+    /// `None` where it is left to the port.
+    rule: Option<NonNull<sys::rte_flow>>,
 }
 
 // SAFETY: a handle which DPDK reads in `spw_flow_destroy` only, from any thread, under the port's lock.
@@ -96,7 +97,7 @@ impl Port {
         let rule = NonNull::new(rule).ok_or_else(|| self.refused("take a flow rule", 0))?;
         Ok(FlowRule {
             port: self.shared(),
-            rule,
+            rule: Some(rule),
         })
     }
 
@@ -133,9 +134,19 @@ fn told(
     })
 }
 
+impl FlowRule {
+    /// Leaves the rule to the port, which takes it away when it closes: for a port whose device has gone, and which
+    /// could say no more than that for each of them.
+    pub fn leave(mut self) {
+        self.rule = None;
+    }
+}
+
 impl Drop for FlowRule {
     fn drop(&mut self) {
-        let rule = self.rule.as_ptr();
+        let Some(rule) = self.rule.map(NonNull::as_ptr) else {
+            return;
+        };
         let gone = told(&self.port, |number, why| {
             // SAFETY: the port is open as long as `self.port` is; the handle is of one of its rules, and is
             // not used again.

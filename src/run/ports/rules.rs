@@ -102,6 +102,14 @@ impl<R> Rules<R> {
     }
 }
 
+impl Rules<FlowRule> {
+    /// Leaves them to a port that closes because its device has gone.
+    pub(super) fn leave(self) {
+        let rules = self.installed.into_values();
+        rules.for_each(|(_, rule)| rule.leave());
+    }
+}
+
 /// The worker of each server that rules are for. Of one whose clients several workers have (some have addresses lent
 /// to them), the one with most of them.
 pub(super) fn servers(peers: &[(WorkerId, PeerView)]) -> BTreeMap<Ipv4Addr, WorkerId> {

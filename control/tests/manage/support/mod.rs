@@ -18,11 +18,12 @@ use ipnet::Ipv4Net;
 use spillway_control::config::Policy;
 use spillway_control::kernel::Spaces;
 use spillway_control::manage::{
-    Appliance, Description, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo, Ports,
-    ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved, Spread, WorkerHandle,
+    Appliance, Description, FlowRules, InterfaceText, Limits, Parts, PoolKind, PoolText, PortInfo,
+    Ports, ReloadReport, Reloader, RouteOrigin, RouteText, RuleText, Saved, Spread, WorkerHandle,
 };
 use spillway_dataplane::acl::Subject;
 use spillway_dataplane::command::{Endpoint, FlowQuery, Occupancy, Query, Request, SessionView};
+use spillway_dataplane::esp::PeerView;
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::nat::{
     InVain, Nat, OneToOnePool, Outside, OutsideRule, OutsideStatic, Rule, Static, StaticPort,
@@ -207,7 +208,19 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                 reply.give(n as u64).unwrap();
                 reply.finish();
             }
-            Request::Peers(_, reply) => reply.finish(),
+            Request::Peers(mut at, reply) => {
+                while at < PEERS && reply.has_room() {
+                    let peer = std::net::Ipv4Addr::from_bits(0xcb00_7100 + at as u32);
+                    let clients = at as u32;
+                    reply.give(PeerView { peer, clients }).unwrap();
+                    at += 1;
+                }
+                if at < PEERS {
+                    reply.finish_at(at);
+                } else {
+                    reply.finish();
+                }
+            }
             Request::Reconcile(reply) => {
                 reply.give(1).unwrap();
                 reply.finish();
@@ -229,6 +242,9 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
         seen.finished.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+/// Outside hosts of each made-up worker.
+pub const PEERS: u64 = 5;
 
 /// What the made-up appliance is made of.
 pub struct Setup {
@@ -549,7 +565,10 @@ impl Ports for TwoPorts {
             rx_queues: 1,
             tx_queues: 1,
             spread: Spread::None,
-            flow_rules: None,
+            flow_rules: (n == 1).then_some(FlowRules {
+                installed: 6,
+                missing: 3,
+            }),
             numa_node: None,
             counters: vec![("rx_nombuf".into(), 7)],
         };
