@@ -17,9 +17,10 @@ use crate::time::Millis;
 use crate::wire::Ipv4;
 
 /// Rounds on which one worker may send packets: a second, and at once. Each may bring 64 ports, and costs each
-/// other worker a look at all blocks of some addresses.
+/// other worker a look at all blocks of some addresses. All that comes in until the first is answered goes round
+/// too: at once there may be as many as some milliseconds bring, but not enough to fill the other's ring.
 pub(super) const ROUNDS_PER_SECOND: u64 = 10_000;
-pub(super) const ROUNDS_AT_ONCE: u64 = 128;
+pub(super) const ROUNDS_AT_ONCE: u64 = 2048;
 
 /// Addresses of a rule that are looked at in one round.
 const ADDRESSES_A_ROUND: usize = 4;

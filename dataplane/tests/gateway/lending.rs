@@ -16,13 +16,13 @@ use crate::workers::worker_of;
 const OUT: &str = "203.0.113.5:9";
 const PORTS: u16 = 511;
 
-/// Two workers; the first one's clients have a flow on each low port of so many addresses. And a client of
+/// Two workers; the first one's clients have a flow on each low port of so many addresses. And clients of
 /// the second one.
-fn exhausted(addresses: u8) -> (Lab, String) {
+fn exhausted(addresses: u8) -> (Lab, Vec<String>) {
     exhausted_by(&permit_all(), addresses)
 }
 
-fn exhausted_by(list: &Arc<AccessList>, addresses: u8) -> (Lab, String) {
+fn exhausted_by(list: &Arc<AccessList>, addresses: u8) -> (Lab, Vec<String>) {
     let pool: Vec<String> = (0..addresses)
         .map(|n| format!("198.51.100.{}", 20 + n))
         .collect();
@@ -38,7 +38,7 @@ fn exhausted_by(list: &Arc<AccessList>, addresses: u8) -> (Lab, String) {
         }
     }
     assert_eq!(lab.counted(Counter::PortsAsked), 0);
-    (lab, second[0].clone())
+    (lab, second)
 }
 
 /// One more flow of a client, with a low port; whether it was made, without a word about its port.
@@ -51,8 +51,8 @@ fn one_more(lab: &mut Lab, client: &str, sport: u16) -> bool {
 #[test]
 fn a_large_pool_is_asked_about_a_few_addresses_at_a_time() {
     const ADDRESSES: u8 = 9;
-    let (mut lab, client) = exhausted(ADDRESSES);
-    assert!(!one_more(&mut lab, &client, 1));
+    let (mut lab, clients) = exhausted(ADDRESSES);
+    assert!(!one_more(&mut lab, &clients[0], 1));
     // Three rounds of four addresses or less: twice it came back to its own worker between them.
     assert_eq!(lab.questions, 3 + 2);
     assert_eq!(lab.counted(Counter::PortsLent), 0);
@@ -64,9 +64,9 @@ fn a_large_pool_is_asked_about_a_few_addresses_at_a_time() {
         };
         assert!(lab.clear(freed) > 0);
         lab.now.0 += 1000;
-        assert!(one_more(&mut lab, &client, 100 + u16::from(n)));
+        assert!(one_more(&mut lab, &clients[0], 100 + u16::from(n)));
         assert_eq!(lab.counted(Counter::PortsLent), u64::from(n) + 1);
-        assert!(!one_more(&mut lab, &client, 200 + u16::from(n)));
+        assert!(!one_more(&mut lab, &clients[0], 200 + u16::from(n)));
     }
     lab.assert_nothing_leaks();
 }
@@ -74,29 +74,31 @@ fn a_large_pool_is_asked_about_a_few_addresses_at_a_time() {
 #[test]
 fn questions_are_limited() {
     for (addresses, each) in [(1, 1), (9, 3)] {
-        let (mut lab, client) = exhausted(addresses);
+        let (mut lab, clients) = exhausted(addresses);
         lab.now.0 += 1000;
-        for n in 0..200 {
-            assert!(!one_more(&mut lab, &client, 1 + n));
-        }
-        assert_eq!(lab.counted(Counter::PortsAsked), 128 / each);
-        assert_eq!(lab.dropped(DropReason::PortsExhausted), 200);
+        let refuse = |lab: &mut Lab, count: u16| {
+            for n in 0..count {
+                let client = &clients[usize::from(n / 500)];
+                assert!(!one_more(lab, client, 1 + n % 500));
+            }
+        };
+        refuse(&mut lab, 2200);
+        assert_eq!(lab.counted(Counter::PortsAsked), 2048 / each);
+        assert_eq!(lab.dropped(DropReason::PortsExhausted), 2200);
         lab.now.0 += 3;
-        for n in 0..200 {
-            assert!(!one_more(&mut lab, &client, 1 + n));
-        }
-        assert_eq!(lab.counted(Counter::PortsAsked), (128 + 30) / each);
+        refuse(&mut lab, 200);
+        assert_eq!(lab.counted(Counter::PortsAsked), (2048 + 30) / each);
     }
 }
 
 #[test]
 fn a_packet_that_went_round_is_counted_once() {
     let list = permit_all();
-    let (mut lab, client) = exhausted_by(&list, 1);
+    let (mut lab, clients) = exhausted_by(&list, 1);
     let hits = list.hits(0);
     let misses = lab.counted(Counter::Misses);
     for n in 0..20 {
-        assert!(!one_more(&mut lab, &client, 1 + n));
+        assert!(!one_more(&mut lab, &clients[0], 1 + n));
     }
     assert_eq!(lab.counted(Counter::PortsAsked), 20);
     assert_eq!(lab.counted(Counter::Misses) - misses, 20);
@@ -105,8 +107,8 @@ fn a_packet_that_went_round_is_counted_once() {
 
 #[test]
 fn a_rule_may_go_while_a_packet_asks_for_its_ports() {
-    let (mut lab, client) = exhausted(9);
-    let frame = lab.frame(INSIDE2, &udp(&format!("{}:1", client), OUT).ip());
+    let (mut lab, clients) = exhausted(9);
+    let frame = lab.frame(INSIDE2, &udp(&format!("{}:1", clients[0]), OUT).ip());
     let got = lab.burst_and(1, &[(INSIDE2, Frame::new(&frame))], |lab| {
         lab.policy = Policy::default();
         lab.publish();
@@ -114,7 +116,7 @@ fn a_rule_may_go_while_a_packet_asks_for_its_ports() {
     assert_eq!(lab.counted(Counter::PortsAsked), 1);
     assert_eq!(
         got,
-        [format!("1 udp {}:1 > {OUT}", client)],
+        [format!("1 udp {}:1 > {OUT}", clients[0])],
         "routed, as others are now"
     );
 }
