@@ -122,9 +122,19 @@ impl<P: Packet> Gateway<P> {
             return self.plain(pass, item, ip, Direction::Out, key);
         }
         if !may_leave(snapshot, ip, hop) {
-            // Refused, or waiting: but only if it would be translated here.
-            let rule = rule_for(snapshot, ip.vrf, ip.protocol, key);
-            return if rule.is_some_and(|rule| matches!(rule.target, Target::Overload(_))) {
+            // Refused, or waiting, so that it opens nothing: but only if it would be translated here.
+            let is_theirs = match kind(&item, ip, key) {
+                Kind::Udp => {
+                    let ports = (key.sport, key.dport);
+                    let to = self.esp.encapsulated_out(pass.now, client, peer, ports);
+                    to.is_some()
+                }
+                Kind::Esp(_) | Kind::Ike(_) => {
+                    let rule = rule_for(snapshot, ip.vrf, ip.protocol, key);
+                    rule.is_some_and(|rule| matches!(rule.target, Target::Overload(_)))
+                }
+            };
+            return if is_theirs {
                 self.forward(pass, item, ip, hop, None)
             } else {
                 self.plain(pass, item, ip, Direction::Out, key)
