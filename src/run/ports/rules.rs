@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use spillway_control::manage::FlowRules;
 use spillway_dataplane::esp::PeerView;
@@ -17,6 +18,9 @@ const SERVERS: usize = 256;
 
 /// Changes of one port's rules at a time: a card may take some hundred microseconds for each, and control has other work.
 const CHANGES: usize = 64;
+
+/// Of these, so many that the port refuses: it may do the same with the others, and each takes its time.
+const REFUSALS: usize = 4;
 
 /// What servers send and get: ESP, IKE, and both in UDP (RFC 7296 section 2.23, RFC 3948).
 const TRAFFIC: [FlowTraffic; 3] = [
@@ -43,6 +47,8 @@ impl TakesRules for Port {
 pub(super) struct Rules<R> {
     installed: BTreeMap<FlowMatch, (u16, R)>,
     missing: u32,
+    /// The last one that was tried. The next time begins behind it: one that is always refused keeps nobody waiting.
+    tried: Option<FlowMatch>,
 }
 
 impl<R> Default for Rules<R> {
@@ -50,47 +56,62 @@ impl<R> Default for Rules<R> {
         Rules {
             installed: BTreeMap::new(),
             missing: 0,
+            tried: None,
         }
     }
 }
 
 impl<R> Rules<R> {
-    /// Takes away what is not wanted any more, and adds what is missing, some changes at a time. Ends where the port
-    /// refuses: its words.
+    /// Takes away what is not wanted any more, and adds what is missing, some changes at a time. What the port says
+    /// of one that it refuses is the answer.
     pub(super) fn follow(
         &mut self,
         port: &impl TakesRules<Rule = R>,
         wanted: &BTreeMap<FlowMatch, u16>,
     ) -> Option<PortError> {
-        let mut left = CHANGES;
-        let mut change = || {
-            let may = left > 0;
-            left = left.saturating_sub(1);
-            may
-        };
-        self.installed
-            .retain(|packets, (queue, _)| wanted.get(packets) == Some(queue) || !change());
-        let mut refused = None;
-        for (packets, queue) in wanted {
-            if self.installed.contains_key(packets) {
-                continue;
-            }
-            if !change() {
-                break;
-            }
-            match port.bring(packets, *queue) {
-                Ok(rule) => {
-                    self.installed.insert(*packets, (*queue, rule));
-                }
-                Err(error) => {
-                    refused = Some(error);
-                    break;
-                }
-            }
-        }
+        let before = self.installed.len();
+        let mut removals = CHANGES;
+        self.installed.retain(|packets, (queue, _)| {
+            let stays = wanted.get(packets) == Some(queue) || removals == 0;
+            removals -= usize::from(!stays);
+            stays
+        });
+        let removed = before - self.installed.len();
+        let refused = self.add(port, wanted, CHANGES - removed);
         let has = |packets: &&FlowMatch| self.installed.contains_key(*packets);
         self.missing = (wanted.len() - wanted.keys().filter(has).count()) as u32;
         refused
+    }
+
+    /// Adds at most so many of those that are missing, in turn.
+    fn add(
+        &mut self,
+        port: &impl TakesRules<Rule = R>,
+        wanted: &BTreeMap<FlowMatch, u16>,
+        most: usize,
+    ) -> Option<PortError> {
+        let turn = self.tried.map_or(Unbounded, Excluded);
+        let behind = wanted.range((turn, Unbounded));
+        let before = self.tried.map(|tried| wanted.range(..=tried));
+        let in_turn = behind.chain(before.into_iter().flatten());
+        let is_missing = |packets: &FlowMatch| !self.installed.contains_key(packets);
+        let missing: Vec<_> = in_turn
+            .filter(|(packets, _)| is_missing(packets))
+            .take(most)
+            .map(|(packets, queue)| (*packets, *queue))
+            .collect();
+        let mut refused = Vec::new();
+        for (packets, queue) in missing {
+            self.tried = Some(packets);
+            match port.bring(&packets, queue) {
+                Ok(rule) => drop(self.installed.insert(packets, (queue, rule))),
+                Err(error) => refused.push(error),
+            }
+            if refused.len() == REFUSALS {
+                break;
+            }
+        }
+        refused.pop()
     }
 
     /// For `show`.
