@@ -45,6 +45,17 @@ impl<P> Passed<P> {
     }
 }
 
+/// Packets that may wait for one worker from all others, and at least from each of them.
+const PASSED: usize = 4096;
+const PASSED_FROM_EACH: usize = 256;
+
+/// How many packets fit into the ring from one of so many workers to another.
+#[must_use]
+pub fn room_between(workers: u8) -> usize {
+    let others = usize::from(workers).saturating_sub(1).max(1);
+    (PASSED / others).max(PASSED_FROM_EACH)
+}
+
 /// One worker's ends of the rings between it and all others.
 #[derive(Debug)]
 pub struct Peers<P> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use spillway_dataplane::handover::room_between;
 use spillway_dataplane::session::{Direction, Kind};
 use spillway_dataplane::snapshot::{PortId, VrfId};
 use spillway_dataplane::wire::head::{Head, mac_word};
@@ -10,7 +11,7 @@ use spillway_dpdk::cycles;
 
 use super::machine::CoreTime;
 use super::measure::room;
-use super::rig::{BenchClock, INSIDE, OUTSIDE, PASSED, Place, Rig, source};
+use super::rig::{BenchClock, INSIDE, OUTSIDE, Place, Rig, source};
 use super::rss::owner_of_tunnel;
 use super::slices::Notes;
 use super::team::{Load, Scheme, Share, Team, locked};
@@ -191,7 +192,7 @@ impl<'a> Member<'a> {
 
     /// Each of these packets once, and so few at a time that all of them would have room in one ring.
     fn pass_together(&mut self, rig: &mut Rig, port: PortId, packets: &Arc<Templates>) {
-        let at_once = PASSED / self.workers();
+        let at_once = room_between(self.place.workers) / 2;
         for first in (0..self.team.flows as usize).step_by(at_once) {
             let count = packets.headers.len().saturating_sub(first).min(at_once);
             self.pass(rig, port, packets, first, count);

@@ -12,7 +12,7 @@ use spillway_control::config::{self, Policy};
 use spillway_dataplane::command::{Histograms, Occupancy, Reply, Request};
 use spillway_dataplane::fib::{Fib, Neighbour, NextHop, Route};
 use spillway_dataplane::gateway::{Gateway, Options};
-use spillway_dataplane::handover::{Peers, mesh};
+use spillway_dataplane::handover::{Peers, mesh, room_between};
 use spillway_dataplane::rss::Steering;
 use spillway_dataplane::snapshot::{Interface, PortId, Side, Snapshot, VrfId, WorkerId};
 use spillway_dataplane::stats::{Counter, DropReason, WorkerStats};
@@ -41,9 +41,6 @@ ip route 0.0.0.0 0.0.0.0 198.51.100.2
 /// The inside and the outside port.
 pub(super) const INSIDE: PortId = PortId(0);
 pub(super) const OUTSIDE: PortId = PortId(1);
-
-/// Packets that may wait for one worker from all others, as in the appliance.
-pub(super) const PASSED: usize = 4096;
 
 /// The cycle counter, or one that counts readings so that a run can be repeated exactly.
 pub(super) struct BenchClock {
@@ -103,7 +100,7 @@ impl Place {
         let steering = Arc::new(steering);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()?));
         let occupancy = Arc::new(Occupancy::default());
-        let room = PASSED / usize::from(workers).saturating_sub(1).max(1);
+        let room = room_between(workers);
         let place = |(me, peers)| Place {
             me: WorkerId(me),
             workers,

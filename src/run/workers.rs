@@ -9,7 +9,7 @@ use spillway_control::manage::WorkerHandle;
 use spillway_control::publish::Publisher;
 use spillway_dataplane::command::{Histograms, Occupancy, Request, ResolveQueue};
 use spillway_dataplane::gateway::{Gateway, Options};
-use spillway_dataplane::handover::mesh;
+use spillway_dataplane::handover::{mesh, room_between};
 use spillway_dataplane::rss::Steering;
 use spillway_dataplane::snapshot::{PortId, WorkerId};
 use spillway_dataplane::stats::WorkerStats;
@@ -26,9 +26,6 @@ use crate::cli::{IdleArg, Run};
 const REQUESTS: usize = 16;
 /// Changes of ports that may wait for one worker: all ports, all their queues, come and gone.
 const PORT_CHANGES: usize = 1024;
-/// Packets that may wait for one worker from all others, and at least from each of them.
-const PASSED: usize = 4096;
-const PASSED_FROM_EACH: usize = 256;
 /// Frames that may wait for the kernel twins.
 const PUNTED: usize = 1024;
 /// Frames of kernel twins that may wait for one worker.
@@ -103,9 +100,7 @@ impl Workers {
         steering: &Steering,
         publisher: &Mutex<Publisher>,
     ) -> Result<Workers, Vec<String>> {
-        let others = cores.len().saturating_sub(1).max(1);
-        let room = (PASSED / others).max(PASSED_FROM_EACH);
-        let peers = mesh(cores.len() as u8, room);
+        let peers = mesh(cores.len() as u8, room_between(cores.len() as u8));
         let mut workers = Workers {
             started: Vec::new(),
             punt: Arc::new(ArrayQueue::new(PUNTED)),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::place::port_range;
 use super::{Gateway, Item, Meta, Output, Pass};
+use crate::handover::room_between;
 use crate::nat::{GlobalAddress, PortLending, PortSpace, Target};
 use crate::packet::Packet;
 use crate::session::port_space;
@@ -16,11 +17,15 @@ use crate::stats::{Counter, DropReason};
 use crate::time::Millis;
 use crate::wire::Ipv4;
 
-/// Rounds on which one worker may send packets: a second, and at once. Each may bring 64 ports, and costs each
-/// other worker a look at all blocks of some addresses. All that comes in until the first is answered goes round
-/// too: at once there may be as many as some milliseconds bring, but not enough to fill the other's ring.
+/// Rounds on which one worker may send packets in a second. Each may bring 64 ports, and costs each other worker a
+/// look at all blocks of some addresses.
 pub(super) const ROUNDS_PER_SECOND: u64 = 10_000;
-pub(super) const ROUNDS_AT_ONCE: u64 = 2048;
+
+/// So many of them at once. All that comes in until the first is answered goes round too: as many as some
+/// milliseconds bring, but no more than half of what fits into the ring to the next worker.
+pub(super) fn rounds_at_once(workers: u8) -> u64 {
+    room_between(workers) as u64 / 2
+}
 
 /// Addresses of a rule that are looked at in one round.
 const ADDRESSES_A_ROUND: usize = 4;

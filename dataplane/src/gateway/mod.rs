@@ -282,7 +282,10 @@ impl<P: Packet> Gateway<P> {
             host_counts: HostCounts::default(),
             in_vain: in_vain::InVain::new(),
             pool_in_vain: InVain::default(),
-            borrow_limit: Limiter::new(borrow::ROUNDS_PER_SECOND, borrow::ROUNDS_AT_ONCE),
+            borrow_limit: Limiter::new(
+                borrow::ROUNDS_PER_SECOND,
+                borrow::rounds_at_once(options.workers),
+            ),
             lending: VecDeque::new(),
             lending_checked: Millis(0),
             steering: None,
