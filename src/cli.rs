@@ -193,15 +193,33 @@ pub(crate) struct Bench {
     /// How long each run measures, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
     pub(crate) duration: u64,
-    /// Instead of measuring, pass exactly this many packets a run, always the same way: to count instructions
+    /// Instead of measuring, pass exactly this many packets a run, always the same way: to count instructions. Of
+    /// several workers, through the first one, of flows that it owns
     #[arg(long, value_name = "N", conflicts_with_all = ["duration", "check"])]
     pub(crate) packets: Option<u64>,
+    /// With --packets: pass them no further than through this stage
+    #[arg(long, value_name = "STAGE", requires = "packets")]
+    pub(crate) up_to: Option<BenchStage>,
     /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Compare with the JSON of an earlier run; fails where a run costs more than 1.15 times as many cycles
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchStage {
+    /// Packets made, and sent as they came
+    Receive,
+    /// And their headers read
+    Parse,
+    /// And their entries looked up
+    LookUp,
+    /// And their headers written
+    Rewrite,
+    /// No packets at all: as many rounds in which nothing comes
+    Age,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,10 +11,13 @@ const LONGEST_WAIT_NS: u64 = 100_000;
 /// How long the cycle counter is held against the clock.
 const CALIBRATION: Duration = Duration::from_millis(100);
 
-/// Cycles a second of the cycle counter, which need not be those of the core.
+/// Cycles a second of the cycle counter, which need not be those of the core. A core that slept begins slowly: this
+/// one is kept busy meanwhile.
 pub(super) fn cycles_per_second() -> u64 {
     let (began, first) = (Instant::now(), spillway_dpdk::cycles());
-    std::thread::sleep(CALIBRATION);
+    while began.elapsed() < CALIBRATION {
+        std::hint::spin_loop();
+    }
     let (cycles, took) = (spillway_dpdk::cycles() - first, began.elapsed());
     (u128::from(cycles) * 1_000_000_000 / took.as_nanos().max(1)) as u64
 }

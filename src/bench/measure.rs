@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use spillway_dataplane::packet::BURST;
+use spillway_dataplane::rss::Steering;
 use spillway_dataplane::snapshot::PortId;
 use spillway_dpdk::cycles;
 
 use super::events::{self, During};
 use super::machine::{self, EmptyLoop};
+use super::member::entry;
 use super::memory::{Port, Sink, Source};
-use super::rig::{BenchClock, INSIDE, OUTSIDE, Rig, source};
+use super::rig::{BenchClock, INSIDE, OUTSIDE, Place, Rig, source};
 use super::stages::{self, Cut, Lane};
 use super::traffic::Templates;
-use crate::cli::{Bench, BenchDirection, BenchProto};
+use crate::cli::{Bench, BenchDirection, BenchProto, BenchStage};
 
 /// Packets of a window: its cost is divided among them.
 const WINDOW: usize = 64 * BURST;
@@ -23,6 +25,8 @@ const ROOM_PERCENT: u64 = 25;
 const SMALLEST_TABLE: u64 = 1024;
 /// Flows below which the cost of making one is not told: too few to measure.
 const SETUPS_MEASURED: u32 = 1000;
+/// Set-ups that are measured at least: with fewer flows they are made several times, in tables of their own.
+const SETUPS_AT_LEAST: u32 = 1 << 16;
 /// Packets of a window of set-ups.
 const SETUP_WINDOW: usize = 8 * BURST;
 /// New flows of a run in which some packets belong to new ones.
@@ -137,8 +141,18 @@ pub(super) fn run(
     }
     let clock = BenchClock::new(calibration.cycles_per_second, false);
     let new = if options.new_share > 0 { NEW_FLOWS } else { 0 };
-    let mut rig = Rig::new(room(options, flows + new), clock)?;
-    let (mut templates, setup) = set_up(options, flows, &mut rig)?;
+    let room = room(options, flows + new);
+    let mut setups = Vec::new();
+    if flows >= SETUPS_MEASURED {
+        for _ in 1..SETUPS_AT_LEAST.div_ceil(flows) {
+            let clock = BenchClock::new(calibration.cycles_per_second, false);
+            setups.extend(set_up(options, flows, &mut Rig::new(room, clock)?)?.1);
+        }
+    }
+    let mut rig = Rig::new(room, clock)?;
+    let (mut templates, windows) = set_up(options, flows, &mut rig)?;
+    setups.extend(windows);
+    let setup = (flows >= SETUPS_MEASURED).then(|| cost(setups));
     let mut last_window = usize::MAX;
     if options.new_share > 0 {
         let mixed = Templates::mixed(flows, new, options.new_share, options.proto);
@@ -147,13 +161,7 @@ pub(super) fn run(
     }
     let burst = usize::from(options.burst);
     let sources = sources(&rig, &templates, burst);
-    let mut lanes: Vec<Lane> = templates
-        .iter()
-        .map(|(port, templates)| Lane {
-            source: source(&rig, templates, burst),
-            port: *port,
-        })
-        .collect();
+    let mut lanes = lanes(&rig, &templates, burst);
     let rounds = (WINDOW / burst / sources.len()).max(1);
     let packets = rounds * burst * sources.len();
     rig.attach(sources);
@@ -269,16 +277,40 @@ fn idle(rig: &mut Rig, rounds: usize) -> f64 {
     cost(windows.collect()).min
 }
 
-/// Sets up and then passes exactly so many packets. The error is one sentence.
+/// Sets up and then passes exactly so many packets, or as many rounds as they would take. The error is one
+/// sentence.
 pub(super) fn pass_exactly(options: &Bench, flows: u32, packets: u64) -> Result<(), String> {
     let clock = BenchClock::new(1_000_000_000, true);
-    let mut rig = Rig::new(room(options, flows), clock)?;
-    let (templates, _) = set_up(options, flows, &mut rig)?;
-    let sources = sources(&rig, &templates, usize::from(options.burst));
-    let a_round = u64::from(options.burst) * sources.len() as u64;
-    rig.attach(sources);
+    let burst = usize::from(options.burst);
+    let mut places = Place::of_team(options.workers, Steering::default())?;
+    // The others stand still, but their ends of the rings are there.
+    let place = places.remove(0);
+    let mut rig = Rig::at(&place, room(options, flows), clock)?;
+    let templates = if options.workers == 1 {
+        set_up(options, flows, &mut rig)?.0
+    } else {
+        set_up_owned(options, flows, &mut rig)?
+    };
+    let rounds = packets.div_ceil((burst * templates.len()) as u64);
+    let cut = match options.up_to {
+        None | Some(BenchStage::Age) => None,
+        Some(BenchStage::Receive) => Some(Cut::Ports),
+        Some(BenchStage::Parse) => Some(Cut::Parse),
+        Some(BenchStage::LookUp) => Some(Cut::LookUp),
+        Some(BenchStage::Rewrite) => Some(Cut::Rewrite),
+    };
+    if options.up_to.is_none() {
+        rig.attach(sources(&rig, &templates, burst));
+    } else {
+        rig.detach();
+    }
+    let mut lanes = lanes(&rig, &templates, burst);
+    let mut sink = Sink(rig.port);
     let sent = rig.sent();
-    (0..packets.div_ceil(a_round)).for_each(|_| rig.round());
+    (0..rounds).for_each(|_| match cut {
+        None => rig.round(),
+        Some(cut) => drop(stages::pass(cut, rig.table(), &mut lanes, &mut sink)),
+    });
     println!("{} packets, {} entries", rig.sent() - sent, rig.sessions());
     Ok(())
 }
@@ -299,8 +331,8 @@ fn sessions(flows: u32) -> u32 {
 /// Where packets come from, and which they are.
 type Arrivals = Vec<(PortId, Arc<Templates>)>;
 
-/// Makes the flows; returns what is to come in then, and what making one took.
-fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Option<Cost>), String> {
+/// Makes the flows; returns what is to come in then, and the cycles that making one took, by window.
+fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Vec<f64>), String> {
     let first = Arc::new(Templates::out(flows, options.proto));
     let burst = usize::from(options.burst);
     let noted = Vec::with_capacity(flows as usize + BURST);
@@ -343,7 +375,23 @@ fn set_up(options: &Bench, flows: u32, rig: &mut Rig) -> Result<(Arrivals, Optio
         BenchDirection::In => vec![answers()],
         BenchDirection::Both => vec![out(), answers()],
     };
-    Ok((arrivals, (flows >= SETUPS_MEASURED).then(|| cost(windows))))
+    Ok((arrivals, windows))
+}
+
+/// Makes those of the flows that this worker of several owns; returns what is to come in then.
+fn set_up_owned(options: &Bench, flows: u32, rig: &mut Rig) -> Result<Arrivals, String> {
+    if options.direction != BenchDirection::Out || options.proto == BenchProto::Esp {
+        return Err("--packets of several workers: --direction out, and no ESP".to_owned());
+    }
+    let out = Arc::new(Templates::out(flows, options.proto));
+    let burst = usize::from(options.burst);
+    rig.attach(vec![(INSIDE, source(rig, &out, burst))]);
+    (0..(flows as usize).div_ceil(burst)).for_each(|_| rig.round());
+    let mine = out.only(|header| entry(rig, INSIDE, &out.frame(header)).is_some());
+    if mine.headers.is_empty() {
+        return Err(format!("the first worker owns none of {flows} flows"));
+    }
+    Ok(vec![(INSIDE, Arc::new(mine.in_order(options.order)))])
 }
 
 fn note(port: Port, noted: Option<Vec<u16>>) -> Option<Vec<u16>> {
@@ -355,6 +403,14 @@ fn sources(rig: &Rig, arrivals: &Arrivals, burst: usize) -> Vec<(PortId, Source)
         .iter()
         .map(|(port, templates)| (*port, source(rig, templates, burst)))
         .collect()
+}
+
+fn lanes(rig: &Rig, arrivals: &Arrivals, burst: usize) -> Vec<Lane> {
+    let lane = |(port, templates): &(PortId, Arc<Templates>)| Lane {
+        source: source(rig, templates, burst),
+        port: *port,
+    };
+    arrivals.iter().map(lane).collect()
 }
 
 fn window(packets: usize, work: impl FnOnce()) -> f64 {

@@ -337,7 +337,7 @@ fn mac_of(port: PortId) -> [u8; 6] {
 }
 
 /// Where in the worker's table the entry of a packet is.
-fn entry(rig: &Rig, port: PortId, frame: &[u8; 64]) -> Option<u32> {
+pub(super) fn entry(rig: &Rig, port: PortId, frame: &[u8; 64]) -> Option<u32> {
     let direction = if port == INSIDE {
         Direction::Out
     } else {

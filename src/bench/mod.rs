@@ -31,9 +31,6 @@ pub(crate) fn bench(options: &Bench) -> ExitCode {
         Ok(saved) => saved,
         Err(sentence) => return failed(&sentence),
     };
-    if options.packets.is_some() && options.workers > 1 {
-        return failed("--packets counts the instructions of one worker");
-    }
     if let Some(packets) = options.packets {
         let pass = |flows: &u32| measure::pass_exactly(options, *flows, packets);
         return match options.flows.iter().try_for_each(pass) {

@@ -40,9 +40,14 @@ struct Shared {
 /// The latest ones; a place for each, which others may take.
 #[derive(Debug)]
 pub(super) struct InVain {
-    free: Box<[Option<Free>; FREE]>,
-    shared: Box<[Option<(Shared, Millis)>; SHARED]>,
+    free: Box<[Option<(Era, Free)>; FREE]>,
+    shared: Box<[Option<(Era, Shared, Millis)>; SHARED]>,
+    era: Era,
 }
+
+/// What is of another one is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Era(u32);
 
 impl InVain {
     /// None yet.
@@ -50,24 +55,24 @@ impl InVain {
         InVain {
             free: Box::new([None; FREE]),
             shared: Box::new([None; SHARED]),
+            era: Era(0),
         }
     }
 
     /// Begins anew: an address may have gone and come back with other ports.
     pub(super) fn forget(&mut self) {
-        self.free.fill(None);
-        self.shared.fill(None);
+        self.era = Era(self.era.0.wrapping_add(1));
     }
 
     /// As long as nothing of the address is given back, the search finds nothing again.
     #[inline]
     pub(super) fn was_free(&self, search: &Free) -> bool {
-        self.free[search.place()].as_ref() == Some(search)
+        self.free[search.place()] == Some((self.era, *search))
     }
 
     #[cold]
     pub(super) fn note_free(&mut self, search: Free) {
-        self.free[search.place()] = Some(search);
+        self.free[search.place()] = Some((self.era, search));
     }
 
     /// The same for a destination, for a short time.
@@ -75,7 +80,9 @@ impl InVain {
     pub(super) fn was_shared(&self, sought: &Sought<'_>, global: &GlobalAddress) -> bool {
         let search = Shared::new(sought, global);
         let noted = &self.shared[search.place()];
-        noted.is_some_and(|(noted, at)| noted == search && sought.now.since(at) < BELIEVED_MS)
+        noted.is_some_and(|(era, noted, at)| {
+            (era, noted) == (self.era, search) && sought.now.since(at) < BELIEVED_MS
+        })
     }
 
     /// Notes such a search, unless it is one that was believed.
@@ -83,7 +90,7 @@ impl InVain {
     pub(super) fn note_shared(&mut self, sought: &Sought<'_>, global: &GlobalAddress) {
         if !self.was_shared(sought, global) {
             let search = Shared::new(sought, global);
-            self.shared[search.place()] = Some((search, sought.now));
+            self.shared[search.place()] = Some((self.era, search, sought.now));
         }
     }
 }
@@ -124,5 +131,27 @@ impl Shared {
         let mixed = (peer ^ u64::from(self.address.to_bits()).rotate_left(40))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 48) as usize % SHARED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_believed_until_something_is_freed_or_the_policy_changes() {
+        let mut in_vain = InVain::new();
+        let search = Free {
+            address: Ipv4Addr::new(198, 51, 100, 1),
+            space: PortSpace::Udp,
+            low: 1024,
+            freed: 7,
+        };
+        in_vain.note_free(search);
+        assert!(in_vain.was_free(&search));
+        assert!(!in_vain.was_free(&Free { freed: 8, ..search }));
+        assert!(!in_vain.was_free(&Free { low: 1, ..search }));
+        in_vain.forget();
+        assert!(!in_vain.was_free(&search));
     }
 }

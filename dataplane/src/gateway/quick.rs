@@ -53,6 +53,13 @@ impl Glances {
     }
 }
 
+/// What is to be known of a burst.
+struct Seen {
+    octets: u64,
+    /// Whether one of its ordinary packets may be another worker's: it seems to have no entry here.
+    has_strangers: bool,
+}
+
 /// Why a packet can't be sent on at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Obstacle {
@@ -173,12 +180,14 @@ impl<P: Packet> Gateway<P> {
         let (snapshot, tick) = (pass.snapshot, pass.now.tick());
         // The direction known to the compiler, and loops in functions of their own: so both loops
         // keep what they need in registers.
-        let octets = match entrance.direction {
-            Direction::Out => self.survey_burst::<OUT>(entrance, burst, &mut glances),
-            Direction::In => self.survey_burst::<IN>(entrance, burst, &mut glances),
+        let seen = match (entrance.direction, self.options.workers) {
+            (Direction::Out, 1) => self.survey_burst::<OUT, false>(entrance, burst, &mut glances),
+            (Direction::In, 1) => self.survey_burst::<IN, false>(entrance, burst, &mut glances),
+            (Direction::Out, _) => self.survey_burst::<OUT, true>(entrance, burst, &mut glances),
+            (Direction::In, _) => self.survey_burst::<IN, true>(entrance, burst, &mut glances),
         };
         let mut kept = Burst::new();
-        let burst = if self.has_strangers(burst, &glances.0) {
+        let burst = if seen.has_strangers {
             self.give_away(
                 pass,
                 entrance.direction,
@@ -212,16 +221,16 @@ impl<P: Packet> Gateway<P> {
         self.glances = Some(glances);
         self.release_fragments(pass);
         self.census.tell(pass.now);
-        octets
+        seen.octets
     }
 
     #[inline(never)]
-    fn survey_burst<const WAY: u8>(
+    fn survey_burst<const WAY: u8, const IN_TEAM: bool>(
         &self,
         entrance: Entrance,
         burst: &Burst<P>,
         glances: &mut Glances,
-    ) -> u64 {
+    ) -> Seen {
         let direction = match WAY {
             OUT => Direction::Out,
             _ => Direction::In,
@@ -230,7 +239,7 @@ impl<P: Packet> Gateway<P> {
             direction,
             ..entrance.kind
         };
-        self.survey(
+        self.survey::<IN_TEAM>(
             Entrance {
                 direction,
                 kind,
@@ -354,15 +363,14 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    /// Reads packets without touching them, and asks the memory for their entries. Tells how many
-    /// octets the packets have.
+    /// Reads packets without touching them, and asks the memory for their entries.
     #[inline(always)]
-    fn survey<'a>(
+    fn survey<'a, const IN_TEAM: bool>(
         &self,
         entrance: Entrance,
         packets: impl Iterator<Item = &'a P>,
         glances: &mut [Glance],
-    ) -> u64
+    ) -> Seen
     where
         P: 'a,
     {
@@ -394,6 +402,7 @@ impl<P: Packet> Gateway<P> {
             glance.hash = last.3;
         }
         let mut last = (0, NIL);
+        let mut largest = 0;
         for glance in glances {
             if glance.head.protocol == NOT_ORDINARY {
                 continue;
@@ -405,11 +414,18 @@ impl<P: Packet> Gateway<P> {
                 } else {
                     self.table.prefetch_entry(glance.hash)
                 };
+                if IN_TEAM {
+                    largest = largest.max(guess);
+                }
                 last = (glance.hash, guess);
             }
             glance.guess = last.1;
         }
-        octets
+        const { assert!(NIL == u32::MAX) };
+        Seen {
+            octets,
+            has_strangers: largest == NIL,
+        }
     }
 
     /// Translates a packet whose entry is there and whose way is known, and tells the port that it

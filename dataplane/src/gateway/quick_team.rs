@@ -30,12 +30,6 @@ impl<P: Packet> Gateway<P> {
         }
     }
 
-    /// Whether packets of a burst may be other workers': those that seem to have no entry here.
-    #[inline(always)]
-    pub(super) fn has_strangers(&self, burst: &Burst<P>, glances: &[Glance; BURST]) -> bool {
-        self.options.workers > 1 && glances.iter().take(burst.len()).any(|it| it.guess == NIL)
-    }
-
     /// Hands ordinary packets without an entry here to the workers that they belong to, up to the first
     /// packet that is not ordinary, and moves the others to `kept`, in their order.
     #[inline(never)]
