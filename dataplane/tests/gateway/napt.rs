@@ -406,17 +406,23 @@ fn one_address_serves_64000_flows_to_one_destination() {
 #[test]
 fn a_port_that_a_destination_gives_back_serves_it_a_moment_later() {
     let (out, other) = ("203.0.113.5:9", "203.0.113.6:9");
+    let near = "203.0.113.5:10";
     let mut lab = Lab::new(Policy::overload(), 1, 1 << 12);
+    for port in 1..=510 {
+        lab.pass(INSIDE, udp(&format!("10.1.0.2:{port}"), near));
+    }
     for to in [other, out] {
         for port in 1..=511 {
             lab.pass(INSIDE, udp(&format!("10.1.0.2:{port}"), to));
         }
     }
     lab.expect(INSIDE, udp("10.1.0.3:5", out), "drop ports_exhausted");
+    // Another port of the same host is another destination, whose last free port is looked for.
+    assert_eq!(lab.pass(INSIDE, udp("10.1.0.3:5", near)).sport, 511);
     // The flow to the other destination keeps the port in use.
     let filter = SessionFilter {
         inside_global: Some((Ipv4Addr::new(198, 51, 100, 1), Some(77))),
-        outside_global: Some((Ipv4Addr::new(203, 0, 113, 5), None)),
+        outside_global: Some((Ipv4Addr::new(203, 0, 113, 5), Some(9))),
         ..SessionFilter::default()
     };
     assert_eq!(lab.clear(filter), 1);
