@@ -15,7 +15,9 @@ use spillway_control::kernel::{
 };
 use spillway_control::manage::http::HttpServer;
 use spillway_control::manage::socket::ManagementSocket;
-use spillway_control::manage::{Appliance, Limits, Parts as ApplianceParts, Saved, log_notices};
+use spillway_control::manage::{
+    Appliance, Limits, Parts as ApplianceParts, Saved, ask, log_notices,
+};
 use spillway_control::publish::Publisher;
 use spillway_dataplane::snapshot::{PortId, VrfId};
 use spillway_dpdk::{Eal, Pool};
@@ -128,7 +130,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         resolve: Arc::clone(&workers.resolve),
     };
     let leases = Leases::default();
-    let wanted = kernel_config(&config, &policy, &ports, &leases).map_err(|e| one(&e))?;
+    let wanted = kernel_config(&config, &policy, (&ports, &links), &leases).map_err(|e| one(&e))?;
     let hooks = hooks(&publisher, &links);
     let (kernel, later) = match Kernel::start(&wanted, queues, pool.clone(), hooks).await {
         Ok(started) => started,
@@ -278,10 +280,10 @@ impl Control<'_> {
                 _ = check.tick() => {
                     publish(&self.publisher, Publisher::reclaim);
                     log_notices(&self.appliance);
-                    self.look_at_links().await;
                     for port in self.ports.refresh() {
                         self.dhcp.hurry(port);
                     }
+                    self.look_at_links().await;
                     if let Some(worker) = self.workers.fallen() {
                         return Err(vec![format!("worker {worker} has ended; the appliance stops")]);
                     }
@@ -315,8 +317,7 @@ impl Control<'_> {
         let policy = &self.policy;
         let mut interfaces = (self.ports).interfaces(&policy.config, &policy.vrfs, &self.leases);
         for (at, interface) in interfaces.iter_mut().enumerate() {
-            let state = self.links.peek(PortId(at as u8));
-            interface.up &= !matches!(state, Some(LinkState::Absent | LinkState::Down));
+            interface.up &= has_link(&self.ports, &self.links, PortId(at as u8));
         }
         interfaces
     }
@@ -351,11 +352,30 @@ impl Control<'_> {
             }
         }
         let interfaces = self.interfaces();
-        publish(&self.publisher, |p| {
-            if p.snapshot().interfaces != interfaces {
+        let changed = publish(&self.publisher, |p| {
+            let changed = p.snapshot().interfaces != interfaces;
+            if changed {
                 p.publish(|snapshot| snapshot.interfaces = interfaces);
             }
+            changed
         });
+        if changed {
+            // Twins have the carriers of their ports: routes come and go with them.
+            self.tell_kernel().await;
+            self.reconcile().await;
+        }
+    }
+
+    /// Withdraws entries whose packets go another way now, on which the policy gives them other addresses: the new
+    /// provider would not take the old one's.
+    async fn reconcile(&self) {
+        match ask::reconcile(&self.appliance).await {
+            Ok(0) => {}
+            Ok(withdrawn) => {
+                info!("{withdrawn} entries withdrawn: their packets go another way now");
+            }
+            Err(error) => warn!("entries of other ways may still be there: {error}"),
+        }
     }
 
     /// Starts and ends DHCP clients as the configuration and the ports want.
@@ -421,7 +441,8 @@ impl Control<'_> {
 
     /// A port that was opened again may have another MAC address.
     async fn tell_kernel(&mut self) {
-        match kernel_config(&self.policy.config, &self.policy, &self.ports, &self.leases) {
+        let links = (&self.ports, &self.links);
+        match kernel_config(&self.policy.config, &self.policy, links, &self.leases) {
             Ok(config) => {
                 for problem in self.kernel.apply(&config).await {
                     warn!("{problem}");
@@ -446,11 +467,19 @@ fn config_name(config: &Config, port: PortId) -> &str {
         .map_or("?", |(_, interface, _)| &interface.name)
 }
 
+/// Whether packets can leave by a port: as the kernel says of the interface under it, or else the device.
+fn has_link(ports: &Ports, links: &Links, port: PortId) -> bool {
+    match links.peek(port) {
+        Some(state) => state == LinkState::Up,
+        None => ports.has_link(port),
+    }
+}
+
 /// What the kernel shall have: VRFs, twins and static routes.
 fn kernel_config(
     config: &Config,
     policy: &Policy,
-    ports: &Ports,
+    (ports, links): (&Ports, &Links),
     leases: &Leases,
 ) -> Result<KernelConfig, KernelError> {
     let mut interfaces = Vec::new();
@@ -468,6 +497,7 @@ fn kernel_config(
             mtu: ports.mtu(port, interface.mtu),
             address: leases.address(port, interface),
             shutdown: interface.shutdown,
+            link: has_link(ports, links, port),
             device,
             aliases: aliases(config, policy, leases, (port, interface)),
         });
@@ -494,10 +524,15 @@ fn kernel_config(
         id,
         name: name.to_owned(),
     };
+    let mut routes: Vec<&model::StaticRoute> = (config.routes.iter())
+        .filter(|route| route.distance != model::StaticRoute::NEVER)
+        .collect();
+    // The kernel's side takes the first of several to one prefix.
+    routes.sort_by_key(|route| route.distance);
     Ok(KernelConfig {
         vrfs: policy.vrfs.iter().map(vrf).collect(),
         interfaces,
-        routes: (config.routes.iter().filter_map(route))
+        routes: (routes.into_iter().filter_map(route))
             .chain(leases.default_routes(config, &policy.vrfs))
             .collect(),
     })

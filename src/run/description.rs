@@ -1,12 +1,13 @@
 //! The words of the running configuration, for `show`.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::leases::Leases;
 use arc_swap::ArcSwap;
 use ipnet::Ipv4Net;
 use spillway_control::config::Policy;
-use spillway_control::config::model;
+use spillway_control::config::model::{self, RouteTarget, StaticRoute};
 use spillway_control::manage::{
     Description, InterfaceText, PoolKind, PoolText, RouteOrigin, RouteText, RuleText,
 };
@@ -63,16 +64,22 @@ impl Description for Running {
         })
     }
 
-    fn route(&self, vrf: VrfId, prefix: Ipv4Net) -> Option<RouteText> {
+    fn route(&self, vrf: VrfId, prefix: Ipv4Net, via: Option<Ipv4Addr>) -> Option<RouteText> {
         let policy = self.policy.load();
         let name = policy.vrfs.name(vrf);
-        let mut routes = policy.config.routes.iter();
-        let configured = routes.any(|r| r.vrf.as_deref() == name && r.prefix == prefix);
+        let router = |r: &StaticRoute| match r.target {
+            RouteTarget::NextHop(router) => Some(router),
+            RouteTarget::Interface(_) | RouteTarget::Null => None,
+        };
+        let is_it =
+            |r: &&StaticRoute| r.vrf.as_deref() == name && r.prefix == prefix && router(r) == via;
+        let routes = policy.config.routes.iter().filter(is_it);
+        let configured = routes.map(|r| r.distance).min();
         let leases = self.leases.load();
         let from_server =
             prefix == Ipv4Net::default() && leases.have_default_route(&policy.config, name);
         let (origin, distance) = match (configured, from_server) {
-            (true, _) => (RouteOrigin::Static, Some((1, 0))),
+            (Some(distance), _) => (RouteOrigin::Static, Some((distance, 0))),
             (_, true) => (RouteOrigin::Dhcp, Some((254, 0))),
             _ => (RouteOrigin::Kernel, None),
         };

@@ -98,7 +98,9 @@ impl Leases {
     /// The routers of [`Leases::default_routes`], with their VRFs.
     fn routers<'a>(&self, config: &'a Config) -> impl Iterator<Item = (Option<&'a str>, Ipv4Addr)> {
         let configured = |vrf: &Option<String>| {
-            let is_default = |r: &model::StaticRoute| r.prefix == Ipv4Net::default();
+            let is_default = |r: &model::StaticRoute| {
+                r.prefix == Ipv4Net::default() && r.distance != model::StaticRoute::NEVER
+            };
             config.routes.iter().any(|r| r.vrf == *vrf && is_default(r))
         };
         with_port(config).filter_map(move |(port, interface, _)| {

@@ -368,6 +368,12 @@ impl Ports {
         self.slots.iter().map(line).collect()
     }
 
+    /// Whether a port's device had a link when [`Ports::refresh`] looked.
+    pub(super) fn has_link(&self, id: PortId) -> bool {
+        let view = self.view.0.lock().unwrap_or_else(PoisonError::into_inner);
+        view.get(id.index()).is_some_and(|info| info.link_up)
+    }
+
     /// Reads links and device counters anew for `show`. The ports whose devices have got a link
     /// since they were read last.
     pub(super) fn refresh(&self) -> Vec<PortId> {
@@ -404,7 +410,8 @@ fn view_of(slot: &Slot) -> manage::PortInfo {
         device: slot.spec.clone(),
         driver: info.map_or_else(String::new, |i| i.driver.clone()),
         mac: info.map_or([0; 6], |i| i.mac),
-        link_up: link.is_some_and(|l| l.up),
+        // A device that can't tell has one.
+        link_up: slot.port.is_some() && link.is_none_or(|l| l.up),
         speed_mbps: link.and_then(|l| l.speed_mbit),
         mtu: slot.mtu,
         rx_queues: info.map_or(0, |i| i.rx_queues),

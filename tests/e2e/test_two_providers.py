@@ -1,6 +1,10 @@
 """Two providers, told apart by route maps with `match interface`: `docs/two-providers.md`."""
 
-from case import Case, expect
+import contextlib
+import select
+import time
+
+from case import Case, expect, wait_until
 from lab import traffic
 from lab.devices import configuration
 from lab.topology import IN1, IN2, OUT, OUTSIDE_ADDRESS
@@ -8,6 +12,8 @@ from lab.topology import IN1, IN2, OUT, OUTSIDE_ADDRESS
 #: The second provider's host and our address there.
 P2, ADDRESS2 = "192.0.2.2", "192.0.2.1"
 GLOBAL1, GLOBAL2 = "198.51.100.9", "192.0.2.9"
+#: A server that both lead to, preferably the second.
+FAR = "172.16.7.7"
 
 
 class TwoProviders(Case):
@@ -22,7 +28,8 @@ class TwoProviders(Case):
             "route-map TWO permit 10\n match ip address 1\n match interface Two\n"
             "ip nat inside source route-map TWO interface Two overload\n"
             f"ip nat inside source static {IN2} {GLOBAL1} route-map ONE\n"
-            f"ip nat inside source static {IN2} {GLOBAL2} route-map TWO\n"))
+            f"ip nat inside source static {IN2} {GLOBAL2} route-map TWO\n"
+            f"ip route 172.16.7.0 255.255.255.0 {OUT} 200\nip route 172.16.7.0 255.255.255.0 {P2}\n"))
 
     def _seen(self, host, server, address):
         with server.udp(port=7, timeout=5) as s, host.udp(port=40000, timeout=5) as c:
@@ -49,3 +56,33 @@ class TwoProviders(Case):
                     c.sendall(name + b" %d" % k)
                     expect(c.recv(100) == name + b" %d" % k, "another answer")
         return "50 answers by each, from one port of one host"
+
+    def test_the_other_takes_over_while_a_link_is_gone(self):
+        servers = []
+        for host in (self.out, self.p2):
+            host.ip(f"addr add {FAR}/32 dev lo")
+            servers.append(host.udp(FAR, 7))
+        client = self.in1.udp(port=43000)
+
+        def seen():
+            """The address from which the server sees one and the same socket of the client."""
+            client.sendto(b"?", (FAR, 7))
+            ready, _, _ = select.select(servers, [], [], 0.2)
+            return {server.recvfrom(10)[1][0] for server in ready} or None
+
+        def route():
+            routes = self.device.cli_json("show", "ip", "route")["routes"]
+            return next((r["via"], r["distance"]) for r in routes if r["prefix"] == "172.16.7.0/24")
+
+        with contextlib.ExitStack() as stack:
+            for s in (*servers, client):
+                stack.enter_context(s)
+            took = []
+            for change, address, way in ((None, ADDRESS2, (P2, 1)), ("down", OUTSIDE_ADDRESS, (OUT, 200)), ("up", ADDRESS2, (P2, 1))):
+                if change:
+                    self.p2.ip(f"link set eth0 {change}")
+                began = time.monotonic()
+                wait_until(lambda address=address: seen() == {address}, 10, f"seen as {address}, link {change}")
+                took.append(time.monotonic() - began)
+                expect(route() == way, f"the route is {route()}, not {way}")
+        return f"one socket is seen as {ADDRESS2}, without that link as {OUTSIDE_ADDRESS} after {took[1] * 1000:.0f} ms, with it again as before after {took[2] * 1000:.0f} ms"

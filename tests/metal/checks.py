@@ -219,10 +219,14 @@ class Between:
             self.guest.set_link(card, up)
             if self.kind.hears_link:
                 wait_until(lambda: self.appliance.ports()[1]["link_up"] == up, 15, f"the link is {'up' if up else 'down'}", every_s=0.3)
+                # Its routes go and come with it, though the kernel's interface stands on no cable.
+                wait_until(lambda: ("198.51.100.0/24" in self.appliance.exec("show ip route")) == up, 15, f"the route is {'there' if up else 'gone'}", every_s=0.3)
+                answered = traffic.ping(self.lab.in1, OUT, 2, 0.05).received
+                expect(up or not answered, f"{answered} pings answered without a link")
             brief = self.appliance.exec("show ip interface brief")
             states.append(next(line.split()[-1] for line in brief.splitlines() if line.startswith("Outside")))
         log = self.appliance.log()
-        expect(traffic.ping(self.lab.in1, OUT, 5, 0.05).lost == 0, "no ping after the link is back")
+        wait_until(lambda: traffic.ping(self.lab.in1, OUT, 5, 0.05).lost == 0, 15, "pings after the link is back", every_s=0.3)
         words = [f"the link of {card.address} is down", f"the link of {card.address} is up"]
         return expect(states == ["down", "up"] and all(w in log for w in words), f"{' then '.join(states)}, told and logged")
 

@@ -191,7 +191,11 @@ impl Display for StaticRoute {
             RouteTarget::Interface(name) => name.fmt(f)?,
             RouteTarget::Null => "Null0".fmt(f)?,
         }
-        f.write_str(if self.global { " global" } else { "" })
+        f.write_str(if self.global { " global" } else { "" })?;
+        match self.distance {
+            StaticRoute::DISTANCE => Ok(()),
+            distance => write!(f, " {distance}"),
+        }
     }
 }
 

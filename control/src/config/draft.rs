@@ -122,6 +122,7 @@ pub struct Draft {
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    /// Whatever their distances.
     pub(super) routes: HashSet<StaticRoute>,
     pub(super) sources: HashSet<SourceRule>,
     pub(super) statics: HashSet<StaticRule>,

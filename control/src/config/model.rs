@@ -141,6 +141,16 @@ pub struct StaticRoute {
     pub target: RouteTarget,
     /// `global`: the next hop is in the global table, not in the route's own; only with `vrf`.
     pub global: bool,
+    /// Administrative distance, 1 to 255: of the routes to one prefix whose interfaces are up, the one with the lowest
+    /// is used, and of several with it the first. One with 255 never is.
+    pub distance: u8,
+}
+
+impl StaticRoute {
+    /// The distance of a route that does not say.
+    pub const DISTANCE: u8 = 1;
+    /// That of a route that is never used.
+    pub const NEVER: u8 = 255;
 }
 
 /// Where a static route leads.

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use futures_util::StreamExt;
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkAttribute;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec};
 use spillway_dataplane::snapshot::{PortId, VrfId};
 use tracing::info;
@@ -40,6 +41,8 @@ pub struct TwinConfig {
     pub address: Option<Ipv4Net>,
     /// `shutdown`: the twin is there, but down.
     pub shutdown: bool,
+    /// Whether the port has a link, which is the twin's carrier.
+    pub link: bool,
     /// The kernel interface under the port.
     pub device: Option<KernelDevice>,
     /// NAT's global addresses in this link's subnet, which ARP is answered for here.
@@ -65,6 +68,7 @@ pub(crate) struct TwinView {
     /// The kernel's index of it, which another twin may have in another VRF.
     pub(crate) index: u32,
     pub(crate) address: Option<Ipv4Net>,
+    /// Whether it is neither shut down nor without a link.
     pub(crate) up: bool,
     pub(crate) device: Option<KernelDevice>,
 }
@@ -111,7 +115,7 @@ impl Twins {
             vrf: twin.realm.vrf,
             index: twin.index,
             address: twin.config.address,
-            up: !twin.config.shutdown,
+            up: !twin.config.shutdown && twin.config.link,
             device: twin.config.device.clone(),
         };
         self.twins.iter().map(view).collect()
@@ -324,6 +328,11 @@ impl Twin {
         }
         if old.map(|o| o.shutdown) != Some(new.shutdown) {
             link = if new.shutdown { link.down() } else { link.up() };
+            changed = true;
+        }
+        // A new one has it.
+        if old.is_none_or(|o| o.link) != new.link {
+            link = link.append_extra_attribute(LinkAttribute::Carrier(new.link.into()));
             changed = true;
         }
         changed.then(|| link.build())

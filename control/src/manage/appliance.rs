@@ -230,8 +230,8 @@ pub trait Description: Send + Sync {
     /// The interface with this name.
     fn interface(&self, name: &str) -> Option<InterfaceText>;
 
-    /// The route of a VRF to this prefix, unless it is connected.
-    fn route(&self, vrf: VrfId, prefix: Ipv4Net) -> Option<RouteText>;
+    /// The route of a VRF to this prefix by this router, if by one, unless it is connected.
+    fn route(&self, vrf: VrfId, prefix: Ipv4Net, via: Option<Ipv4Addr>) -> Option<RouteText>;
 }
 
 /// What a reload has done.

@@ -1,7 +1,8 @@
 //! Twins as configured, reloads, and the kernel interfaces under the ports.
 
 use crate::support::*;
-use spillway_control::kernel::{KernelConfig, KernelError, LinkState};
+use spillway_control::kernel::{KernelConfig, KernelError, LinkState, StaticRoute, StaticTarget};
+use spillway_dataplane::snapshot::VrfId;
 
 /// Inside works on the kernel interface `under`, as af_packet does.
 fn on_device(name: &str) -> KernelConfig {
@@ -90,6 +91,48 @@ fn a_reload_keeps_interfaces_and_what_others_put_on_them() {
         config.interfaces.remove(1);
         assert!(rig.kernel.apply(&config).await.is_empty());
         assert!(!ip("link show").contains("sw-Outside"));
+        rig.kernel.stop().await;
+    });
+}
+
+#[test]
+fn a_link_takes_its_routes_along_and_brings_them_back() {
+    in_namespace(|| async {
+        let default = |via: [u8; 4]| StaticRoute {
+            vrf: VrfId::GLOBAL,
+            prefix: "0.0.0.0/0".parse().unwrap(),
+            target: StaticTarget::NextHop(via.into()),
+            global: false,
+        };
+        let mut config = config();
+        config.routes = vec![default([198, 51, 100, 254]), default([10, 1, 0, 254])];
+        config.interfaces[1].link = false;
+        let mut rig = Rig::start(&config).await;
+        ip("route add 192.0.2.0/24 via 198.51.100.7");
+        let port = |rig: &Rig, to| rig.lookup(to).map(|hop| hop.port);
+        let (far, of_hand, connected) = ([8, 8, 8, 8], [192, 0, 2, 9], [198, 51, 100, 9]);
+        for (link, expected) in [
+            (false, INSIDE),
+            (true, OUTSIDE),
+            (false, INSIDE),
+            (true, OUTSIDE),
+        ] {
+            config.interfaces[1].link = link;
+            assert!(rig.kernel.apply(&config).await.is_empty());
+            let shown = ip("link show dev sw-Outside");
+            assert_eq!(shown.contains("NO-CARRIER"), !link, "{shown}");
+            for to in [far, of_hand, connected] {
+                eventually(&format!("{to:?} by {expected:?}, link {link}"), || {
+                    (port(&rig, to) == Some(expected)).then_some(())
+                })
+                .await;
+            }
+            // What others put there stays, as on any interface without a cable.
+            let hand = ip("route show 192.0.2.0/24");
+            assert!(hand.contains("via 198.51.100.7 dev sw-Outside"), "{hand}");
+            let ours = ip("route show default proto 83");
+            assert_eq!(ours.contains("198.51.100.254"), link, "{ours}");
+        }
         rig.kernel.stop().await;
     });
 }

@@ -166,7 +166,8 @@ impl Control<'_> {
         let lent = self.leases.by_name(&config);
         let compile = move || Policy::compile(new, &lent, now, Some(&before));
         let policy = Arc::new(aside(compile).await?);
-        let kernel = kernel_config(&config, &policy, &self.ports, &self.leases)
+        let links = (&self.ports, &self.links);
+        let kernel = kernel_config(&config, &policy, links, &self.leases)
             .map_err(|e| vec![e.to_string()])?;
         let problems = self.kernel.apply(&kernel).await;
         warnings.extend(problems.iter().map(ToString::to_string));

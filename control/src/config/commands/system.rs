@@ -24,25 +24,25 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     Command::new(
         Global,
-        "ip route <prefix:address> <mask:mask> {<via:address>|<interface:interface>}",
+        "ip route <prefix:address> <mask:mask> {<via:address>|<interface:interface>} [<distance:1-255>]",
         "Static route",
         Apply(route),
     ),
     Command::new(
         Global,
-        "ip route vrf <vrf-name:word> <prefix:address> <mask:mask> {<via:address>|<interface:interface>} [global]",
+        "ip route vrf <vrf-name:word> <prefix:address> <mask:mask> {<via:address>|<interface:interface>} [global] [<distance:1-255>]",
         "Static route of a VRF",
         Apply(route),
     ),
     Command::new(
         Global,
-        "no ip route vrf <vrf-name:word> <prefix:address> <mask:mask> [{<via:address>|<interface:interface>} [global]]",
+        "no ip route vrf <vrf-name:word> <prefix:address> <mask:mask> [{<via:address>|<interface:interface>} [global] [<distance:1-255>]]",
         "Remove a static route of a VRF",
         Apply(no_route),
     ),
     Command::new(
         Global,
-        "no ip route <prefix:address> <mask:mask> [<via:address>|<interface:interface>]",
+        "no ip route <prefix:address> <mask:mask> [{<via:address>|<interface:interface>} [<distance:1-255>]]",
         "Remove a static route",
         Apply(no_route),
     ),
@@ -92,9 +92,15 @@ fn route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         prefix,
         target,
         global: args.has("global"),
+        distance: distance(args).unwrap_or(StaticRoute::DISTANCE),
     };
-    if !draft.known.routes.insert(route.clone()) {
-        draft.given_twice(args);
+    let is_new = draft.known.routes.insert(whatever_distance(&route));
+    if !is_new {
+        let is_it = |r: &&mut StaticRoute| whatever_distance(r) == whatever_distance(&route);
+        match draft.config.routes.iter_mut().find(is_it) {
+            Some(known) if known.distance != route.distance => known.distance = route.distance,
+            _ => draft.given_twice(args),
+        }
         return Ok(());
     }
     draft.config.routes.push(route);
@@ -118,6 +124,7 @@ fn no_route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
         route.vrf == vrf
             && route.prefix == prefix
             && (route.global || !args.has("global"))
+            && distance(args).is_none_or(|distance| distance == route.distance)
             && match (&target, &route.target) {
                 (None, _) => true,
                 (Some(RouteTarget::Interface(a)), RouteTarget::Interface(b)) => {
@@ -129,11 +136,23 @@ fn no_route(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     let removed = retain(&mut draft.config.routes, &mut draft.places.routes, |r| {
         !goes(r)
     });
-    draft.known.routes.retain(|r| !goes(r));
+    draft.known.routes = draft.config.routes.iter().map(whatever_distance).collect();
     if removed == 0 {
         draft.nothing_removed(args);
     }
     Ok(())
+}
+
+/// A route as others are told from it: the same one with another distance is the same.
+fn whatever_distance(route: &StaticRoute) -> StaticRoute {
+    StaticRoute {
+        distance: StaticRoute::DISTANCE,
+        ..route.clone()
+    }
+}
+
+fn distance(args: &Args<'_>) -> Option<u8> {
+    args.number("distance").and_then(|n| u8::try_from(n).ok())
 }
 
 /// The VRF that a line names.

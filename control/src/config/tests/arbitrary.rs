@@ -178,6 +178,7 @@ fn block() -> impl Strategy<Value = String> {
             format!("no ip nat outside source static {a} 10.8.0.{n}\nip nat pool O{n} 10.11.{n}.1 10.11.{n}.2 prefix-length 24\nip nat outside source list {n} pool O{n}{add}\nip nat pool S{n} 10.12.{n}.1 10.12.{n}.2 prefix-length 24 type rotary\nip nat inside destination list W pool S1\nno ip nat inside destination list W pool S1")
         }),
         (0u8..4, address()).prop_map(|(n, a)| format!("ip route 172.16.{n}.0 255.255.255.0 {a}")),
+        (0u8..4, address(), 1u8..).prop_map(|(n, a, d)| format!("ip route 172.16.{n}.0 255.255.255.0 {a} {d}")),
         (0u8..9, "[ -~]{0,20}[a-z]", 68u16..9217).prop_map(|(n, t, m)| {
             format!("interface F{n}\n description {t}\n mtu {m}\n ip nat inside\n shutdown\n ip access-group {n}0 in\n no ip access-group 00 in")
                 .replace(" no ip access-group 00 in", " no description\n description x")

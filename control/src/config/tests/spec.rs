@@ -85,7 +85,8 @@ const SPEC: &[Row] = &[
         "ip route 10.2.0.0 255.255.0.0 Out", "no ip route 10.2.0.0 255.255.0.0", &[
         ("ip route 10.2.0.0 255.255.0.0 Nowhere", 31, "no interface Nowhere"),
         ("ip route 10.2.0.0 255.255.0.0 7", 31, "found `7`"),
-        ("ip route 10.2.0.0 255.255.0.0 Out 5", 35, "the end of the line"),
+        ("ip route 10.2.0.0 255.255.0.0 Out 5 5", 37, "the end of the line"),
+        ("ip route 10.2.0.0 255.255.0.0 Out 0", 35, "a number 1-255"),
     ]),
     row("", "ip vrf V",
         "ip vrf V", "no ip vrf V", &[

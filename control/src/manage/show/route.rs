@@ -86,7 +86,7 @@ fn row(
     let known = appliance
         .parts
         .description
-        .route(vrf, prefix)
+        .route(vrf, prefix, via)
         .filter(|_| !connected);
     let (origin, code) = match known {
         _ if connected => ("connected", 'C'),

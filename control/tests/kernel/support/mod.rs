@@ -158,6 +158,7 @@ pub fn interface(port: PortId, name: &str, mac: [u8; 6], address: &str) -> TwinC
         mtu: 1500,
         address: Some(address.parse().expect("a prefix")),
         shutdown: false,
+        link: true,
         device: None,
         aliases: Vec::new(),
     }

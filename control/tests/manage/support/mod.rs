@@ -539,7 +539,7 @@ impl Description for Words {
         })
     }
 
-    fn route(&self, vrf: VrfId, prefix: Ipv4Net) -> Option<RouteText> {
+    fn route(&self, vrf: VrfId, prefix: Ipv4Net, _: Option<Ipv4Addr>) -> Option<RouteText> {
         let (origin, distance) = match prefix.prefix_len() {
             0 => (RouteOrigin::Static, Some((1, 0))),
             _ if vrf != VrfId::GLOBAL => return None,
