@@ -118,10 +118,13 @@ class Between:
         for host in (self.lab.in1, self.lab.in2, self.lab.out):
             host.ip("neigh flush all")
 
+    def start(self, workers):
+        """Starts it and waits for the links, some of which take a moment; the ports."""
+        self.appliance.start(self.kind.config, workers)
+        return wait_until(lambda: (p := self.appliance.ports()) and all(port["link_up"] for port in p) and p, 15, "links are up", every_s=0.3)
+
     def test_starts(self):
-        self.appliance.start(self.kind.config, 2)
-        # Some links take a moment.
-        ports = wait_until(lambda: (p := self.appliance.ports()) and all(port["link_up"] for port in p) and p, 15, "links are up", every_s=0.3)
+        ports = self.start(2)
         for name, port, card, spread in zip(("Inside", "Outside"), ports, self.kind.cards, self.kind.spread):
             expect(port["name"] == name, f"{port['name']}, not {name}")
             seen = {k: port[k] for k in ("driver", "mac", "rx_queues", "tx_queues", "spread", "link_up")}
@@ -237,8 +240,8 @@ class Between:
 
     def test_ends_and_starts_again(self):
         seconds = self.appliance.stop()
-        self.appliance.start(self.kind.config, 1)
-        spreads = [port["spread"] for port in self.appliance.ports()]
+        spreads = [port["spread"] for port in self.start(1)]
+        wait_until(lambda: traffic.ping(self.lab.in1, OUT, 1).received, 10, "a ping is answered", every_s=0.1)
         pings = traffic.ping(self.lab.in1, OUT, 20, 0.01)
         self.appliance.stop()
         return expect(pings.lost == 0 and spreads == ["none", "none"], f"ended in {seconds:.1f} s; with one worker: {pings}")
