@@ -235,7 +235,7 @@ impl Entry {
         if message.header.protocol != RouteProtocol::Other(PROTOCOL) {
             return None;
         }
-        let route = KernelRoute::read(message)?;
+        let route = KernelRoute::read_unused(message)?;
         let out = match route.target {
             Target::Nowhere => None,
             Target::Out(hops) => Some(*hops.first()?),

@@ -42,14 +42,22 @@ pub(crate) enum Target {
 
 impl KernelRoute {
     /// Reads a route; `None` for what the data plane has no use for: multicast, local, broadcast,
-    /// by type of service, cached, dead, or to an IPv6 router.
+    /// by type of service, cached, dead, without a link, or to an IPv6 router.
     pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
+        let unusable = RouteFlags::Dead | RouteFlags::Linkdown;
+        if message.header.flags.intersects(unusable) {
+            return None;
+        }
+        KernelRoute::read_unused(message)
+    }
+
+    /// The same, whether or not packets can go there at present.
+    pub(crate) fn read_unused(message: &RouteMessage) -> Option<KernelRoute> {
         let header = &message.header;
-        let unusable = RouteFlags::Cloned | RouteFlags::Dead | RouteFlags::Linkdown;
         if header.address_family != AddressFamily::Inet
             || header.tos != 0
             || header.source_prefix_length != 0
-            || header.flags.intersects(unusable)
+            || header.flags.contains(RouteFlags::Cloned)
         {
             return None;
         }

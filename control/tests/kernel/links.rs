@@ -132,7 +132,26 @@ fn a_link_takes_its_routes_along_and_brings_them_back() {
             assert!(hand.contains("via 198.51.100.7 dev sw-Outside"), "{hand}");
             let ours = ip("route show default proto 83");
             assert_eq!(ours.contains("198.51.100.254"), link, "{ours}");
+            // The kernel marks its routes some time after the carrier has gone.
+            eventually("the kernel marks its routes", || {
+                let all = ip("route show table all dev sw-Outside");
+                (all.contains("linkdown") != link).then_some(())
+            })
+            .await;
         }
+        // Also where the kernel has marked our own route before we come to it.
+        ip("link set sw-Outside carrier off");
+        eventually("the kernel marks our route", || {
+            let ours = ip("route show default proto 83");
+            ours.contains("linkdown").then_some(())
+        })
+        .await;
+        config.interfaces[1].link = false;
+        assert!(rig.kernel.apply(&config).await.is_empty());
+        let ours = ip("route show default proto 83");
+        assert!(!ours.contains("198.51.100.254"), "{ours}");
+        config.interfaces[1].link = true;
+        assert!(rig.kernel.apply(&config).await.is_empty());
         rig.kernel.stop().await;
     });
 }
