@@ -36,8 +36,11 @@ use crate::check;
 use crate::cli::Run;
 use change::{ReloadRequest, Unconfirmed};
 
-/// How often links, devices and retired snapshots are looked at.
+/// How often devices and retired snapshots are looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often devices are asked whether they have a link.
+const CHECK_LINKS_EVERY: Duration = Duration::from_millis(100);
 /// The host name until one is configured.
 const HOSTNAME: &str = "Spillway";
 
@@ -255,6 +258,8 @@ impl Control<'_> {
         servers: &mut Servers,
     ) -> Result<(), Vec<String>> {
         let mut check = tokio::time::interval(CHECK_EVERY);
+        let mut check_links = tokio::time::interval(CHECK_LINKS_EVERY);
+        check_links.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.look_at_links().await;
         self.keep_dhcp();
         info!("ready");
@@ -277,13 +282,15 @@ impl Control<'_> {
                     self.ports.follow_servers(&self.policy.config, &peers);
                 }
                 () = links.changed() => self.look_at_links().await,
+                _ = check_links.tick() => {
+                    if self.ports.have_other_links() {
+                        self.refresh_ports().await;
+                    }
+                }
                 _ = check.tick() => {
                     publish(&self.publisher, Publisher::reclaim);
                     log_notices(&self.appliance);
-                    for port in self.ports.refresh() {
-                        self.dhcp.hurry(port);
-                    }
-                    self.look_at_links().await;
+                    self.refresh_ports().await;
                     if let Some(worker) = self.workers.fallen() {
                         return Err(vec![format!("worker {worker} has ended; the appliance stops")]);
                     }
@@ -310,6 +317,14 @@ impl Control<'_> {
                 error!("not reloaded: the running configuration stays");
             }
         }
+    }
+
+    /// Looks at the devices' links and counters.
+    async fn refresh_ports(&mut self) {
+        for port in self.ports.refresh() {
+            self.dhcp.hurry(port);
+        }
+        self.look_at_links().await;
     }
 
     /// The interfaces with their links as they are now.

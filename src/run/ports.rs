@@ -374,6 +374,13 @@ impl Ports {
         view.get(id.index()).is_some_and(|info| info.link_up)
     }
 
+    /// Whether a device's link is another one than [`Ports::refresh`] saw.
+    pub(super) fn have_other_links(&self) -> bool {
+        let before = self.view.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.iter().zip(before.iter());
+        slots.any(|(slot, before)| slot.port.is_some() && is_linked(slot) != before.link_up)
+    }
+
     /// Reads links and device counters anew for `show`. The ports whose devices have got a link
     /// since they were read last.
     pub(super) fn refresh(&self) -> Vec<PortId> {
@@ -397,6 +404,12 @@ impl Ports {
     }
 }
 
+/// Whether a device has a link; one that can't tell has.
+fn is_linked(slot: &Slot) -> bool {
+    let has_link = |port: &Port| port.link().map_or(true, |link| link.up);
+    slot.port.as_ref().is_some_and(has_link)
+}
+
 fn view_of(slot: &Slot) -> manage::PortInfo {
     let link = slot.port.as_ref().and_then(|port| port.link().ok());
     let counters = slot
@@ -410,8 +423,7 @@ fn view_of(slot: &Slot) -> manage::PortInfo {
         device: slot.spec.clone(),
         driver: info.map_or_else(String::new, |i| i.driver.clone()),
         mac: info.map_or([0; 6], |i| i.mac),
-        // A device that can't tell has one.
-        link_up: slot.port.is_some() && link.is_none_or(|l| l.up),
+        link_up: is_linked(slot),
         speed_mbps: link.and_then(|l| l.speed_mbit),
         mtu: slot.mtu,
         rx_queues: info.map_or(0, |i| i.rx_queues),

@@ -168,7 +168,7 @@ class Start(Case):
 
     def test_it_says_what_it_drives(self):
         log = self.device.log()
-        missing = [w for w in ("Inside", "Outside", "net_af_packet", "worker", "NUMA", " MB") if w.lower() not in log.lower()]
+        missing = [w for w in ("Inside", "Outside", "net_af_packet", "worker", "NUMA", "MiB") if w.lower() not in log.lower()]
         return expect(not missing, f"the log lacks {missing}" if missing else "ports, drivers, workers, NUMA node and memory are in the log")
 
     def test_without_hugepages_it_warns_once(self):
