@@ -407,6 +407,8 @@ pub enum Request {
     Clear(SessionFilter, Arc<Reply<u64>>),
     /// Remove the entries that the present snapshot would not make; the reply is how many.
     Reconcile(Arc<Reply<u64>>),
+    /// The same, but for entries whose packets have no way at present: those are judged when there is one.
+    Reroute(Arc<Reply<u64>>),
     /// A dry run; no answer where another worker decides.
     Explain(Query, Arc<Reply<Explained>>),
     /// Swap histograms; the reply is the ones used so far.

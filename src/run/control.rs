@@ -377,14 +377,14 @@ impl Control<'_> {
         if changed {
             // Twins have the carriers of their ports: routes come and go with them.
             self.tell_kernel().await;
-            self.reconcile().await;
+            self.reroute().await;
         }
     }
 
     /// Withdraws entries whose packets go another way now, on which the policy gives them other addresses: the new
     /// provider would not take the old one's.
-    async fn reconcile(&self) {
-        match ask::reconcile(&self.appliance).await {
+    async fn reroute(&self) {
+        match ask::reroute(&self.appliance).await {
             Ok(0) => {}
             Ok(withdrawn) => {
                 info!("{withdrawn} entries withdrawn: their packets go another way now");

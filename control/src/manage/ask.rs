@@ -162,6 +162,14 @@ pub async fn reconcile(appliance: &Appliance) -> Result<u64, AskError> {
     count(appliance, Request::Reconcile).await
 }
 
+/// The same where ways have changed, but for entries whose packets have none at present.
+///
+/// # Errors
+/// As [`reconcile`].
+pub async fn reroute(appliance: &Appliance) -> Result<u64, AskError> {
+    count(appliance, Request::Reroute).await
+}
+
 /// A dry run; the answers of all workers that have one.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use super::{Gateway, Spare};
 use crate::command::{
     Endpoint, Explained, FlowQuery, Query, Reply, Request, SessionFilter, SessionView,
 };
-use crate::esp::{EspFilter, FlowView, HalfView, PeerView};
+use crate::esp::{EspFilter, FlowView, HalfView, PeerView, RelationView};
 use crate::nat::{Rule, Static};
 use crate::packet::Packet;
 use crate::session::{Direction, Key, Session, flag, port_space};
@@ -43,8 +43,16 @@ enum Task {
     Sessions(SessionFilter, Arc<Reply<SessionView>>),
     Peers(Arc<Reply<PeerView>>),
     Clear(SessionFilter, Arc<Reply<u64>>),
-    Reconcile(Arc<Reply<u64>>),
+    Reconcile(Judged, Arc<Reply<u64>>),
     Explain(Query, Arc<Reply<Explained>>),
+}
+
+/// Which entries are held against the present policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    All,
+    /// Those whose packets have a way.
+    OnAWay,
 }
 
 impl<P: Packet> Gateway<P> {
@@ -69,7 +77,8 @@ impl<P: Packet> Gateway<P> {
                 Task::Peers(reply)
             }
             Request::Clear(filter, reply) => Task::Clear(filter, reply),
-            Request::Reconcile(reply) => Task::Reconcile(reply),
+            Request::Reconcile(reply) => Task::Reconcile(Judged::All, reply),
+            Request::Reroute(reply) => Task::Reconcile(Judged::OnAWay, reply),
             Request::Explain(query, reply) => Task::Explain(query, reply),
             Request::Histograms(..) => return,
         };
@@ -125,9 +134,10 @@ impl<P: Packet> Gateway<P> {
                     self.table.prefetch_around(at + AHEAD);
                     work.count += u64::from(self.clear(now, snapshot, at, filter));
                 }
-                Task::Reconcile(_) => {
+                Task::Reconcile(judged, _) => {
                     self.table.prefetch_around(at + AHEAD);
-                    work.count += u64::from(self.reconcile(now, snapshot, at));
+                    let is_gone = self.reconcile(now, snapshot, at, *judged);
+                    work.count += u64::from(is_gone);
                 }
                 Task::Explain(..) | Task::Peers(_) => return, // answered above
             }
@@ -142,8 +152,8 @@ impl<P: Packet> Gateway<P> {
             }
             Task::Sessions(_, reply) if more => reply.go_on(),
             Task::Sessions(_, reply) => reply.finish(),
-            Task::Clear(_, reply) | Task::Reconcile(reply) if more => reply.go_on(),
-            Task::Clear(_, reply) | Task::Reconcile(reply) => {
+            Task::Clear(_, reply) | Task::Reconcile(_, reply) if more => reply.go_on(),
+            Task::Clear(_, reply) | Task::Reconcile(_, reply) => {
                 // The requester made room for this one answer.
                 let _ = reply.give(work.count);
                 reply.finish();
@@ -234,8 +244,12 @@ impl<P: Packet> Gateway<P> {
                 work.count += gone;
                 return *at < relations + self.esp.flow_places();
             }
-            Task::Reconcile(_) => {
-                let allowed = |view: &_| still_allows(snapshot, view);
+            Task::Reconcile(judged, _) => {
+                let has_way = |view: &RelationView| {
+                    next_hop(snapshot, view.client.vrf, view.peer.to_bits()).is_some()
+                };
+                let is_judged = |view: &_| *judged == Judged::All || has_way(view);
+                let allowed = |view: &_| !is_judged(view) || still_allows(snapshot, view);
                 let gone = self.esp.reconcile(allowed, at, slice as usize);
                 self.stats.add(Counter::Withdrawn, gone);
                 self.count_ipsec(now);
@@ -310,13 +324,16 @@ impl<P: Packet> Gateway<P> {
 
     /// Removes an entry that the present policy would not make; otherwise sets its timer anew,
     /// since timers may have changed too.
-    fn reconcile(&mut self, now: Millis, snapshot: &Snapshot, at: u32) -> bool {
+    fn reconcile(&mut self, now: Millis, snapshot: &Snapshot, at: u32, judged: Judged) -> bool {
         let Some(session) = self.table.at(at) else {
             return false;
         };
         let nat = &snapshot.nat;
         if session.is_mapping() {
             return false; // it goes with the last of its entries
+        }
+        if judged == Judged::OnAWay && !has_way(snapshot, session) {
+            return false;
         }
         let keeps = if session.is_outside_entry() {
             let (local, host) = (session.outside_local(), session.outside_global());
@@ -339,6 +356,15 @@ impl<P: Packet> Gateway<P> {
         self.table.rearm(at, now.tick(), &nat.timers);
         false
     }
+}
+
+/// Whether what an entry's inside host sends has a way at present. An entry of a host as a whole has none of its
+/// own, nor has one whose packets come in again.
+fn has_way(snapshot: &Snapshot, session: &Session) -> bool {
+    session.is_address_entry()
+        || session.is_outside_entry()
+        || session.flags & flag::HAIRPIN != 0
+        || exit_of(snapshot, session).is_some()
 }
 
 /// The rule for inside hosts under which an entry may stay.

@@ -1,6 +1,9 @@
 //! One inside host with several statics, told apart by route maps: an address of each provider.
 
+use std::net::Ipv4Addr;
+
 use spillway_dataplane::acl::Action;
+use spillway_dataplane::fib::Route;
 use spillway_dataplane::route_map::{Clause, RouteMap};
 use spillway_dataplane::snapshot::{PortId, Side};
 
@@ -163,5 +166,47 @@ fn a_new_static_takes_the_entries_that_its_map_permits() {
         lab.policy = policy.fixed("10.1.0.9", ONE).only(by(OUTSIDE));
         lab.publish();
         assert_eq!(lab.reconcile(), 1, "the second static is asked as well");
+    });
+}
+
+/// A flow of a provider whose link goes waits for it, unless the other provider has a way to where it goes.
+#[test]
+fn flows_are_withdrawn_where_another_provider_takes_them() {
+    let policy = || {
+        Policy::default()
+            .rule_map(by(OUTSIDE), ONE)
+            .rule_map(by(PLAIN), TWO)
+    };
+    each(policy, |lab| {
+        two_providers(lab);
+        let flow = || udp("10.1.0.2:5", "203.0.113.5:6");
+        lab.expect(INSIDE, flow(), "1 udp 203.0.113.9:5 > 203.0.113.5:6");
+        let routes = lab.routes.clone();
+        let is_outside = |to: &Route| match to {
+            Route::Connected { port } | Route::Via { port, .. } => *port == OUTSIDE,
+            Route::Unreachable => false,
+        };
+        lab.routes.retain(|(_, to)| !is_outside(to));
+        lab.publish();
+        assert_eq!((lab.reroute(), lab.entries()), (0, 1), "no way");
+        lab.routes.clone_from(&routes);
+        lab.publish();
+        assert_eq!((lab.reroute(), lab.entries()), (0, 1), "its own way again");
+        lab.expect(INSIDE, flow(), "1 udp 203.0.113.9:5 > 203.0.113.5:6");
+        lab.routes.retain(|(_, to)| !is_outside(to));
+        let other = Route::Via {
+            port: PLAIN,
+            via: Ipv4Addr::new(192, 0, 2, 5),
+        };
+        lab.routes.push(("203.0.113.0/24".parse().unwrap(), other));
+        lab.publish();
+        assert_eq!((lab.reroute(), lab.entries()), (1, 0), "another way");
+        // A reload asks of all.
+        lab.routes = routes;
+        lab.publish();
+        lab.expect(INSIDE, flow(), "1 udp 203.0.113.9:5 > 203.0.113.5:6");
+        lab.routes.retain(|(_, to)| !is_outside(to));
+        lab.publish();
+        assert_eq!((lab.reconcile(), lab.entries()), (1, 0));
     });
 }

@@ -160,8 +160,7 @@ fn all_errors_are_reported_and_a_wrong_line_makes_no_others() {
 }
 
 #[test]
-fn a_global_line_is_no_short_form_of_a_meaningless_one_of_the_interface() {
-    // Said again with another distance, it is the same route.
+fn a_route_said_again_with_another_distance_is_the_same() {
     let routes = "interface E\n port vdev a\nip route 10.0.0.0 255.0.0.0 Null0 7\nip route 10.0.0.0 255.0.0.0 E\nip route 10.0.0.0 255.0.0.0 Null0\n";
     let (config, warnings) = load(routes);
     let distances: Vec<u8> = config.routes.iter().map(|r| r.distance).collect();
@@ -172,6 +171,10 @@ fn a_global_line_is_no_short_form_of_a_meaningless_one_of_the_interface() {
         "{routes}no ip route 10.0.0.0 255.0.0.0\nip route 10.0.0.0 255.0.0.0 Null0 9\n"
     ));
     assert_eq!(config.routes.len(), 1);
+}
+
+#[test]
+fn a_global_line_is_no_short_form_of_a_meaningless_one_of_the_interface() {
     // `ip route-cache` means nothing here; `ip route` below an interface is still a route.
     let (config, warnings) = load("interface E\n port vdev a\nip route 10.0.0.0 255.0.0.0 Null0\n");
     assert_eq!((config.routes.len(), warnings.len()), (1, 0));

@@ -221,7 +221,7 @@ fn work(requests: &ArrayQueue<Request>, behaviour: &Behaviour, seen: &Seen) {
                     reply.finish();
                 }
             }
-            Request::Reconcile(reply) => {
+            Request::Reconcile(reply) | Request::Reroute(reply) => {
                 reply.give(1).unwrap();
                 reply.finish();
             }

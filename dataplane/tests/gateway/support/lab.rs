@@ -464,6 +464,11 @@ impl Lab {
         self.count(Request::Reconcile)
     }
 
+    /// The same of entries whose packets have a way.
+    pub(crate) fn reroute(&mut self) -> u64 {
+        self.count(Request::Reroute)
+    }
+
     fn count(&mut self, request: impl Fn(Arc<Reply<u64>>) -> Request) -> u64 {
         let mut sum = 0;
         for at in 0..self.workers.len() {
