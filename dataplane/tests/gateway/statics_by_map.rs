@@ -198,7 +198,8 @@ fn flows_are_withdrawn_where_another_provider_takes_them() {
             port: PLAIN,
             via: Ipv4Addr::new(192, 0, 2, 5),
         };
-        lab.routes.push(("203.0.113.0/24".parse().unwrap(), other));
+        lab.routes
+            .push(("203.0.113.0/24".parse().expect("a network"), other));
         lab.publish();
         assert_eq!((lab.reroute(), lab.entries()), (1, 0), "another way");
         // A reload asks of all.
