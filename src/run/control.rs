@@ -375,7 +375,7 @@ impl Control<'_> {
             changed
         });
         if changed {
-            // Twins have the carriers of their ports: routes come and go with them.
+            // Routes come and go with links.
             self.tell_kernel().await;
             self.reroute().await;
         }

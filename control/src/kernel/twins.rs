@@ -41,7 +41,7 @@ pub struct TwinConfig {
     pub address: Option<Ipv4Net>,
     /// `shutdown`: the twin is there, but down.
     pub shutdown: bool,
-    /// Whether the port has a link, which is the twin's carrier.
+    /// Whether the port has a link: static routes out of one without are left out, and a card's twin has no carrier.
     pub link: bool,
     /// The kernel interface under the port.
     pub device: Option<KernelDevice>,
@@ -331,12 +331,19 @@ impl Twin {
             changed = true;
         }
         // A new one has it.
-        if old.is_none_or(|o| o.link) != new.link {
-            link = link.append_extra_attribute(LinkAttribute::Carrier(new.link.into()));
+        if old.is_none_or(has_carrier) != has_carrier(new) {
+            let carrier = LinkAttribute::Carrier(has_carrier(new).into());
+            link = link.append_extra_attribute(carrier);
             changed = true;
         }
         changed.then(|| link.build())
     }
+}
+
+/// A twin's carrier is its port's link. One with a kernel interface under its port has it always: such an interface may
+/// come back with another MAC address, which the kernel tells the neighbours (`arp_notify`) only where there is a carrier.
+fn has_carrier(config: &TwinConfig) -> bool {
+    config.link || config.device.is_some()
 }
 
 /// The kernel's note about the interface: never empty, so that a removed description is replaced.
