@@ -1,4 +1,4 @@
-//! Finds libdpdk, binds what `shim.h` names and compiles `shim.c`.
+//! Finds libdpdk, binds what `shim.h` names and compiles the shim.
 //!
 //! This is the build script of `spillway-dpdk-sys`; cargo runs it in that crate's folder.
 use std::panic::AssertUnwindSafe;
@@ -33,7 +33,7 @@ fn main() {
 }
 
 fn build() -> Result<(), Box<dyn error::Error>> {
-    for file in ["../../build.rs", "shim.c", "shim.h"] {
+    for file in ["../../build.rs", "shim.c", "interrupts.c", "shim.h"] {
         println!("cargo::rerun-if-changed={file}");
     }
     let dpdk = find_dpdk()?;
@@ -109,7 +109,7 @@ fn link(dpdk: &pkg_config::Library) {
 
 fn compile_shim(dpdk: &pkg_config::Library, flags: &[String]) {
     let mut shim = cc::Build::new();
-    shim.file("shim.c")
+    shim.files(["shim.c", "interrupts.c"])
         .opt_level(3)
         .warnings(true)
         .extra_warnings(true);

@@ -38,6 +38,7 @@ int spw_eal_init(int argc, char **argv)
 
 int spw_eal_cleanup(void)
 {
+    spw_interrupts_end();
     return rte_eal_cleanup();
 }
 
@@ -181,11 +182,16 @@ int spw_port_stop(uint16_t port)
 
 int spw_port_detach(uint16_t port, const char *bus, const char *device)
 {
+    bool shared = spw_port_shares_memory(port);
     int closed, removed;
 
+    if (shared)
+        spw_interrupts_hold();
     (void)rte_eth_dev_stop(port);
     closed = rte_eth_dev_close(port);
     removed = rte_eal_hotplug_remove(bus, device);
+    if (shared)
+        spw_interrupts_release();
     return removed != 0 ? removed : closed;
 }
 

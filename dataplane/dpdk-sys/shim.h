@@ -55,6 +55,10 @@ uint64_t spw_cycles(void);
 uint64_t spw_cycles_hz(void);
 /* The processors that the calling thread may run on; says how many are set, at most `room`. */
 int spw_allowed_cpus(uint32_t *cpus, uint32_t room);
+/* Keeps DPDK's interrupt thread from its work, until it is released, or for ever. */
+void spw_interrupts_hold(void);
+void spw_interrupts_release(void);
+void spw_interrupts_end(void);
 /* Index of a kernel interface in the calling thread's network namespace, 0 where there is none. */
 uint32_t spw_interface_index(const char *name);
 
@@ -193,6 +197,14 @@ uint16_t spw_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, ui
                       uint64_t *not_linear);
 /* Gives packets to the port; the first ones, as many as it says, are the port's from then on. */
 uint16_t spw_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+/* The same two for a port that shares memory with another process, which comes and goes as it likes:
+ * while DPDK's interrupt thread is at work they receive nothing and take nothing. */
+uint16_t spw_shared_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t room,
+                             uint64_t *not_linear);
+uint16_t spw_shared_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs,
+                             uint16_t count);
+/* Whether the port is one of these (memif). */
+bool spw_port_shares_memory(uint16_t port);
 /* The part of spw_rx_burst that keeps packets in one buffer; the number of those left. */
 uint16_t spw_linearize(struct rte_mbuf **mbufs, uint16_t count, uint64_t *not_linear);
 

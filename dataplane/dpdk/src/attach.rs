@@ -171,6 +171,10 @@ fn queue_numbers(device: &Device, config: &PortConfig, info: &sys::spw_port_info
     if device.name.contains("af_packet") {
         // Its kernel sockets share the traffic out among themselves, polled or not.
         (max_rx, tx)
+    } else if device.name.starts_with("net_memif") {
+        // Its peer may have one only. The driver takes queues that the peer has not for the first
+        // one, so that what lies there comes in once by each of them.
+        (1, 1)
     } else if device.name.starts_with("net_tap") {
         // Its driver wants as many the one way as the other.
         let both = rx.max(tx).min(max_rx).min(max_tx);

@@ -70,6 +70,8 @@ pub(crate) struct PortShared {
     /// Index of the kernel interface that the device stands on, as it was when the port opened.
     interface_index: Option<u32>,
     rx_queues: u16,
+    /// With another process, which may go away in the middle of a burst.
+    shares_memory: bool,
     /// Orders control calls, which a driver takes one at a time.
     control: Mutex<()>,
     eal: Arc<EalShared>,
@@ -112,6 +114,8 @@ impl Port {
             device,
             interface_index,
             rx_queues,
+            // SAFETY: the port is open.
+            shares_memory: unsafe { sys::spw_port_shares_memory(number) },
             control: Mutex::default(),
             eal,
             _pool: config.pool.clone(),
@@ -311,6 +315,10 @@ impl Port {
 impl PortShared {
     pub(crate) fn number(&self) -> u16 {
         self.number
+    }
+
+    pub(crate) fn shares_memory(&self) -> bool {
+        self.shares_memory
     }
 
     pub(crate) fn device(&self) -> &str {

@@ -14,6 +14,8 @@ pub struct DpdkRxQueue {
     port: Arc<PortShared>,
     number: u16,
     queue: u16,
+    /// With another process, which may go away in the middle of a burst.
+    shares_memory: bool,
     not_linear: u64,
     /// Queues may move to another thread but not be shared between two.
     _not_sync: PhantomData<Cell<()>>,
@@ -25,17 +27,20 @@ pub struct DpdkTxQueue {
     port: Arc<PortShared>,
     number: u16,
     queue: u16,
+    /// With another process, which may go away in the middle of a burst.
+    shares_memory: bool,
     _not_sync: PhantomData<Cell<()>>,
 }
 
 impl DpdkRxQueue {
     /// The `queue`th receive queue. The caller hands out each one once.
     pub(crate) fn new(port: Arc<PortShared>, queue: u16) -> DpdkRxQueue {
-        let number = port.number();
+        let (number, shares_memory) = (port.number(), port.shares_memory());
         DpdkRxQueue {
             port,
             number,
             queue,
+            shares_memory,
             not_linear: 0,
             _not_sync: PhantomData,
         }
@@ -57,11 +62,12 @@ impl DpdkRxQueue {
 impl DpdkTxQueue {
     /// The `queue`th transmit queue. The caller hands out each one once.
     pub(crate) fn new(port: Arc<PortShared>, queue: u16) -> DpdkTxQueue {
-        let number = port.number();
+        let (number, shares_memory) = (port.number(), port.shares_memory());
         DpdkTxQueue {
             port,
             number,
             queue,
+            shares_memory,
             _not_sync: PhantomData,
         }
     }
@@ -94,7 +100,12 @@ impl RxQueue for DpdkRxQueue {
         // mbufs of one segment that are ours from then on.
         unsafe {
             let free = burst.as_mut_ptr().add(have).cast::<*mut sys::rte_mbuf>();
-            let came = sys::spw_rx_burst(
+            let receive = if self.shares_memory {
+                sys::spw_shared_rx_burst
+            } else {
+                sys::spw_rx_burst
+            };
+            let came = receive(
                 self.number,
                 self.queue,
                 free,
@@ -125,7 +136,12 @@ impl TxQueue for DpdkTxQueue {
         // rest is freed here.
         unsafe {
             let mbufs = burst.as_mut_ptr().cast::<*mut sys::rte_mbuf>();
-            let sent = sys::spw_tx_burst(self.number, self.queue, mbufs, burst.len() as u16);
+            let transmit = if self.shares_memory {
+                sys::spw_shared_tx_burst
+            } else {
+                sys::spw_tx_burst
+            };
+            let sent = transmit(self.number, self.queue, mbufs, burst.len() as u16);
             let sent = usize::from(sent);
             free_from(burst, sent);
             sent
