@@ -126,7 +126,7 @@ named! {
         HandoffIn = "handoff_in", "packets taken over from another worker";
         AnswersSteered = "answers_steered", "entries made whose answers the port brings to their worker";
         AnswersNotSteered = "answers_not_steered", "entries made whose answers come to another worker: no port that steers them was free";
-        PortsAsked = "ports_asked", "packets for which other workers were asked for ports, because their own had none";
+        PortsAsked = "ports_asked", "times that other workers were asked for ports for a packet, because its own had none";
         PortsLent = "ports_lent", "times that the worker lent another the free ports of a block";
         FragmentsTranslated = "fragments_translated", "fragments forwarded";
         FragmentsHeld = "fragments_held", "fragments that waited for their first one";

@@ -3,6 +3,9 @@
 //! The packet goes round: to each other worker in turn, until one lends the free ports of a block, and
 //! back to its own worker, which tries once more. Nobody is refused as long as another worker has a
 //! port to spare; and nobody waits for anybody.
+//!
+//! What is lent is not kept for the packet: packets that arrive before it is back may take all of it. Then it
+//! goes round again.
 
 use std::sync::Arc;
 
@@ -29,6 +32,32 @@ pub(super) fn rounds_at_once(workers: u8) -> u64 {
 
 /// Addresses of a rule that are looked at in one round.
 const ADDRESSES_A_ROUND: usize = 4;
+
+/// How often a packet goes round at most, as long as ports are lent each time. Each block lent serves some tens of
+/// the packets before it, so that the first way round nearly always does.
+const ROUNDS_A_PACKET: u8 = 16;
+
+/// What came of asking other workers for a port for a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Borrowing {
+    /// They were not asked.
+    NotTried,
+    /// One of them lent some. If others have taken these meanwhile, they may be asked so many times more.
+    Lent(u8),
+    /// None had any to spare.
+    InVain,
+}
+
+impl Borrowing {
+    /// How often they may still be asked.
+    fn left(self) -> u8 {
+        match self {
+            Borrowing::NotTried => ROUNDS_A_PACKET,
+            Borrowing::Lent(left) => left,
+            Borrowing::InVain => 0,
+        }
+    }
+}
 
 /// A packet on its way round, and what its worker asks the others for.
 #[derive(Debug)]
@@ -66,7 +95,7 @@ impl<P: Packet> Gateway<P> {
         };
         let addresses = overloaded(pass.snapshot, rule).map_or(0, <[_]>::len);
         let rounds = addresses.div_ceil(ADDRESSES_A_ROUND) as u64;
-        let may_ask = self.options.workers > 1 && !item.meta.asked;
+        let may_ask = self.options.workers > 1 && item.meta.borrowing.left() > 0;
         if !may_ask || !self.borrow_limit.pass_several(pass.now, rounds) {
             return Some(item);
         }
@@ -103,7 +132,8 @@ impl<P: Packet> Gateway<P> {
                     if !self.lending.iter().any(|of| Arc::ptr_eq(of, global)) {
                         self.lending.push_back(Arc::clone(global));
                     }
-                    return give_back(pass, *asking);
+                    let left = asking.item.meta.borrowing.left().saturating_sub(1);
+                    return give_back(pass, *asking, Borrowing::Lent(left));
                 }
                 PortLending::GivenBack(owner) => return ask(pass, owner, asking),
                 PortLending::Nothing => {}
@@ -143,7 +173,7 @@ fn ask<P: Packet>(
         _ => {
             asking.address += ADDRESSES_A_ROUND;
             if asking.address >= asking.addresses {
-                return give_back(pass, *asking);
+                return give_back(pass, *asking, Borrowing::InVain);
             }
             asking.left = asking.at_most;
             next = asking.by;
@@ -162,11 +192,12 @@ fn overloaded(snapshot: &Snapshot, rule: u16) -> Option<&[Arc<GlobalAddress>]> {
 }
 
 /// Its own worker tries once more.
-fn give_back<P: Packet>(pass: &mut Pass<'_, impl Output<P>>, asking: Asking<P>) {
+fn give_back<P: Packet>(
+    pass: &mut Pass<'_, impl Output<P>>,
+    asking: Asking<P>,
+    borrowing: Borrowing,
+) {
     let Item { packet, meta } = asking.item;
-    let meta = Meta {
-        asked: true,
-        ..meta
-    };
+    let meta = Meta { borrowing, ..meta };
     pass.out.hand_off(asking.by, Item { packet, meta });
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::borrow::Borrowing;
 use super::create::{Wanted, sender, subject};
 use super::forward::{Hop, next_hop, rewrite_addresses};
 use super::outside_source::{Outward, outside_local, outward};
@@ -62,7 +63,7 @@ impl<P: Packet> Gateway<P> {
             return self.leave_if_permitted(pass, item, ip, change, hop);
         }
         // What comes back from asking other workers for a port was counted before.
-        let is_counted = !item.meta.asked;
+        let is_counted = item.meta.borrowing == Borrowing::NotTried;
         self.stats.add(Counter::Misses, u64::from(is_counted));
         let wanted = Wanted {
             ip,

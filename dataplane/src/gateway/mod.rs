@@ -58,7 +58,7 @@ use crate::table::Table;
 use crate::time::{Millis, Tick};
 use crate::wire::{self, Ethernet, Ipv4, L4, Parsed};
 
-pub use borrow::Asking;
+pub use borrow::{Asking, Borrowing};
 use census::Census;
 use exits::Exits;
 use host_counts::HostCounts;
@@ -97,8 +97,8 @@ pub struct Meta {
     pub seen: Seen,
     /// It is of no shared connection, as the worker of its outside host has found out.
     pub unshared: bool,
-    /// Other workers were asked for a port for it.
-    pub asked: bool,
+    /// What came of asking other workers for a port for it.
+    pub borrowing: Borrowing,
 }
 
 impl Meta {
@@ -114,7 +114,7 @@ impl Meta {
             hairpin: false,
             seen: Seen::UNKNOWN,
             unshared: false,
-            asked: false,
+            borrowing: Borrowing::NotTried,
         }
     }
 
@@ -525,7 +525,9 @@ impl<P: Packet> Gateway<P> {
         if let Some(reason) = reason {
             return self.refused(reason, item.meta);
         }
-        let is_judged = item.meta.hairpin || item.meta.seen != Seen::UNKNOWN || item.meta.asked;
+        let is_judged = item.meta.hairpin
+            || item.meta.seen != Seen::UNKNOWN
+            || item.meta.borrowing != Borrowing::NotTried;
         if !is_judged
             && pass
                 .snapshot

@@ -106,6 +106,37 @@ fn a_packet_that_went_round_is_counted_once() {
 }
 
 #[test]
+fn who_is_too_late_for_the_ports_lent_to_it_asks_again() {
+    let (mut lab, clients) = exhausted(1);
+    // In blocks of their own, so that each is lent alone.
+    for port in [77, 200, 333] {
+        let freed = SessionFilter {
+            inside_global: Some((Ipv4Addr::new(198, 51, 100, 20), Some(port))),
+            ..SessionFilter::default()
+        };
+        assert_eq!(lab.clear(freed), 1);
+    }
+    let frame = |lab: &mut Lab, sport: u16| {
+        let packet = udp(&format!("{}:{sport}", clients[0]), OUT);
+        Frame::new(&lab.frame(INSIDE2, &packet.ip()))
+    };
+    let [first, second, third] = [1, 2, 3].map(|sport| frame(&mut lab, sport));
+    let got = lab.burst_and(1, &[(INSIDE2, first)], |lab| {
+        assert!(lab.answer(), "it asks");
+        // Its port is taken before it is back, and so is the next one.
+        lab.feed_early(1, INSIDE2, second);
+        assert!(lab.take_over(), "it is back, and asks again");
+        assert!(lab.answer());
+        lab.feed_early(1, INSIDE2, third);
+    });
+    let made = [77, 200, 333].map(|port| format!("1 udp 198.51.100.20:{port} > {OUT}"));
+    assert_eq!(got, made);
+    assert_eq!(lab.counted(Counter::PortsAsked), 3);
+    assert_eq!(lab.counted(Counter::PortsLent), 3);
+    lab.assert_nothing_leaks();
+}
+
+#[test]
 fn a_rule_may_go_while_a_packet_asks_for_its_ports() {
     let (mut lab, clients) = exhausted(9);
     let frame = lab.frame(INSIDE2, &udp(&format!("{}:1", clients[0]), OUT).ip());

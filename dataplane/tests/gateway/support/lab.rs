@@ -300,29 +300,44 @@ impl Lab {
 
     /// A frame arrives at this worker; what happens stays in `effects`, unchecked.
     pub(crate) fn feed(&mut self, at: usize, port: PortId, packet: Frame) {
+        self.feed_early(at, port, packet);
+        self.settle();
+    }
+
+    /// A frame arrives at this worker before what others hand to it.
+    pub(crate) fn feed_early(&mut self, at: usize, port: PortId, packet: Frame) {
         let meta = Meta::arrived(port);
         self.process(at, [Item { packet, meta }].into_iter().collect());
-        self.settle();
     }
 
     /// Workers take over what they hand to each other until nothing is left.
     fn settle(&mut self) {
-        loop {
-            if let Some((to, item)) = self.effects.handed.pop_front() {
-                self.handovers += 1;
-                self.process(to.index(), [item].into_iter().collect());
-            } else if let Some((to, asking)) = self.effects.asked.pop_front() {
-                self.questions += 1;
-                let pass = &mut Pass {
-                    now: self.now,
-                    snapshot: &self.snapshot,
-                    out: &mut self.effects,
-                };
-                self.workers[to.index()].lend(pass, asking);
-            } else {
-                break;
-            }
-        }
+        while self.take_over() || self.answer() {}
+    }
+
+    /// A worker takes over what was handed to it first. Whether anything was.
+    pub(crate) fn take_over(&mut self) -> bool {
+        let Some((to, item)) = self.effects.handed.pop_front() else {
+            return false;
+        };
+        self.handovers += 1;
+        self.process(to.index(), [item].into_iter().collect());
+        true
+    }
+
+    /// A worker that was asked for ports answers; what it gives back stays on its way. Whether one was.
+    pub(crate) fn answer(&mut self) -> bool {
+        let Some((to, asking)) = self.effects.asked.pop_front() else {
+            return false;
+        };
+        self.questions += 1;
+        let pass = &mut Pass {
+            now: self.now,
+            snapshot: &self.snapshot,
+            out: &mut self.effects,
+        };
+        self.workers[to.index()].lend(pass, asking);
+        true
     }
 
     fn drops(&self) -> Vec<u64> {
