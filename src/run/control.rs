@@ -4,7 +4,7 @@ mod change;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use spillway_control::config::{Config, Policy, model};
@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 use super::aliases::aliases;
 use super::description::Running;
 use super::leases::{self, Leases};
-use super::links::Links;
+use super::links::{Links, Owed};
 use super::ports::{Ports, with_port};
 use super::servers::Servers;
 use super::workers::Workers;
@@ -91,6 +91,8 @@ struct Control<'a> {
     leases: Leases,
     /// Ports whose links were up when they were last looked at.
     up: HashSet<PortId>,
+    /// The kernel or the workers do not know yet what became of a link.
+    owed: Owed,
 }
 
 /// Serves until told to stop. The errors are a sentence each.
@@ -198,6 +200,7 @@ pub(super) async fn serve(parts: Parts<'_>) -> Result<(), Vec<String>> {
         dhcp,
         leases,
         up: HashSet::new(),
+        owed: Owed::default(),
     };
     let mut servers = Servers::watch(&control.appliance, control.ports.take_rules());
     let ended = control
@@ -340,6 +343,7 @@ impl Control<'_> {
     /// Closes ports whose interface has gone, opens those whose interface is back, and tells the
     /// workers and the kernel what has changed.
     async fn look_at_links(&mut self) {
+        let mut is_told = true;
         for at in 0..self.ports.len() {
             let id = PortId(at as u8);
             let link = self.links.look(id);
@@ -362,7 +366,7 @@ impl Control<'_> {
                     warn!("{sentence}; tried again in a second");
                     continue;
                 }
-                self.tell_kernel().await;
+                is_told &= self.tell_kernel().await;
                 self.keep_dhcp();
             }
         }
@@ -374,23 +378,29 @@ impl Control<'_> {
             }
             changed
         });
-        if changed {
+        let now = Instant::now();
+        if changed || !is_told || self.owed.is_due(now) {
             // Routes come and go with links.
-            self.tell_kernel().await;
-            self.reroute().await;
+            is_told = self.tell_kernel().await;
+            is_told &= self.reroute().await;
+            self.owed.note(is_told, now);
         }
     }
 
     /// Withdraws entries whose packets go another way now, on which the policy gives them other addresses: the new
-    /// provider would not take the old one's.
-    async fn reroute(&self) {
+    /// provider would not take the old one's. Whether all workers did.
+    async fn reroute(&self) -> bool {
         match ask::reroute(&self.appliance).await {
             Ok(0) => {}
             Ok(withdrawn) => {
                 info!("{withdrawn} entries withdrawn: their packets go another way now");
             }
-            Err(error) => warn!("entries of other ways may still be there: {error}"),
+            Err(error) => {
+                warn!("entries of other ways may still be there, tried again later: {error}");
+                return false;
+            }
         }
+        true
     }
 
     /// Starts and ends DHCP clients as the configuration and the ports want.
@@ -454,17 +464,18 @@ impl Control<'_> {
         }
     }
 
-    /// A port that was opened again may have another MAC address.
-    async fn tell_kernel(&mut self) {
+    /// Twins and routes as the links and ports are now: one that was opened again may have another MAC address. Whether
+    /// the kernel took all of it.
+    async fn tell_kernel(&mut self) -> bool {
         let links = (&self.ports, &self.links);
-        match kernel_config(&self.policy.config, &self.policy, links, &self.leases) {
-            Ok(config) => {
-                for problem in self.kernel.apply(&config).await {
-                    warn!("{problem}");
-                }
-            }
-            Err(problem) => warn!("{problem}"),
+        let problems = match kernel_config(&self.policy.config, &self.policy, links, &self.leases) {
+            Ok(config) => self.kernel.apply(&config).await,
+            Err(problem) => vec![problem],
+        };
+        for problem in &problems {
+            warn!("{problem}");
         }
+        problems.is_empty()
     }
 }
 

@@ -71,8 +71,10 @@ impl Description for Running {
             RouteTarget::NextHop(router) => Some(router),
             RouteTarget::Interface(_) | RouteTarget::Null => None,
         };
-        let is_it =
-            |r: &&StaticRoute| r.vrf.as_deref() == name && r.prefix == prefix && router(r) == via;
+        let is_it = |r: &&StaticRoute| {
+            let is_used = r.distance != StaticRoute::NEVER;
+            is_used && r.vrf.as_deref() == name && r.prefix == prefix && router(r) == via
+        };
         let routes = policy.config.routes.iter().filter(is_it);
         let configured = routes.map(|r| r.distance).min();
         let leases = self.leases.load();

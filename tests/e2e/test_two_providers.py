@@ -29,7 +29,8 @@ class TwoProviders(Case):
             "ip nat inside source route-map TWO interface Two overload\n"
             f"ip nat inside source static {IN2} {GLOBAL1} route-map ONE\n"
             f"ip nat inside source static {IN2} {GLOBAL2} route-map TWO\n"
-            f"ip route 172.16.7.0 255.255.255.0 {OUT} 200\nip route 172.16.7.0 255.255.255.0 {P2}\n"))
+            f"ip route 172.16.7.0 255.255.255.0 {OUT} 200\nip route 172.16.7.0 255.255.255.0 {P2}\n"
+            f"ip route 172.16.8.0 255.255.255.0 {OUT} 255\n"))
 
     def _seen(self, host, server, address):
         with server.udp(port=7, timeout=5) as s, host.udp(port=40000, timeout=5) as c:
@@ -56,6 +57,17 @@ class TwoProviders(Case):
                     c.sendall(name + b" %d" % k)
                     expect(c.recv(100) == name + b" %d" % k, "another answer")
         return "50 answers by each, from one port of one host"
+
+    def test_a_route_with_distance_255_is_never_used(self):
+        def shown():
+            return [(r["via"], r["origin"]) for r in self.device.cli_json("show", "ip", "route")["routes"] if r["prefix"] == "172.16.8.0/24"]
+        expect(not shown(), f"{shown()}")
+        # The kernel's own one by the same router is not the configuration's.
+        self.dev.ip(f"route add 172.16.8.0/24 via {OUT}")
+        wait_until(shown, 5, "the kernel's route is there")
+        expect(shown() == [(OUT, "kernel")], f"{shown()}")
+        self.dev.ip(f"route del 172.16.8.0/24 via {OUT}")
+        return "neither taken nor shown as the one of the kernel's by the same router"
 
     def test_the_other_takes_over_while_a_link_is_gone(self):
         servers = []

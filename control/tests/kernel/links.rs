@@ -157,6 +157,30 @@ fn a_link_takes_its_routes_along_and_brings_them_back() {
 }
 
 #[test]
+fn an_interface_that_is_another_one_is_announced_before_it_has_a_link() {
+    in_namespace(|| async {
+        ip("link add inside type veth peer name host");
+        let mut config = on_device("inside");
+        config.interfaces[0].link = false;
+        let mut rig = Rig::start(&config).await;
+        let shown = ip("link show dev sw-Inside");
+        assert!(shown.contains("LOWER_UP"), "{shown}");
+        // It came back, and its neighbours know the old address.
+        for last in [7, 8] {
+            let mac = [2, 0, 0, 0, 7, last];
+            config.interfaces[0].mac = mac;
+            assert!(rig.kernel.apply(&config).await.is_empty());
+            rig.injected("an announcement", |port, frame| {
+                let is_announced = is_arp(frame, 1, [10, 1, 0, 1], [10, 1, 0, 1]);
+                port == INSIDE && is_announced && frame[6..12] == mac
+            })
+            .await;
+        }
+        rig.kernel.stop().await;
+    });
+}
+
+#[test]
 fn a_twin_that_was_deleted_is_made_anew_at_the_next_reload() {
     in_namespace(|| async {
         let config = config();
