@@ -137,6 +137,9 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nat::Nat;
+    use crate::session::Key;
+    use crate::wire::PROTO_UDP;
 
     #[test]
     fn a_search_is_believed_until_something_is_freed_or_the_policy_changes() {
@@ -153,5 +156,39 @@ mod tests {
         assert!(!in_vain.was_free(&Free { low: 1, ..search }));
         in_vain.forget();
         assert!(!in_vain.was_free(&search));
+    }
+
+    #[test]
+    fn a_destination_is_believed_for_a_moment_and_for_a_range() {
+        let (nat, global) = (
+            Nat::default(),
+            GlobalAddress::new(Ipv4Addr::new(198, 51, 100, 1)),
+        );
+        let sought = |sport, dport, now| Sought {
+            now: Millis(now),
+            nat: &nat,
+            space: PortSpace::Udp,
+            protocol: PROTO_UDP,
+            key: Key {
+                src: 1,
+                dst: 2,
+                sport,
+                dport,
+            },
+        };
+        let mut in_vain = InVain::new();
+        in_vain.note_shared(&sought(5000, 9, 100), &global);
+        let was = |in_vain: &InVain, sport, dport, now| {
+            in_vain.was_shared(&sought(sport, dport, now), &global)
+        };
+        assert!(was(&in_vain, 6000, 9, 119), "any port of the same range");
+        assert!(!was(&in_vain, 500, 9, 100), "of another one");
+        assert!(!was(&in_vain, 5000, 10, 100), "another destination");
+        assert!(!was(&in_vain, 5000, 9, 120));
+        // Believed, it is no new search.
+        in_vain.note_shared(&sought(5000, 9, 119), &global);
+        assert!(!was(&in_vain, 5000, 9, 120));
+        in_vain.note_shared(&sought(5000, 9, 120), &global);
+        assert!(was(&in_vain, 5000, 9, 139));
     }
 }
