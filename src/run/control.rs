@@ -334,8 +334,11 @@ impl Control<'_> {
     fn interfaces(&self) -> Vec<spillway_dataplane::snapshot::Interface> {
         let policy = &self.policy;
         let mut interfaces = (self.ports).interfaces(&policy.config, &policy.vrfs, &self.leases);
-        for (at, interface) in interfaces.iter_mut().enumerate() {
-            interface.up &= has_link(&self.ports, &self.links, PortId(at as u8));
+        let links = (&self.ports, &self.links);
+        for (interface, (port, configured, _)) in
+            interfaces.iter_mut().zip(with_port(&policy.config))
+        {
+            interface.up &= has_link(links, port, configured);
         }
         interfaces
     }
@@ -493,12 +496,14 @@ fn config_name(config: &Config, port: PortId) -> &str {
         .map_or("?", |(_, interface, _)| &interface.name)
 }
 
-/// Whether packets can leave by a port: as the kernel says of the interface under it, or else the device.
-fn has_link(ports: &Ports, links: &Links, port: PortId) -> bool {
-    match links.peek(port) {
-        Some(state) => state == LinkState::Up,
-        None => ports.has_link(port),
-    }
+/// Whether packets can leave by a port: as the kernel says of the interface under it, or else the device, unless
+/// neither is to be asked.
+fn has_link((ports, links): (&Ports, &Links), port: PortId, interface: &model::Interface) -> bool {
+    interface.ignores_link
+        || match links.peek(port) {
+            Some(state) => state == LinkState::Up,
+            None => ports.has_link(port),
+        }
 }
 
 /// What the kernel shall have: VRFs, twins and static routes.
@@ -523,7 +528,7 @@ fn kernel_config(
             mtu: ports.mtu(port, interface.mtu),
             address: leases.address(port, interface),
             shutdown: interface.shutdown,
-            link: has_link(ports, links, port),
+            link: has_link((ports, links), port, interface),
             device,
             aliases: aliases(config, policy, leases, (port, interface)),
         });

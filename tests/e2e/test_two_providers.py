@@ -69,6 +69,32 @@ class TwoProviders(Case):
         self.dev.ip(f"route del 172.16.8.0/24 via {OUT}")
         return "neither taken nor shown as the one of the kernel's by the same router"
 
+    def test_no_keepalive_keeps_an_interface_up_without_a_link(self):
+        def two():
+            """Whether it is up, and the router of the route that both have."""
+            port, = [p for p in self.device.cli_json("show", "interfaces")["interfaces"] if p["name"] == "Two"]
+            via, = [r["via"] for r in self.device.cli_json("show", "ip", "route")["routes"] if r["prefix"] == "172.16.7.0/24"]
+            return port["up"], via
+
+        def becomes(*expected):
+            wait_until(lambda: two() == expected, 5, f"up and router are {expected}", every_s=0.1)
+        becomes(True, P2)
+        self.device.cli("exec", "configure terminal", "interface Two", "no keepalive")
+        try:
+            self.p2.ip("link set eth0 down")
+            wait_until(lambda: "NO-CARRIER" in self.dev.ip("link show dev p2"), 5, "the link is gone")
+            # It is looked at once a second, whatever netlink tells.
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                expect(two() == (True, P2), f"up and router are {two()} without a link")
+                time.sleep(0.1)
+            self.device.cli("exec", "configure terminal", "interface Two", "keepalive")
+            becomes(False, OUT)
+        finally:
+            self.p2.ip("link set eth0 up")
+        becomes(True, P2)
+        return "up without a link, down once it counts again"
+
     def test_the_other_takes_over_while_a_link_is_gone(self):
         servers = []
         for host in (self.out, self.p2):

@@ -136,6 +136,9 @@ impl Display for Interface {
         if let Some(mtu) = self.mtu {
             writeln!(f, " mtu {mtu}")?;
         }
+        if self.ignores_link {
+            writeln!(f, " no keepalive")?;
+        }
         for line in &self.inactive {
             writeln!(f, " {line}")?;
         }

@@ -104,6 +104,8 @@ pub struct Interface {
     pub access_groups: [Option<ListName>; 2],
     /// `mtu`, in octets of the IPv4 packet; `None` is the port's own.
     pub mtu: Option<u16>,
+    /// `no keepalive`: it is up whatever its device tells of its link.
+    pub ignores_link: bool,
     /// `shutdown`.
     pub shutdown: bool,
     /// Lines that are understood and kept but do nothing yet.

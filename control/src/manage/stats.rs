@@ -139,7 +139,7 @@ pub(super) fn port_stats(appliance: &Appliance) -> Vec<PortStats> {
             identity: PortIdentity::from(&port),
             description: words.description,
             shutdown: words.shutdown,
-            up: port.link_up && interface.is_some_and(|i| i.up),
+            up: interface.is_some_and(|i| i.up),
             address: interface.and_then(|i| i.address).map(|a| a.to_string()),
             vrf: interface.and_then(|i| vrfs.name(i.vrf)),
             nat: interface.and_then(|i| match i.side {

@@ -82,7 +82,9 @@ pub(super) const COMMANDS: &[Command] = &[
         |speed|stopbits|transport|txspeed|width} [<text:text>]"),
     foreign(Interface, "[no] ip {directed-broadcast|mroute-cache|route-cache|proxy-arp|redirects
         |unreachables|mask-reply|split-horizon|cef|load-sharing|virtual-reassembly} [<text:text>]"),
-    foreign(Interface, "[no] {mop|encapsulation|duplex|speed|keepalive|bandwidth|delay|clock|clockrate
+    // How often to send one: links are looked at here, and nothing is sent.
+    foreign(Interface, "keepalive <text:text>"),
+    foreign(Interface, "[no] {mop|encapsulation|duplex|speed|bandwidth|delay|clock|clockrate
         |fair-queue|half-duplex|full-duplex|load-interval|negotiation|media-type|cdp|dialer|dialer-group
         |ppp|peer|arp|hold-queue|tx-ring-limit|snmp|logging|async} [<text:text>]"),
 ];

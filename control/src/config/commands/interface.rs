@@ -77,6 +77,12 @@ pub(super) const COMMANDS: &[Command] = &[
     row("no mtu [<octets:68-9216>]", "The device's own MTU", no_mtu),
     row("description <text:text>", "A note", description),
     row("no description [<text:text>]", "No note", no_description),
+    row("keepalive", "Down while its device has no link", keepalive),
+    row(
+        "no keepalive [<text:text>]",
+        "Up whatever its device tells of its link",
+        no_keepalive,
+    ),
     row("shutdown", "No packets come or go", shutdown),
     row("no shutdown", "Packets come and go", no_shutdown),
 ];
@@ -319,6 +325,20 @@ fn description(draft: &mut Draft, args: &Args<'_>) -> Outcome {
 
 fn no_description(draft: &mut Draft, args: &Args<'_>) -> Outcome {
     set(draft, args, |i| i.description.take().is_some())
+}
+
+fn keepalive(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    set(draft, args, |i| {
+        i.ignores_link = false;
+        true
+    })
+}
+
+fn no_keepalive(draft: &mut Draft, args: &Args<'_>) -> Outcome {
+    set(draft, args, |i| {
+        i.ignores_link = true;
+        true
+    })
 }
 
 fn shutdown(draft: &mut Draft, args: &Args<'_>) -> Outcome {

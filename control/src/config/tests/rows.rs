@@ -160,6 +160,16 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         ONE,
+        "no keepalive",
+        " no keepalive",
+        "keepalive",
+        &[
+            ("no keepalives", 4, "found `keepalives`"),
+            ("keepalives", 1, "found `keepalives`"),
+        ],
+    ),
+    row(
+        ONE,
         "shutdown",
         " shutdown",
         "no shutdown",

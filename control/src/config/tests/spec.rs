@@ -69,6 +69,12 @@ const SPEC: &[Row] = &[
         ("descr", 6, "text"),
         ("descriptions a b", 1, "found `descriptions`"),
     ]),
+    row(ONE, "no keepalive 10",
+        " no keepalive", "keepalive", &[
+        ("no keepalives", 4, "found `keepalives`"),
+        ("no keepalive-10", 4, "found `keepalive-10`"),
+        ("keepalives", 1, "found `keepalives`"),
+    ]),
     row(ONE, "shutdown",
         " shutdown", "no shutdown", &[
         ("shutdown now", 10, "the end of the line"),

@@ -172,13 +172,11 @@ pub(in crate::manage) async fn brief<S: Sink>(
 ) -> Result<(), Failure> {
     let policy = appliance.parts.description.policy();
     let snapshot = appliance.snapshot();
-    let ports = appliance.parts.ports.ports();
     let of = |interface: &Interface| {
         let all = &snapshot.interfaces;
         let at = (all.iter()).position(|i| i.name.eq_ignore_ascii_case(&interface.name));
         let live = at.and_then(|at| all.get(at));
-        let link = (at.and_then(|at| ports.get(at))).is_some_and(|port| port.link_up);
-        let up = link && live.is_some_and(|i| i.up);
+        let up = live.is_some_and(|i| i.up);
         let address = live.and_then(|i| i.address).or(interface.fixed());
         Brief {
             name: interface.name.clone(),

@@ -72,8 +72,7 @@ fn write<S: Sink>(
         .description
         .interface(&interface.name)
         .unwrap_or_default();
-    let link = port.is_some_and(|p| p.link_up);
-    let state = match (words.shutdown, interface.up && link) {
+    let state = match (words.shutdown, interface.up) {
         (true, _) => "administratively down, line protocol is down",
         (false, true) => "up, line protocol is up",
         (false, false) => "down, line protocol is down",

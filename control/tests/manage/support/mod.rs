@@ -325,7 +325,8 @@ impl Setup {
             outside: of_outside,
         };
         let words = Words(self.configuration);
-        let snapshot = snapshot(&self.inside, &self.outside, nat, &words.policy());
+        let mut snapshot = snapshot(&self.inside, &self.outside, nat, &words.policy());
+        snapshot.interfaces[1].up = self.outside_link;
         let appliance = Appliance::new(Parts {
             version: "0.1.0".into(),
             hostname: Arc::new(ArcSwap::from_pointee("gateway".into())),
