@@ -468,7 +468,7 @@ impl Control<'_> {
     }
 
     /// Twins and routes as the links and ports are now: one that was opened again may have another MAC address. Whether
-    /// the kernel took all of it.
+    /// the kernel took all that it can take.
     async fn tell_kernel(&mut self) -> bool {
         let links = (&self.ports, &self.links);
         let problems = match kernel_config(&self.policy.config, &self.policy, links, &self.leases) {
@@ -478,7 +478,7 @@ impl Control<'_> {
         for problem in &problems {
             warn!("{problem}");
         }
-        problems.is_empty()
+        problems.iter().all(KernelError::is_of_the_configuration)
     }
 }
 

@@ -30,7 +30,7 @@ class TwoProviders(Case):
             f"ip nat inside source static {IN2} {GLOBAL1} route-map ONE\n"
             f"ip nat inside source static {IN2} {GLOBAL2} route-map TWO\n"
             f"ip route 172.16.7.0 255.255.255.0 {OUT} 200\nip route 172.16.7.0 255.255.255.0 {P2}\n"
-            f"ip route 172.16.8.0 255.255.255.0 {OUT} 255\n"))
+            f"ip route 172.16.8.0 255.255.255.0 {OUT} 255\nip route 172.16.9.0 255.255.255.0 9.9.9.9\n"))
 
     def _seen(self, host, server, address):
         with server.udp(port=7, timeout=5) as s, host.udp(port=40000, timeout=5) as c:
@@ -68,6 +68,21 @@ class TwoProviders(Case):
         expect(shown() == [(OUT, "kernel")], f"{shown()}")
         self.dev.ip(f"route del 172.16.8.0/24 via {OUT}")
         return "neither taken nor shown as the one of the kernel's by the same router"
+
+    def test_a_router_that_is_nowhere_is_told_of_and_not_tried_again(self):
+        def told():
+            with open(self.device.log_file) as log:
+                return sum("next hop 9.9.9.9" in line for line in log)
+        wait_until(told, 5, "it is told of")
+        # Each change of a link tells the kernel anew.
+        for change in ("down", "up"):
+            before = told()
+            self.p2.ip(f"link set eth0 {change}")
+            wait_until(lambda before=before: told() > before, 5, f"it is told of again, link {change}")
+        before = told()
+        time.sleep(3)
+        expect(told() == before, f"told {told()} times, {before} of them 3 s ago, and nothing has changed")
+        return f"told {before} times, none of them in 3 s without a change"
 
     def test_no_keepalive_keeps_an_interface_up_without_a_link(self):
         def two():

@@ -66,6 +66,15 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// Whether it is the configuration's, so that the kernel need not be told again.
+    #[must_use]
+    pub fn is_of_the_configuration(&self) -> bool {
+        matches!(
+            self,
+            KernelError::NextHop(_) | KernelError::DeviceName(_) | KernelError::Port(_)
+        )
+    }
+
     /// The kernel refused to do `what`.
     pub(crate) fn netlink(what: impl Into<String>, cause: impl std::fmt::Display) -> KernelError {
         KernelError::Netlink {
